@@ -1,0 +1,60 @@
+# Everything happens in .venv of this clone: `make run` and `make test` set it up when it is missing.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+# A Python 3.10: on the path, or pyenv's (whose shim needs .python-version to choose it).
+FIND_PYTHON = for python in "$$PYTHON310" python3.10 "$$HOME"/.pyenv/versions/3.10*/bin/python \
+	/usr/local/bin/python3.10; do \
+	"$$python" -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null \
+	&& { echo "$$python"; break; }; done
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-fast lint format lock clean
+
+help:
+	@echo "make run        set up, then run the whole pipeline on the embedded demo"
+	@echo "make test       set up, then run all tests"
+	@echo "make test-fast  only the tests that take seconds"
+	@echo "make lint       ruff"
+	@echo "make setup      the environment alone, in $(VENV)"
+
+setup: $(VENV)/.installed
+
+# The lock is complete: pip has nothing to resolve, and installs only what the hashes allow.
+$(VENV)/.installed: requirements.lock
+	@python=$$($(FIND_PYTHON)); \
+	if [ -z "$$python" ]; then \
+		echo "error: Python 3.10 is needed and was not found. With pyenv: pyenv install 3.10;" \
+			"or name it: make PYTHON310=/path/to/python3.10 ..." >&2; exit 1; \
+	fi; \
+	echo "setting up $(VENV) with $$($$python --version), once; this takes some minutes"; \
+	$$python -m venv --clear $(VENV) && \
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		-r requirements.lock > $(VENV)/install.log 2>&1 || \
+	{ tail -n 20 $(VENV)/install.log >&2; echo "error: see $(VENV)/install.log" >&2; exit 1; }
+	@touch $@
+
+run: setup
+	@$(PYTHON) local_runner.py
+
+test: setup
+	@$(PYTHON) -m pytest
+
+test-fast: setup
+	@$(PYTHON) -m pytest -m "not slow"
+
+lint: setup
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+
+format: setup
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
+# Resolves pyproject.toml anew; needs uv on the path.
+lock:
+	uv pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.10 \
+		--no-header --quiet --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -1,0 +1,149 @@
+"""COCO's average precision, by pycocotools, for detections held as arrays."""
+
+import contextlib
+import io
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+MAX_DETECTIONS = 100
+"""Detections kept per picture and class, best scores first (COCO's maxDets)."""
+
+_SILENCE = threading.Lock()
+
+
+def metric_names(class_names: Sequence[str]) -> list[str]:
+    """The keys of `coco_metrics`, in its order: mAP50, mAP, then AP50/ and AP/ of each class."""
+    per_class = [f"{kind}/{name}" for name in class_names for kind in ("AP50", "AP")]
+    return ["mAP50", "mAP", *per_class]
+
+
+def coco_metrics(
+    groundtruth: Sequence[tuple[np.ndarray, np.ndarray]],
+    detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    class_names: Sequence[str],
+    image_sizes: Sequence[tuple[int, int]] | None = None,
+) -> dict[str, float]:
+    """Average precision over a set of pictures, all object sizes, as pycocotools computes it.
+
+    Detections of equal score (common with int8 models) rank in the order of the pictures, so give
+    these in a fixed order where figures must repeat to the last digit.
+
+    Args:
+      groundtruth: one (boxes, class_ids) a picture. boxes: [n, 4] float, (ymin, xmin, ymax, xmax),
+        normalised to the picture; class_ids: [n] int, positions in `class_names`. n may be 0.
+      detections: one (boxes, class_ids, scores) a picture, in the same order. boxes: [k, 4];
+        class_ids: [k]; scores: [k], any scale, higher is surer. k may be 0.
+      class_names: names by class id.
+      image_sizes: one (height, width) a picture, in pixels, to score boxes in pixels as COCO's own
+        files do. Scaling an axis leaves every overlap as it was, so this changes roundings only.
+
+    Returns:
+      "mAP50": mean over classes of the average precision at an overlap of 0.5; "mAP": the same,
+      averaged over overlaps 0.5, 0.55 ... 0.95; "AP50/<class>" and "AP/<class>" for each class.
+      Values 0..1. A class without ground truth is NaN and left out of the means; without any
+      ground truth the means are NaN, too.
+
+    Raises:
+      ValueError: lengths that disagree, class ids out of range, values that are not finite.
+    """
+    counts = {len(groundtruth), len(detections), len(image_sizes or groundtruth)}
+    if len(counts) > 1:
+        raise ValueError(
+            "Expected as many detections (and image sizes) as pictures with ground truth. "
+            f"Received: {len(groundtruth)} ground truths, {len(detections)} detections, "
+            f"{len(image_sizes or groundtruth)} sizes."
+        )
+    sizes = image_sizes or [(1, 1)] * len(groundtruth)
+    num_classes = len(class_names)
+    truth = [
+        annotation
+        for index, (boxes, class_ids) in enumerate(groundtruth)
+        for annotation in _annotations(index, boxes, class_ids, None, sizes[index], num_classes)
+    ]
+    found = [
+        annotation
+        for index, (boxes, class_ids, scores) in enumerate(detections)
+        for annotation in _annotations(index, boxes, class_ids, scores, sizes[index], num_classes)
+    ]
+    if not truth:
+        return dict.fromkeys(metric_names(class_names), float("nan"))
+
+    precision = _precision(truth, found, len(groundtruth), num_classes)  # [10, R, C]
+    precision = np.where(precision > -1, precision, np.nan)  # -1: no ground truth
+    ap50 = precision[0].mean(axis=0)  # [C]
+    ap = precision.mean(axis=(0, 1))  # [C]
+    values = [np.nanmean(ap50), np.nanmean(ap)]
+    for class_id in range(num_classes):
+        values += [ap50[class_id], ap[class_id]]
+    return {
+        name: float(value) for name, value in zip(metric_names(class_names), values, strict=True)
+    }
+
+
+def _annotations(index, boxes, class_ids, scores, size, num_classes):
+    """One picture's boxes as COCO annotations; `scores` is None for ground truth."""
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    class_ids = np.asarray(class_ids).reshape(-1)
+    marks = np.ones(len(boxes)) if scores is None else np.asarray(scores, np.float64).reshape(-1)
+    kind = "ground truth" if scores is None else "detections"
+    if not len(boxes) == len(class_ids) == len(marks):
+        raise ValueError(
+            f"Expected a class id (and a score) for each box in {kind} of picture {index}. "
+            f"Received: {len(boxes)} boxes, {len(class_ids)} ids, {len(marks)} scores."
+        )
+    if not (np.isfinite(boxes).all() and np.isfinite(marks).all()):
+        raise ValueError(
+            f"Expected finite boxes and scores in {kind} of picture {index}. "
+            f"Received: boxes {boxes.tolist()}, scores {marks.tolist()}"
+        )
+    if len(class_ids) and not 0 <= class_ids.min() <= class_ids.max() < num_classes:
+        raise ValueError(
+            f"Expected class ids 0..{num_classes - 1} in {kind} of picture {index}. "
+            f"Received: {class_ids.tolist()}"
+        )
+    height, width = size
+    for (ymin, xmin, ymax, xmax), class_id, score in zip(boxes, class_ids, marks, strict=True):
+        box_height, box_width = (ymax - ymin) * height, (xmax - xmin) * width
+        annotation = {
+            "image_id": index,
+            "category_id": int(class_id),
+            "bbox": [xmin * width, ymin * height, box_width, box_height],
+            "area": box_width * box_height,
+            "iscrowd": 0,
+        }
+        yield annotation if scores is None else annotation | {"score": score}
+
+
+def _precision(truth, found, num_images, num_classes):
+    """Interpolated precision by pycocotools: [10 overlaps, 101 recalls, num_classes]."""
+    # pycocotools prints its progress, and sys.stdout is the whole process's: one at a time.
+    with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(
+            _coco(truth, num_images, num_classes),
+            _coco(found, num_images, num_classes),
+            iouType="bbox",
+        )
+        evaluation.params.areaRng = evaluation.params.areaRng[:1]
+        evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]  # "all"
+        evaluation.params.maxDets = [MAX_DETECTIONS]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation.eval["precision"][..., 0, 0]
+
+
+def _coco(annotations, num_images, num_classes):
+    coco = COCO()
+    coco.dataset = {
+        "images": [{"id": index} for index in range(num_images)],
+        "categories": [{"id": index} for index in range(num_classes)],
+        # From 1: pycocotools takes a match with id 0 for no match.
+        "annotations": [
+            annotation | {"id": number} for number, annotation in enumerate(annotations, start=1)
+        ],
+    }
+    coco.createIndex()
+    return coco

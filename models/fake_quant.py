@@ -1,0 +1,118 @@
+"""Quantization-aware layers: a network that computes as its int8 .tflite will.
+
+Weights are quantized per output channel, symmetrically and in the narrow range (-127..127), and
+activations per tensor to 256 levels, as the TFLite 8-bit specification has it. Source: Jacob et
+al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference", section 3.
+"""
+
+import keras
+from keras import ops
+from keras.quantizers import fake_quant_with_min_max_vars
+
+_PACKAGE = "detector"
+# A channel whose weights are all zero still needs a range that can be divided by.
+_MIN_RANGE = 1e-6
+
+
+def fake_quant_kernel(kernel, axis: int):
+    """Rounds a kernel to 8 bits a channel; gradients pass straight through.
+
+    Args:
+      kernel: float32, rank 4.
+      axis: the dimension of the output channels.
+
+    Returns:
+      The same shape, with at most 255 different values a channel.
+    """
+    other = [dim for dim in range(len(kernel.shape)) if dim != axis]
+    limit = ops.maximum(ops.max(ops.abs(ops.stop_gradient(kernel)), axis=other), _MIN_RANGE)
+    return fake_quant_with_min_max_vars(kernel, -limit, limit, narrow_range=True, axis=axis)
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class QuantConv2D(keras.layers.Conv2D):
+    """A Conv2D whose kernel is fake-quantized. Its bias stays float (int32 on the device)."""
+
+    def call(self, inputs):
+        """[B, H, W, C] -> [B, H', W', filters]."""
+        kernel = fake_quant_kernel(self.kernel, axis=3)
+        outputs = ops.conv(inputs, kernel, strides=self.strides, padding=self.padding)
+        return outputs + self.bias if self.use_bias else outputs
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class QuantDepthwiseConv2D(keras.layers.DepthwiseConv2D):
+    """A DepthwiseConv2D whose kernel is fake-quantized. Its bias stays float."""
+
+    def call(self, inputs):
+        """[B, H, W, C] -> [B, H', W', C]."""
+        kernel = fake_quant_kernel(self.kernel, axis=2)
+        outputs = ops.depthwise_conv(inputs, kernel, strides=self.strides, padding=self.padding)
+        return outputs + self.bias if self.use_bias else outputs
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class FakeQuantActivation(keras.layers.Layer):
+    """Rounds a tensor to 256 levels over a range that follows the data while training.
+
+    The range always contains 0, so that zero padding is exact.
+
+    Args:
+      initial_range: (min, max) until the first training batch, and for ever if `fixed`.
+      fixed: keep the initial range (the input image, whose range is known).
+      momentum: of the moving average of each batch's min and max. The first batches count more:
+        the average starts at the first batch's own range.
+    """
+
+    def __init__(self, initial_range=(0.0, 6.0), fixed=False, momentum=0.99, **kwargs):
+        super().__init__(**kwargs)
+        self.initial_range = tuple(float(value) for value in initial_range)
+        self.fixed = bool(fixed)
+        self.momentum = float(momentum)
+
+    def build(self, input_shape):
+        """Creates the range (two scalars) and the count of batches that it has seen."""
+        low, high = self.initial_range
+
+        def scalar(name, value):
+            return self.add_weight(
+                name=name,
+                shape=(),
+                initializer=keras.initializers.Constant(value),
+                trainable=False,
+                # Replicas see different shards of a batch; their mean is the range to keep.
+                aggregation="mean",
+            )
+
+        self.range_min = scalar("range_min", low)
+        self.range_max = scalar("range_max", high)
+        self.batches_seen = scalar("batches_seen", 0.0)
+
+    def call(self, inputs, training=False):
+        """Any shape in, the same shape out, with at most 256 different values."""
+        if training and not self.fixed:
+            self._update_range(inputs)
+        return fake_quant_with_min_max_vars(inputs, self.range_min.value, self.range_max.value)
+
+    def _update_range(self, inputs):
+        inputs = ops.stop_gradient(inputs)
+        seen = self.batches_seen.value
+        momentum = ops.minimum(self.momentum, seen / (seen + 1.0))
+        low = ops.minimum(ops.min(inputs), 0.0)
+        high = ops.maximum(ops.max(inputs), _MIN_RANGE)
+        self.range_min.assign(momentum * self.range_min.value + (1 - momentum) * low)
+        self.range_max.assign(momentum * self.range_max.value + (1 - momentum) * high)
+        self.batches_seen.assign(seen + 1.0)
+
+    def compute_output_shape(self, input_shape):
+        """The shape of the input."""
+        return input_shape
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | {
+            "initial_range": self.initial_range,
+            "fixed": self.fixed,
+            "momentum": self.momentum,
+        }

@@ -1,0 +1,128 @@
+"""Every setting of the detector and its training, typed and checked.
+
+Light on purpose: configuration is read without importing Keras.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """A group of settings: immutable, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelSettings(Settings):
+    """The network. Two networks with equal settings and classes have equal weights."""
+
+    input_size: Annotated[int, Field(ge=64, le=1024)] = 300
+    """Side of the square input, pixels."""
+    depth_multiplier: Annotated[float, Field(ge=0.125, le=1.0)] = 0.75
+    """Factor of every layer's filters."""
+    head_kernel_size: Literal[1, 3] = 1
+    """Of the prediction layers: 1 in the zoo's ssd_mobilenet_v1, 3 in the paper."""
+    min_scale: Annotated[float, Field(gt=0.0, lt=1.0)] | None = 0.2
+    """Side of the finest map's anchors, as a fraction of the image; null takes it from the sizes
+    of the training boxes."""
+    max_scale: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    """The same for the coarsest map; the maps between are evenly spaced."""
+    class_bias: float = -4.6
+    """Initial bias of the class logits; -4.6 is a probability of 0.01, so that focal loss starts
+    calm (Lin et al., section 4.1)."""
+    bn_momentum: Fraction = 0.9
+    """Of the batch norms' moving averages ("decay" in the Object Detection API)."""
+    bn_epsilon: Positive = 1e-3
+    """Added to the batch norms' variance."""
+    l2: NotNegative = 4e-5
+    """Weight of half the squared norm of the kernels."""
+
+
+class Augmentation(Settings):
+    """How much to vary training examples. The default is nothing."""
+
+    flip: bool = False
+    """Mirror every second image."""
+    crop_probability: Fraction = 0.0
+    """Share of images that get an SSD random crop."""
+    crop_min_area: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    """Least area of a crop, as a fraction of the image."""
+    zoom_out_probability: Fraction = 0.0
+    """Share of images that are shown small, on gray."""
+    zoom_out_max: Annotated[float, Field(ge=1.0)] = 2.0
+    """Largest side of a zoomed-out view, in image sides."""
+    min_visible: Fraction = 0.25
+    """A box stays when its center and at least this fraction of its area are visible."""
+    brightness: Fraction = 0.0
+    """Largest shift, as a fraction of 255."""
+    contrast: Fraction = 0.0
+    """Largest relative change."""
+    saturation: Fraction = 0.0
+    """Largest relative change."""
+    white_balance: Fraction = 0.0
+    """Largest relative change of each colour channel."""
+
+
+class TrainingSettings(Settings):
+    """The optimisation."""
+
+    steps: Count = 2000
+    """Training steps in all, quantization-aware ones included."""
+    batch_size: Count = 32
+    """Images a step, over all replicas."""
+    optimizer: Literal["momentum", "adam"] = "momentum"
+    """Momentum is SGD with momentum 0.9; adam is AdamW."""
+    learning_rate: Positive = 0.05
+    """At its peak."""
+    final_learning_rate: NotNegative = 0.0
+    """At the last step of the cosine decay, as a fraction of the peak."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps of linear growth from 0 to the peak."""
+    weight_decay: NotNegative = 0.0
+    """Decoupled weight decay, for adam."""
+    clip_norm: NotNegative = 10.0
+    """Largest global norm of the gradients; 0 does not clip."""
+    frozen_blocks: Annotated[int, Field(ge=0, le=13)] = 0
+    """Blocks of the backbone, from the image on, that keep the weights they start with."""
+    focal_alpha: Fraction = 0.75
+    """Weight of positive class targets; the others weigh 1 - alpha."""
+    focal_gamma: NotNegative = 2.0
+    """How much well classified anchors are discounted."""
+    localization_weight: Positive = 1.0
+    """Of the smooth L1 loss relative to the focal loss."""
+    match_iou: Fraction = 0.5
+    """Overlap from which an anchor answers for a box."""
+    quantization_delay: Annotated[int, Field(ge=0)] = 1800
+    """The step at which quantization-aware training starts (quantization: aware)."""
+    eval_every: Count = 200
+    """Steps between two evaluations, each of which also writes a checkpoint."""
+    eval_images: Count = 500
+    """Images that the evaluations during training look at, at most."""
+    steps_per_execution: Count = 1
+    """Steps that one call of the compiled program runs; more of them keep a TPU busy."""
+    jit_compile: Literal["auto", "on", "off"] = "auto"
+    """XLA: on TPU and GPU under auto. On CPUs it is slower than without."""
+    distribution: Literal["auto", "one_device"] = "auto"
+    """TPUStrategy on a TPU, MirroredStrategy on several GPUs, one device otherwise."""
+    seed: Annotated[int, Field(ge=0)] = 1
+    """Of initial weights, order and augmentation."""
+
+
+class PostProcessing(Settings):
+    """The detection post-processing; part of the file that ships."""
+
+    regular_nms: bool = True
+    """Suppress class by class, so that two classes may share a place. The fast way gives each
+    anchor its best class only and suppresses across classes."""
+    iou_threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.6
+    """A box that overlaps a better one by more than this is dropped."""
+    score_threshold: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
+    """Detections below it are dropped."""
+    max_detections: Annotated[int, Field(ge=1, le=1000)] = 100
+    """Detections an image, at most."""

@@ -1,0 +1,64 @@
+"""What is inside a .tflite file, read from its flatbuffer without running it."""
+
+import struct
+from typing import NamedTuple
+
+from ai_edge_litert import schema_py_generated as schema
+
+_CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
+_FILE_IDENTIFIER = b"TFL3"
+
+
+class Convolution(NamedTuple):
+    """A convolution in a file.
+
+    Attributes:
+      op: its builtin operator, e.g. "CONV_2D".
+      name: of its output tensor.
+      dtypes: of its picture, its kernel and its output, e.g. ("INT8", "INT8", "INT8").
+    """
+
+    op: str
+    name: str
+    dtypes: tuple[str, str, str]
+
+
+def convolutions(model: bytes) -> list[Convolution]:
+    """All convolutions of all subgraphs.
+
+    Args:
+      model: content of a .tflite file.
+
+    Raises:
+      ValueError: when it is no such file.
+    """
+    if model[4:8] != _FILE_IDENTIFIER:
+        raise ValueError(
+            f"Expected a TFLite file, with {_FILE_IDENTIFIER} at byte 4. Received: {model[4:8]}."
+        )
+    try:
+        root = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+    except (struct.error, IndexError, TypeError) as error:  # offsets that lead nowhere
+        raise ValueError(
+            f"Expected a whole TFLite file. Received: {len(model)} bytes, damaged ({error})."
+        ) from error
+    ops, dtypes = _names(schema.BuiltinOperator), _names(schema.TensorType)
+    found = []
+    for graph in root.subgraphs:
+        for operator in graph.operators:
+            op = ops.get(root.operatorCodes[operator.opcodeIndex].builtinCode)
+            if op not in _CONVOLUTIONS:
+                continue
+            # TRANSPOSE_CONV takes (output shape, kernel, picture), the others (picture, kernel).
+            picture = operator.inputs[2 if op == "TRANSPOSE_CONV" else 0]
+            tensors = [graph.tensors[i] for i in (picture, operator.inputs[1], operator.outputs[0])]
+            found.append(
+                Convolution(
+                    op, tensors[2].name.decode(), tuple(dtypes[tensor.type] for tensor in tensors)
+                )
+            )
+    return found
+
+
+def _names(enum):
+    return {value: name for name, value in vars(enum).items() if not name.startswith("_")}

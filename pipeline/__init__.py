@@ -1,0 +1,1 @@
+"""The TFX pipeline: components, modules, configuration, presets."""

@@ -1,0 +1,277 @@
+"""Runs a pushed model on pictures: `python -m pipeline.detect MODEL PICTURES --out DIR`.
+
+Pictures are decoded and resized by the same function as in training, which is why this imports
+TensorFlow: another library's resizing differs by a few levels a pixel, and so would the scores.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import re
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from models.labels import parse_labels
+from pipeline.errors import UserError
+from pipeline.publish import LABELS_FILE, LATEST, MODEL_FILE
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+DETECTIONS_FILE = "detections.json"
+_EXIT_CODES = "exit codes: 0 all pictures done; 1 some could not be read; 2 nothing could be done"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFiles:
+    """A detector on disk.
+
+    Attributes:
+      model: the .tflite file.
+      labels: class names by class index.
+    """
+
+    model: Path
+    labels: tuple[str, ...]
+
+
+def find_model(path: str) -> ModelFiles:
+    """Finds the detector that a user means.
+
+    Args:
+      path: a pushed version's folder, a folder of versions with `latest`, or a .tflite file with
+        labels.txt beside it.
+
+    Raises:
+      UserError: when there is no such model, or its labels are missing or unusable.
+    """
+    given = Path(path)
+    candidates = [given / MODEL_FILE, given / LATEST / MODEL_FILE] if given.is_dir() else [given]
+    model = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if model is None:
+        raise UserError(
+            f"Expected a pushed model: a folder with {MODEL_FILE}, a folder with {LATEST}/, or a "
+            f".tflite file. Received: {path!r}. Pass the folder that the run's summary names."
+        )
+    labels_path = model.parent / LABELS_FILE
+    try:
+        labels = parse_labels(labels_path.read_text(encoding="utf-8"), str(labels_path))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"Expected the class names of {model} beside it, one a line. Received: {error}"
+        ) from error
+    return ModelFiles(model.resolve(), labels)
+
+
+def find_pictures(path: str) -> list[Path]:
+    """Finds the pictures that a user means.
+
+    Args:
+      path: a picture; a folder, whose pictures come sorted by name; or a .txt file with a picture's
+        path on each line, kept in order, relative paths being relative to that file.
+
+    Raises:
+      UserError: when there is nothing to run on.
+    """
+    given = Path(path)
+    if given.is_dir():
+        found = sorted(file for file in given.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
+    elif given.suffix == ".txt" and given.is_file():
+        lines = given.read_text(encoding="utf-8").splitlines()
+        found = [given.parent / line.strip() for line in lines if line.strip()]
+    else:
+        found = [given] if given.is_file() else []
+    if not found:
+        raise UserError(
+            f"Expected a picture, a folder with pictures ({', '.join(PICTURE_SUFFIXES)}) or a .txt "
+            f"list of pictures. Received: {path!r}, where there is none."
+        )
+    return found
+
+
+def run_detector(
+    files: ModelFiles, pictures: Sequence[Path], out: Path, min_score: float
+) -> Iterator[dict[str, Any]]:
+    """Detects on each picture in turn and draws the result into a folder.
+
+    Args:
+      files: the detector.
+      pictures: files to run on.
+      out: an existing folder for the drawn pictures.
+      min_score: detections below are left out, 0..1.
+
+    Yields:
+      For each picture {file, drawn, width, height, ms, detections}, or {file, error} for one that
+      can't be read. ms is the time of the inference alone. A detection is {label, class_id, score,
+      box, box_pixels}: the box as [ymin, xmin, ymax, xmax], normalised and in pixels.
+
+    Raises:
+      UserError: a file that is no detector of ours, or has classes without a label.
+    """
+    # TensorFlow takes seconds to import: not for --help, nor for a mistyped path.
+    import tensorflow as tf
+
+    from models.drawing import draw_detections
+    from models.image import decode_image, resize
+    from models.tflite_detector import TFLiteDetector
+
+    try:
+        detector = TFLiteDetector(str(files.model))
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"Expected a detector made by this pipeline: {error}") from error
+    names = _distinct_names(pictures)
+    for picture, name in zip(pictures, names, strict=True):
+        try:
+            image = decode_image(picture.read_bytes())
+        except (OSError, tf.errors.InvalidArgumentError) as error:
+            yield {"file": str(picture), "error": _plain(error)}
+            continue
+        small = resize(image, detector.input_size).numpy()
+        start = time.perf_counter()
+        found = detector.detect(small)
+        elapsed = 1000 * (time.perf_counter() - start)
+        kept = found.scores >= min_score
+        boxes, class_ids, scores = (values[kept] for values in found)
+        if class_ids.max(initial=0) >= len(files.labels):
+            raise UserError(
+                f"Expected a line for each class in {files.model.parent / LABELS_FILE}. Received: "
+                f"{len(files.labels)} lines, but the model found class index {class_ids.max()}."
+            )
+        labels = [files.labels[class_id] for class_id in class_ids]
+        height, width, _ = image.shape
+        drawn = draw_detections(image.numpy(), boxes, labels, scores, class_ids)
+        drawn.save(out / name, quality=92)
+        yield {
+            "file": str(picture),
+            "drawn": name,
+            "width": width,
+            "height": height,
+            "ms": round(elapsed, 3),
+            "detections": [
+                {
+                    "label": label,
+                    "class_id": int(class_id),
+                    "score": round(float(score), 4),
+                    "box": [round(float(value), 5) for value in box],
+                    "box_pixels": [
+                        round(float(value) * side)
+                        for value, side in zip(box, (height, width) * 2, strict=True)
+                    ],
+                }
+                for label, class_id, score, box in zip(
+                    labels, class_ids, scores, boxes, strict=True
+                )
+            ],
+        }
+
+
+def _plain(error):
+    """An error's message without TensorFlow's brackets around it."""
+    return re.sub(r"^\{\{.*?\}\} | \[Op:\w+\]$", "", getattr(error, "message", str(error)))
+
+
+def _distinct_names(pictures):
+    """A .jpg name for each picture; a stem that came before gets a number."""
+    taken = set()
+    for picture in pictures:
+        name, number = f"{picture.stem}.jpg", 1
+        while name in taken:
+            number += 1
+            name = f"{picture.stem}_{number}.jpg"
+        taken.add(name)
+        yield name
+
+
+def _write_json(path: Path, value: dict) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _parse(argv):
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.detect",
+        description="Finds objects in pictures with a pushed model; writes pictures with boxes and "
+        f"labels, and {DETECTIONS_FILE}.",
+        epilog=_EXIT_CODES,
+    )
+    parser.add_argument("model", help="a pushed version, the folder pushed to, or a .tflite file")
+    parser.add_argument("pictures", help="a picture, a folder, or a .txt list of pictures (frames)")
+    parser.add_argument("--out", default="detections", help="folder to write to (%(default)s)")
+    parser.add_argument(
+        "--min-score", type=float, default=0.4, help="leave out less sure ones (%(default)s)"
+    )
+    return parser.parse_args(argv)
+
+
+def _detect(arguments) -> int:
+    if not 0 <= arguments.min_score <= 1:
+        raise UserError(f"Expected --min-score from 0 to 1. Received: {arguments.min_score}.")
+    files = find_model(arguments.model)
+    pictures = find_pictures(arguments.pictures)
+    out = Path(arguments.out)
+    if out.resolve() == Path(arguments.pictures).resolve():
+        raise UserError(
+            "Expected --out to be another folder than the pictures', which drawing would "
+            f"overwrite. Received: {arguments.out!r} for both."
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Expected --out to be a folder to write to. Received: {error}") from error
+
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True, highlight=False)
+    results = list(
+        track(
+            run_detector(files, pictures, out, arguments.min_score),
+            description="detecting",
+            total=len(pictures),
+            console=console,
+            transient=True,
+        )
+    )
+    failed = [result for result in results if "error" in result]
+    done = [result for result in results if "error" not in result]
+    report = out / DETECTIONS_FILE
+    _write_json(
+        report,
+        {
+            "model": str(files.model),
+            "labels": list(files.labels),
+            "min_score": arguments.min_score,
+            "pictures": results,
+        },
+    )
+    for result in failed:
+        print(f"Not read: {result['file']}: {result['error']}", file=sys.stderr)
+    count = sum(len(result["detections"]) for result in done)
+    times = sorted(result["ms"] for result in done)
+    print(f"{count} objects in {len(done)} pictures, {len(failed)} not read.")
+    if done:
+        print(f"Drawn:     {out if len(done) > 1 else out / done[0]['drawn']}")
+        print(f"Inference: {times[len(times) // 2]:.1f} ms (median)")
+    print(f"As JSON:   {report}")
+    return 1 if failed else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; gives its exit code."""
+    arguments = _parse(argv)
+    # Before TensorFlow is imported, which otherwise greets with a page of its own affairs.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    try:
+        return _detect(arguments)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

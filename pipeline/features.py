@@ -1,0 +1,42 @@
+"""Names of the features in the tf.Examples: raw (out of ExampleGen) and transformed.
+
+The raw names are those of the TensorFlow Object Detection API. One is left out on purpose:
+`image/object/class/label`. Class ids have a single source, the schema's string_domain of
+`CLASS_TEXT`, so examples carry class names only.
+"""
+
+# Raw examples, the output of both ExampleGens.
+IMAGE_ENCODED = "image/encoded"  # bytes [1], the file as it was found
+IMAGE_FORMAT = "image/format"  # bytes [1], "jpeg" or "png", by content
+IMAGE_FILENAME = "image/filename"  # bytes [1]
+SOURCE_ID = "image/source_id"  # bytes [1], the image id that the split hashes
+IMAGE_SHA256 = "image/key/sha256"  # bytes [1], hex digest of IMAGE_ENCODED
+IMAGE_HEIGHT = "image/height"  # int64 [1], pixels
+IMAGE_WIDTH = "image/width"  # int64 [1], pixels
+YMIN = "image/object/bbox/ymin"  # float32 [n], 0..1 of the image's height
+XMIN = "image/object/bbox/xmin"  # float32 [n], 0..1 of the image's width
+YMAX = "image/object/bbox/ymax"  # float32 [n], YMIN < YMAX <= 1
+XMAX = "image/object/bbox/xmax"  # float32 [n], XMIN < XMAX <= 1
+CLASS_TEXT = "image/object/class/text"  # bytes [n], one of the schema's string_domain
+
+BOX = (YMIN, XMIN, YMAX, XMAX)
+REQUIRED = (
+    IMAGE_ENCODED,
+    IMAGE_FORMAT,
+    IMAGE_FILENAME,
+    SOURCE_ID,
+    IMAGE_SHA256,
+    IMAGE_HEIGHT,
+    IMAGE_WIDTH,
+)
+
+# Transformed examples, what the Trainer reads.
+CANVAS = "canvas"  # bytes [1], uint8 [canvas_size, canvas_size, 3], row-major RGB
+BOXES_FLAT = "boxes"  # float32 [4 * n], n boxes of (ymin, xmin, ymax, xmax), normalised
+CLASS_IDS = "class_ids"  # int64 [n], 0-based position in the schema's string_domain
+# Transform writes a ragged feature as its values, under its name with this suffix.
+RAGGED_VALUES = "$ragged_values"
+TRANSFORMED_ID = "source_id"  # bytes [1]
+# Statistics of the whole training split, the same in each of its examples.
+MAX_BOXES = "max_boxes"  # int64 [1], most boxes in one image
+BOX_SIZES = "box_sizes"  # float32 [21], quantiles 0, 0.05 ... 1 of sqrt(area), 0..1

@@ -1,0 +1,83 @@
+"""Fingerprints of code and environment: part of every cache key and of the lineage.
+
+TFX caches a component by its inputs and properties. Our modules are named by path and not packed
+into wheels, so an edit would not be noticed; the fingerprint of the code behind each component is
+one of its properties instead. Files are read, never imported.
+"""
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("pipeline", "models")
+
+
+@functools.cache
+def code_fingerprint(*modules: str) -> str:
+    """Fingerprint of modules and of everything of this project that they import.
+
+    Args:
+      modules: such as "pipeline.trainer".
+
+    Returns:
+      Hex sha256 over the names and contents of the files.
+    """
+    digest = hashlib.sha256()
+    for module in sorted(import_closure(modules)):
+        digest.update(module.encode() + b"\0" + _file_of(module).read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def import_closure(modules: tuple[str, ...]) -> set[str]:
+    """The given modules and all modules of this project that they lead to."""
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module in found:
+            continue
+        found.add(module)
+        for node in ast.walk(ast.parse(_file_of(module).read_text())):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                # `from models import boxes` names a module, `from models.boxes import x` has one.
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            else:
+                continue
+            waiting += [name for name in names if name.split(".")[0] in PACKAGES and _exists(name)]
+    return found
+
+
+def _file_of(module: str) -> Path:
+    path = ROOT.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _exists(module: str) -> bool:
+    return _file_of(module).is_file()
+
+
+@functools.cache
+def environment() -> dict[str, str]:
+    """Python's version and that of every installed distribution, by name."""
+    versions = {
+        distribution.metadata["Name"].lower(): distribution.version
+        for distribution in importlib.metadata.distributions()
+    }
+    return {"python": platform.python_version(), **dict(sorted(versions.items()))}
+
+
+def environment_fingerprint() -> str:
+    """Hex sha256 of `environment()`."""
+    return fingerprint_of(environment())
+
+
+def fingerprint_of(value: object) -> str:
+    """Hex sha256 of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

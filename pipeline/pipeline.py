@@ -1,0 +1,227 @@
+"""The pipeline: what is wired to what. Both runners build it from the same configuration."""
+
+import json
+
+import tensorflow_data_validation as tfdv
+import tfx.v1 as tfx
+from google.protobuf import text_format
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.types import standard_artifacts
+from tfx.v1.extensions import google_cloud_ai_platform
+
+from pipeline import features, trainer
+from pipeline.baseline import BlessedBeforeStrategy
+from pipeline.config import PipelineConfig
+from pipeline.device_check import DeviceCheck
+from pipeline.evaluation import EXTRACTOR_MODULE, eval_config
+from pipeline.example_gen import TfRecordExampleGen, VocExampleGen
+from pipeline.example_validator import StrictExampleValidator
+from pipeline.fingerprint import code_fingerprint, environment_fingerprint, fingerprint_of
+from pipeline.pusher import Pusher
+from pipeline.rewriter import TFLiteRewriter
+from pipeline.schema import load_schema
+from pipeline.schema_gen import CuratedSchemaGen, DetectionSchemaGen
+from pipeline.transform import DetectionTransform
+
+# The sections of the configuration that training depends on: others may change without it.
+_TRAINING_SECTIONS = {
+    "model",
+    "augmentation",
+    "training",
+    "warm_start",
+    "quantization",
+    "post_processing",
+}
+
+
+def create_pipeline(
+    config: PipelineConfig,
+    metadata_connection_config: metadata_store_pb2.ConnectionConfig | None = None,
+) -> tfx.dsl.Pipeline:
+    """Wires the components.
+
+    Args:
+      config: complete, with the runner's locations.
+      metadata_connection_config: of the local runner's ML Metadata store; Vertex AI has its own.
+
+    Returns:
+      The pipeline, for either runner.
+
+    Raises:
+      UserError: settings that contradict each other or the file system.
+    """
+    settings = config.model_dump(mode="json")
+
+    example_gen = _example_gen(config)
+    examples = example_gen.outputs["examples"]
+
+    statistics_gen = tfx.components.StatisticsGen(
+        examples=examples,
+        stats_options=tfdv.StatsOptions(
+            # All but the pictures' bytes, which have no statistics worth their time.
+            feature_allowlist=[
+                *(name for name in features.REQUIRED if name != features.IMAGE_ENCODED),
+                *features.BOX,
+                features.CLASS_TEXT,
+            ],
+        ),
+    )
+    statistics = statistics_gen.outputs["statistics"]
+
+    if config.schema_dir:
+        curated = text_format.MessageToString(load_schema(config.schema_dir))
+        schema_gen = CuratedSchemaGen(schema_text=curated).with_id("SchemaGen")
+    else:
+        schema_gen = DetectionSchemaGen(statistics)
+    schema = schema_gen.outputs["schema"]
+
+    example_validator = StrictExampleValidator(statistics, schema)
+
+    transform = DetectionTransform(
+        examples=examples,
+        schema=schema,
+        canvas_size=config.transform.canvas_size,
+        code_fingerprint=code_fingerprint("pipeline.transform"),
+    )
+    transform.add_upstream_node(example_validator)  # bad data stops here
+
+    warm_start = _warm_start(config)
+    trainer_ = _trainer_class(config)(
+        run_fn=trainer.RUN_FN,
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema,
+        base_model=warm_start.outputs["result"] if warm_start else None,
+        train_args=tfx.proto.TrainArgs(splits=["train"], num_steps=config.training.steps),
+        eval_args=tfx.proto.EvalArgs(splits=["eval"]),
+        custom_config={
+            "settings": {name: settings[name] for name in sorted(_TRAINING_SECTIONS)},
+            "canvas_size": config.transform.canvas_size,
+            "state_dir": config.execution.state_dir,
+            "code_fingerprint": code_fingerprint("pipeline.trainer"),
+            **(config.execution.training_service or {}),
+        },
+    )
+
+    rewriter = TFLiteRewriter(
+        model=trainer_.outputs["model"],
+        examples=examples,
+        quantization=config.quantization,
+        post_processing=json.dumps(settings["post_processing"], sort_keys=True),
+        comparison=json.dumps(settings["rewriter"], sort_keys=True),
+        code_fingerprint=code_fingerprint("pipeline.rewriter"),
+    )
+    shipping_model = rewriter.outputs["shipping_model"]
+
+    # The Evaluator scores the file that ships, against the one that was last blessed.
+    baseline = tfx.dsl.Resolver(
+        strategy_class=BlessedBeforeStrategy,
+        candidate=shipping_model,
+        model=tfx.dsl.Channel(type=standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
+    ).with_id("LatestBlessedModel")
+    evaluator = tfx.components.Evaluator(
+        examples=examples,
+        model=shipping_model,
+        baseline_model=baseline.outputs["model"],
+        example_splits=["eval"],
+        eval_config=eval_config(
+            class_names=None,
+            min_map50=config.evaluation.min_map50,
+            max_drop=config.evaluation.max_drop,
+            code_fingerprint=code_fingerprint(EXTRACTOR_MODULE, "pipeline.coco_metric"),
+        ),
+        module_path=EXTRACTOR_MODULE,
+    )
+
+    device_check = DeviceCheck(
+        model=shipping_model,
+        examples=examples,
+        quantized=config.quantization != "none",
+        max_bytes=int(config.device.max_size_mb * 1_000_000),
+        max_latency_ms=config.device.max_latency_ms,
+        num_images=config.device.num_images,
+        code_fingerprint=code_fingerprint("pipeline.device_check"),
+    )
+
+    pusher = Pusher(
+        model=shipping_model,
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=device_check.outputs["blessing"],
+        evaluation=evaluator.outputs["evaluation"],
+        examples=examples,
+        schema=schema,
+        push_destination=config.push.destination,
+        fingerprints={
+            "code": code_fingerprint("pipeline.pipeline"),
+            "configuration": fingerprint_of(settings),
+            "environment": environment_fingerprint(),
+        },
+    )
+
+    components: list[BaseNode] = [
+        example_gen,
+        statistics_gen,
+        schema_gen,
+        example_validator,
+        transform,
+        *([warm_start] if warm_start else []),
+        trainer_,
+        rewriter,
+        baseline,
+        evaluator,
+        device_check,
+        pusher,
+    ]
+    return tfx.dsl.Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=config.execution.pipeline_root,
+        components=components,
+        enable_cache=True,
+        metadata_connection_config=metadata_connection_config,
+        beam_pipeline_args=list(config.execution.beam_args),
+    )
+
+
+def _example_gen(config: PipelineConfig) -> BaseNode:
+    data = config.data
+    # An own split is two lists of ids within the data set, or two data sets.
+    lists = data.train.endswith(".txt")
+    common = {
+        "data": data.path or None,
+        "train_list": data.train if lists else None,
+        "eval_list": data.eval if lists else None,
+        "train_data": data.train if data.train and not lists else None,
+        "eval_data": data.eval if data.eval and not lists else None,
+        "eval_fraction": data.eval_fraction,
+        "max_set_aside": data.max_set_aside,
+        "code_fingerprint": code_fingerprint("pipeline.example_gen"),
+    }
+    if data.format == "tfrecord":
+        return TfRecordExampleGen(**common)
+    return VocExampleGen(
+        **common,
+        class_from=data.class_from,
+        images=data.images or None,
+        annotations=data.annotations or None,
+    )
+
+
+def _trainer_class(config: PipelineConfig) -> type[tfx.components.Trainer]:
+    """The Trainer that trains here, or the one that has a service train."""
+    if config.execution.training_service is None:
+        return tfx.components.Trainer
+    return google_cloud_ai_platform.Trainer
+
+
+def _warm_start(config: PipelineConfig) -> BaseNode | None:
+    """The weights as an artifact: an earlier run's model keeps its identity, and its lineage."""
+    weights = config.warm_start.weights
+    if not weights or weights == "imagenet":
+        return None
+    return tfx.dsl.Importer(
+        source_uri=weights,
+        artifact_type=standard_artifacts.Model,
+        custom_properties={"sha256": config.warm_start.sha256},
+    ).with_id("WarmStart")

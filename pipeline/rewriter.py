@@ -1,0 +1,135 @@
+"""TFLiteRewriter: turns the trained network into the .tflite that ships, and proves it equal."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import tempfile
+
+import numpy as np
+import tfx.v1 as tfx
+from tfx.types import standard_artifacts
+
+from models import checkpoint
+from models.agreement import Agreement, compare
+from models.detector import normalize
+from models.export import export_tflite
+from models.image import decode_and_resize
+from models.labels import format_labels
+from models.post_processing import post_process
+from models.settings import PostProcessing
+from models.tflite_detector import TFLiteDetector
+from pipeline.config import RewriterSettings
+from pipeline.errors import UserError
+from pipeline.raw_examples import encoded_pictures
+from pipeline.shipping_model import DETECTOR_FILE, LABELS_FILE, MODEL_FILE, serving_path
+
+# Pictures of the training split that set the ranges in post-training quantization.
+_NUM_REPRESENTATIVE = 100
+
+_log = logging.getLogger("detector")
+
+
+@tfx.dsl.components.component
+def TFLiteRewriter(
+    model: tfx.dsl.components.InputArtifact[standard_artifacts.Model],
+    examples: tfx.dsl.components.InputArtifact[standard_artifacts.Examples],
+    shipping_model: tfx.dsl.components.OutputArtifact[standard_artifacts.Model],
+    quantization: tfx.dsl.components.Parameter[str],
+    post_processing: tfx.dsl.components.Parameter[str],
+    comparison: tfx.dsl.components.Parameter[str],
+    code_fingerprint: tfx.dsl.components.Parameter[str],
+) -> None:
+    """Exports, reloads, compares, and only then writes.
+
+    Args:
+      model: the Trainer's.
+      examples: raw examples; the eval split is compared on, the train split may set ranges.
+      shipping_model: gets the files of `pipeline.shipping_model`, and the custom properties
+        `sha256`, `size_bytes`, `agreement` (0..1) and `quantization`.
+      quantization: "aware", "post_training" or "none".
+      post_processing: JSON of `models.settings.PostProcessing`.
+      comparison: JSON of `pipeline.config.RewriterSettings`.
+      code_fingerprint: part of the cache key.
+
+    Raises:
+      UserError: when the file does not compute what the network computes.
+    """
+    del code_fingerprint
+    settings = PostProcessing(**json.loads(post_processing))
+    tolerances = RewriterSettings(**json.loads(comparison))
+    network, config, facts = checkpoint.load_detector(os.path.join(model.uri, "Format-Serving"))
+    size = config.input_size
+
+    def pictures(split: str, count: int) -> list[np.ndarray]:
+        encoded = encoded_pictures(examples, split, count)
+        return [decode_and_resize(picture, size).numpy() for picture in encoded]
+
+    representative = None
+    if quantization == "post_training":
+        representative = [
+            np.asarray(normalize(picture)) for picture in pictures("train", _NUM_REPRESENTATIVE)
+        ]
+    with tempfile.TemporaryDirectory() as work_dir:
+        content = export_tflite(
+            network,
+            config,
+            settings,
+            work_dir,
+            quantize=quantization != "none",
+            representative_images=representative,
+        )
+
+    images = pictures("eval", tolerances.num_images)
+    detector = TFLiteDetector(content)
+    outputs = network.predict_on_batch(np.asarray(normalize(np.stack(images))))
+    expected = [
+        post_process(encodings, logits, config.anchors, settings)
+        for encodings, logits in zip(outputs["box_encodings"], outputs["class_logits"], strict=True)
+    ]
+    agreement = compare(
+        expected,
+        [detector.detect(image) for image in images],
+        min_score=tolerances.min_score,
+        max_score_difference=tolerances.max_score_difference,
+        min_iou=tolerances.min_iou,
+    )
+    _judge(agreement, tolerances)
+
+    class_names = facts["class_names"]
+    description = {
+        "input_size": size,
+        "quantization": quantization,
+        "post_processing": settings.model_dump(),
+        "network": config.model_dump(),
+        "training": {key: facts[key] for key in ("step", "score", "float_score", "resumed_at")},
+        "agreement": {**dataclasses.asdict(agreement), "share": agreement.share},
+    }
+    files = {
+        LABELS_FILE: format_labels(class_names).encode(),
+        DETECTOR_FILE: json.dumps(description, indent=2, sort_keys=True).encode(),
+        MODEL_FILE: content,
+    }
+    for name, data in files.items():
+        checkpoint.write_atomically(serving_path(shipping_model.uri, name), data)
+    shipping_model.set_string_custom_property("sha256", hashlib.sha256(content).hexdigest())
+    shipping_model.set_int_custom_property("size_bytes", len(content))
+    shipping_model.set_float_custom_property("agreement", agreement.share)
+    shipping_model.set_string_custom_property("quantization", quantization)
+
+
+def _judge(agreement: Agreement, tolerances: RewriterSettings) -> None:
+    summary = (
+        f"{agreement.num_matched} of {agreement.num_expected} detections agree "
+        f"({agreement.num_received} in the file, {agreement.num_images} images, scores differ by "
+        f"at most {agreement.max_score_difference:.3f}, boxes overlap by at least "
+        f"{agreement.min_iou:.3f})"
+    )
+    _log.info("TFLiteRewriter: %s", summary)
+    if agreement.share < tolerances.min_agreement:
+        raise UserError(
+            f"Expected the .tflite to find what the network finds, in at least "
+            f"{tolerances.min_agreement:.0%} of the detections. Received: {summary}. "
+            "quantization=aware loses least; the tolerances are the settings of rewriter."
+        )

@@ -1,0 +1,109 @@
+"""The schema: what an example has to be, and the one list of classes.
+
+A curated schema is a folder with `schema.pbtxt` under `schema/`. The string_domain of
+`image/object/class/text` is the list of classes; a class's place in it is its id, everywhere.
+"""
+
+import os
+from collections.abc import Sequence
+
+import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from pipeline import features
+from pipeline.errors import UserError
+
+SCHEMA_FILE = "schema.pbtxt"
+CLASS_DOMAIN = "classes"
+_BYTES, _INT, _FLOAT = schema_pb2.BYTES, schema_pb2.INT, schema_pb2.FLOAT
+_FORMATS = ("jpeg", "png")
+
+
+def make_schema(class_names: Sequence[str]) -> schema_pb2.Schema:
+    """The schema of raw detection examples with the given classes, in their order.
+
+    Raises:
+      UserError: no class, or one twice.
+    """
+    if not class_names or len(set(class_names)) != len(class_names):
+        raise UserError(
+            "Expected at least one class, and each once. "
+            f"Received: {list(class_names)}. Do the images have labelled objects?"
+        )
+    schema = schema_pb2.Schema()
+    schema.string_domain.add(name=CLASS_DOMAIN, value=list(class_names))
+    schema.string_domain.add(name="formats", value=_FORMATS)
+    representations = schema.tensor_representation_group[""].tensor_representation
+
+    def required(name: str, kind: int) -> schema_pb2.Feature:
+        feature = schema.feature.add(name=name, type=kind)
+        feature.presence.min_fraction = 1.0
+        feature.shape.SetInParent()  # a scalar
+        representations[name].dense_tensor.column_name = name
+        representations[name].dense_tensor.shape.SetInParent()
+        return feature
+
+    def of_objects(name: str, kind: int) -> schema_pb2.Feature:
+        # Absent, or empty, in an image without objects.
+        feature = schema.feature.add(name=name, type=kind)
+        representations[name].ragged_tensor.feature_path.step.append(name)
+        return feature
+
+    # ExampleGen sees to it that every example has a picture; StatisticsGen leaves its bytes out,
+    # so its presence can't be asked for here, and a shape can't be stated without it.
+    picture = required(features.IMAGE_ENCODED, _BYTES)
+    picture.ClearField("presence")
+    picture.ClearField("shape")
+    for name in (features.IMAGE_FILENAME, features.SOURCE_ID, features.IMAGE_SHA256):
+        required(name, _BYTES)
+    required(features.IMAGE_FORMAT, _BYTES).domain = "formats"
+    for name in (features.IMAGE_HEIGHT, features.IMAGE_WIDTH):
+        required(name, _INT).int_domain.min = 1
+    for name in features.BOX:
+        feature = of_objects(name, _FLOAT)
+        feature.float_domain.min, feature.float_domain.max = 0.0, 1.0
+        feature.float_domain.disallow_nan = True
+    of_objects(features.CLASS_TEXT, _BYTES).domain = CLASS_DOMAIN
+    return schema
+
+
+def class_names_of(schema: schema_pb2.Schema) -> list[str]:
+    """The classes of a schema; a class's position is its id.
+
+    Raises:
+      UserError: when the schema has no list of classes.
+    """
+    domain = None
+    for feature in schema.feature:
+        if feature.name == features.CLASS_TEXT:
+            domain = feature.string_domain if feature.HasField("string_domain") else None
+            for candidate in schema.string_domain:
+                if feature.domain and candidate.name == feature.domain:
+                    domain = candidate
+    if domain is None or not domain.value:
+        raise UserError(
+            f"Expected a schema with a string_domain for {features.CLASS_TEXT}, which lists the "
+            "classes. Received one without. Compare it with schema/demo/schema.pbtxt."
+        )
+    return list(domain.value)
+
+
+def load_schema(folder: str) -> schema_pb2.Schema:
+    """Reads a curated schema.
+
+    Args:
+      folder: holds `schema.pbtxt`.
+
+    Raises:
+      UserError: when it is missing, unreadable or lists no classes.
+    """
+    path = os.path.join(folder, SCHEMA_FILE)
+    try:
+        schema = tfdv.load_schema_text(path)
+    except Exception as error:  # TFDV raises whatever its file system and parser raise
+        raise UserError(
+            f"Expected a folder with a {SCHEMA_FILE}. Received: {folder} ({error}). "
+            "Leave --schema out to infer a schema from the data."
+        ) from error
+    class_names_of(schema)
+    return schema

@@ -1,0 +1,275 @@
+"""The summary of a run: for people on the console, for programs in summary.json."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.config import PipelineConfig
+from pipeline.run_record import ArtifactRecord, ComponentRecord
+
+_WIDTH = 100
+
+
+def summarize(
+    components: Mapping[str, ComponentRecord],
+    *,
+    config: PipelineConfig,
+    run_id: str,
+    run_folder: Path,
+    workdir: Path,
+    metadata: str,
+    seconds: float,
+    error: str | None,
+) -> dict[str, Any]:
+    """Gathers what a run did.
+
+    Args:
+      components: see `pipeline.run_record.read_run`; of a failed run, those that there are.
+      config: the run's.
+      run_id: names the run in ML Metadata.
+      run_folder: where summary.json will be.
+      workdir: the local runner's.
+      metadata: the store.
+      seconds: the whole run took.
+      error: what stopped it, if something did.
+
+    Returns:
+      JSON. `status` ("pushed", "not_blessed" or "failed"), `components`, `images`, `metrics`
+      (of the .tflite that ships: `mAP50`, `mAP`, `per_class`), `size_bytes`, `latency_ms`,
+      `blessed`, `reasons`, `gate`, `pushed_path`, `run_id` and where things are. Values that the
+      run did not get to are null.
+    """
+
+    def output(component: str, channel: str) -> ArtifactRecord | None:
+        record = components.get(component)
+        return record.output(channel) if record and record.state != "failed" else None
+
+    examples = output("ExampleGen", "examples")
+    evaluation = _evaluation(output("Evaluator", "evaluation"))
+    device = _device_report(output("DeviceCheck", "blessing"))
+    shipping = output("TFLiteRewriter", "shipping_model")
+    pushed = output("Pusher", "pushed_model")
+    is_pushed = bool(pushed and pushed.properties.get("pushed"))
+    reasons = [] if is_pushed else _reasons(evaluation, device, error)
+    schema = output("SchemaGen", "schema")
+    return {
+        "run_id": run_id,
+        "status": "failed" if error else "pushed" if is_pushed else "not_blessed",
+        "error": error,
+        "preset": config.preset,
+        "pipeline": config.name,
+        "seconds": round(seconds, 1),
+        "components": {
+            name: {
+                "status": record.state,
+                "seconds": round(record.seconds, 2),
+                "execution_id": record.execution_id,
+            }
+            for name, record in components.items()
+        },
+        "images": _images(examples),
+        "metrics": _metrics(evaluation),
+        "size_bytes": shipping.properties["size_bytes"] if shipping else None,
+        "sha256": shipping.properties["sha256"] if shipping else None,
+        "latency_ms": (device.get("latency") or {}).get("median_ms") if device else None,
+        "blessed": is_pushed,
+        "reasons": reasons,
+        "gate": evaluation,
+        "device_check": device,
+        "pushed_path": pushed.properties.get("pushed_destination") if is_pushed else None,
+        "pushed_version": pushed.properties.get("pushed_version") if is_pushed else None,
+        "inferred_schema": _publish_schema(schema, config, workdir),
+        "model": shipping.uri if shipping else None,
+        "tensorboard": _uri(output("Trainer", "model_run")),
+        "run_folder": str(run_folder),
+        "workdir": str(workdir),
+        "metadata": metadata,
+    }
+
+
+def _uri(artifact: ArtifactRecord | None) -> str | None:
+    return artifact.uri if artifact else None
+
+
+def _images(examples: ArtifactRecord | None) -> dict | None:
+    if examples is None:
+        return None
+    facts = examples.properties
+    return {
+        "train": facts["num_train"],
+        "eval": facts["num_eval"],
+        "negatives": facts["num_negatives"],
+        "set_aside": facts["num_set_aside"],
+        "set_aside_reasons": facts["set_aside_reasons"],
+        "ignored": facts["num_ignored"],
+        "leaked": facts["leaked_images"],
+        "data_fingerprint": facts["data_fingerprint"],
+        "reports": examples.uri,
+    }
+
+
+def _evaluation(artifact: ArtifactRecord | None) -> dict | None:
+    if artifact is None:
+        return None
+    from pipeline.evaluation import read_evaluation  # loads TFMA
+
+    evaluation = read_evaluation(artifact.uri)
+    return {**evaluation.to_json(), "text": [str(line) for line in evaluation.thresholds]}
+
+
+def _metrics(evaluation: dict | None) -> dict | None:
+    if evaluation is None:
+        return None
+    metrics = evaluation["metrics"]
+    per_class: dict[str, dict[str, float]] = {}
+    for name, value in metrics.items():
+        kind, slash, class_name = name.partition("/")
+        if slash:
+            per_class.setdefault(class_name, {})[kind] = value
+    return {"mAP50": metrics["mAP50"], "mAP": metrics["mAP"], "per_class": per_class}
+
+
+def _device_report(artifact: ArtifactRecord | None) -> dict | None:
+    if artifact is None:
+        return None
+    return json.loads(Path(artifact.uri, "device_check.json").read_text())
+
+
+def _reasons(evaluation: dict | None, device: dict | None, error: str | None) -> list[str]:
+    reasons = [error] if error else []
+    if evaluation and not evaluation["blessed"]:
+        failed = [
+            text
+            for text, threshold in zip(evaluation["text"], evaluation["thresholds"], strict=True)
+            if not threshold["passed"]
+        ]
+        reasons += failed or ["the Evaluator found no value for a gated metric"]
+    if device:
+        reasons += device["reasons"]
+    return reasons
+
+
+def _publish_schema(
+    schema: ArtifactRecord | None, config: PipelineConfig, workdir: Path
+) -> str | None:
+    """Copies an inferred schema to where it can be reviewed; gives its folder."""
+    if schema is None or config.schema_dir:
+        return None
+    folder = workdir / "schema" / config.name
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / ".schema.pbtxt"
+    temporary.write_text(Path(schema.uri, "schema.pbtxt").read_text())
+    os.replace(temporary, folder / "schema.pbtxt")
+    return str(folder)
+
+
+def print_summary(summary: dict[str, Any], file=None) -> None:
+    """Prints a finished run for a newcomer.
+
+    Args:
+      summary: see `summarize`.
+      file: a text file instead of standard output.
+    """
+    console = Console(file=file, width=_WIDTH, highlight=False, soft_wrap=True)
+    console.print()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("component", "status", "time"):
+        table.add_column(heading, justify="right" if heading == "time" else "left")
+    for name, component in summary["components"].items():
+        seconds = "" if component["status"] == "cached" else f"{component['seconds']:.1f} s"
+        table.add_row(name, component["status"], seconds)
+    console.print(table)
+    for title, lines in _sections(summary):
+        console.print(f"\n[bold]{title}[/bold]")
+        for line in lines:
+            console.print(f"  {line}", markup=False)
+
+
+def _sections(summary: dict[str, Any]):
+    images, metrics, gate = summary["images"], summary["metrics"], summary["gate"]
+    yield "images", _image_lines(images)
+    baseline = gate["baseline_metrics"]
+    per_class = ", ".join(
+        f"{name} {values['AP50']:.3f}" for name, values in metrics["per_class"].items()
+    )
+    yield (
+        "the .tflite that ships",
+        [
+            f"mAP@.5 {metrics['mAP50']:.3f}, mAP@[.5:.95] {metrics['mAP']:.3f} on the "
+            f"{images['eval']} evaluation images",
+            f"AP@.5 by class: {per_class}",
+            f"{summary['size_bytes'] / 1e6:.2f} MB, {summary['latency_ms']:.1f} ms an image "
+            "here (one thread, median)",
+        ],
+    )
+    decision = "blessed" if summary["blessed"] else "not blessed: nothing was pushed"
+    against = (
+        f"last blessed model: mAP@.5 {baseline['mAP50']:.3f} on the same images"
+        if baseline
+        else "no earlier blessed model to compare with"
+    )
+    device = summary["device_check"]
+    checks = "passed" if device["blessed"] else "failed: " + "; ".join(device["reasons"])
+    yield (
+        f"gate: {decision}",
+        [
+            *(text for text in gate["text"] if baseline or not text.startswith("change")),
+            against,
+            f"device check {checks}",
+        ],
+    )
+    if summary["inferred_schema"]:
+        yield (
+            "schema",
+            [
+                f"inferred from the data: {summary['inferred_schema']}/schema.pbtxt",
+                "review it, commit it, and pass its folder with --schema: it fixes the class ids",
+            ],
+        )
+    yield "files", _file_lines(summary)
+    yield "next", _next_lines(summary)
+    yield f"{summary['status'].replace('_', ' ')} in {summary['seconds']:.0f} s", []
+
+
+def _image_lines(images: dict) -> list[str]:
+    lines = [
+        f"{images['train']} to train on, {images['eval']} to evaluate on "
+        f"({images['negatives']} of them without objects)"
+    ]
+    reasons = ", ".join(f"{count} {kind}" for kind, count in images["set_aside_reasons"].items())
+    lines.append(f"{images['set_aside']} set aside" + (f": {reasons}" if reasons else ""))
+    if images["set_aside"]:
+        lines.append(f"each with its reason: {images['reports']}/set_aside.jsonl")
+    if images["ignored"]:
+        lines.append(f"{images['ignored']} files ignored: {images['reports']}/ignored.jsonl")
+    if images["leaked"]:
+        lines.append(f"WARNING: {images['leaked']} pictures are on both sides of the split")
+    return lines
+
+
+def _file_lines(summary: dict) -> list[str]:
+    lines = []
+    if summary["pushed_path"]:
+        lines.append(f"pushed  {_short(summary['pushed_path'])}/detect.tflite")
+        lines.append(f"        {_short(summary['pushed_path'])}/labels.txt, manifest.json")
+    lines.append(f"summary {_short(summary['run_folder'])}/summary.json")
+    return lines
+
+
+def _next_lines(summary: dict) -> list[str]:
+    model = summary["pushed_path"] or os.path.join(summary["model"], "Format-Serving", "tflite")
+    return [
+        f".venv/bin/python -m pipeline.detect {_short(model)} PICTURE_OR_FOLDER --out detections",
+        f".venv/bin/tensorboard --logdir {_short(summary['tensorboard'])}",
+    ]
+
+
+def _short(path: str) -> str:
+    """Relative to here when that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if not relative.startswith("..") else path

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.drawing import class_color, draw_detections
+
+GRAY = np.full((200, 300, 3), 128, np.uint8)
+BOX = np.array([[0.25, 0.2, 0.75, 0.6]])
+
+
+def test_a_box_lies_where_it_should_in_its_class_colour():
+    drawn = np.asarray(draw_detections(GRAY, BOX, ["cat"], [0.9], [4]))
+    assert drawn.shape == GRAY.shape
+    color = class_color(4)
+    inked = np.argwhere((drawn == color).all(axis=-1))
+    assert tuple(drawn[100, 60]) == color  # left edge: 0.2 * 299
+    assert tuple(drawn[149, 120]) == color  # lower edge: 0.75 * 199
+    assert inked[:, 0].max() <= 0.75 * 199 + 1
+    assert inked[:, 1].max() <= 0.6 * 299 + 1
+    assert tuple(drawn[100, 120]) == (128, 128, 128)  # the inside stays free
+    assert (GRAY == 128).all()  # drawn on a copy
+
+
+def test_no_boxes_leave_the_picture_as_it_was():
+    assert (np.asarray(draw_detections(GRAY, np.zeros((0, 4)), [], [])) == GRAY).all()
+
+
+@pytest.mark.parametrize(
+    "box", [[0, 0, 1, 1], [-0.5, -0.5, 2, 2], [0.99, 0.99, 1, 1], [0.5, 0.5, 0.5, 0.5]]
+)
+def test_boxes_at_and_over_the_edge_stay_inside_with_their_names(box):
+    drawn = draw_detections(GRAY, np.array([box]), ["a rather long class name"], [0.5], [0])
+    assert drawn.size == (300, 200)
+    tag = np.argwhere((np.asarray(drawn) == class_color(0)).all(axis=-1))
+    assert len(tag) > 500  # the name's background is in the picture, wherever the box is
+
+
+def test_other_modes_and_ground_truth_without_scores():
+    image = Image.fromarray(GRAY).convert("L")
+    drawn = draw_detections(image, BOX, ["cat"])
+    assert drawn.mode == "RGB"
+    assert drawn.size == image.size
+
+
+def test_the_surest_box_lies_on_top():
+    boxes = np.repeat(BOX, 2, axis=0)
+    drawn = np.asarray(draw_detections(GRAY, boxes, ["cat", "dog"], [0.9, 0.2], [0, 1]))
+    assert tuple(drawn[100, 60]) == class_color(0)
+
+
+def test_colours_of_many_classes_differ():
+    colors = np.array([class_color(index) for index in range(37)], int)
+    distance = np.abs(colors[:, None] - colors[None]).sum(axis=-1) + 999 * np.eye(37, dtype=int)
+    assert distance.min() > 15
+    assert distance[:4, :4].min() > 150

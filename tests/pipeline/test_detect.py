@@ -1,0 +1,156 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_detector import LABELS, picture
+
+from models.image import decode_and_resize
+from models.labels import format_labels
+from models.tflite_detector import TFLiteDetector
+from pipeline.detect import find_model, find_pictures, main
+from pipeline.errors import UserError
+from pipeline.publish import FolderPublisher
+
+
+@pytest.fixture
+def pushed(tmp_path, int8_model):
+    """A folder pushed to, with one version."""
+    files = {"detect.tflite": int8_model, "labels.txt": format_labels(LABELS).encode()}
+    FolderPublisher(str(tmp_path / "pushed")).publish(files, {})
+    return tmp_path / "pushed"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index, name in enumerate(("b.jpg", "a.JPG", "c.jpeg")):
+        (folder / name).write_bytes(picture(index))
+    (folder / "notes.md").write_text("not a picture")
+    return folder
+
+
+def run(*arguments, out) -> tuple[int, dict]:
+    code = main([*map(str, arguments), "--out", str(out)])
+    return code, json.loads((out / "detections.json").read_text())
+
+
+def test_a_folder(tmp_path, pushed, pictures, int8_model, capsys):
+    out = tmp_path / "out"
+    code, report = run(pushed, pictures, "--min-score", "0.5", out=out)
+    assert code == 0
+    names = [Path(entry["file"]).name for entry in report["pictures"]]
+    assert names == ["a.JPG", "b.jpg", "c.jpeg"]
+    assert report["labels"] == list(LABELS)
+    detector = TFLiteDetector(int8_model)
+    for entry in report["pictures"]:
+        assert (entry["width"], entry["height"]) == (120, 90)
+        with Image.open(out / entry["drawn"]) as drawn:
+            assert drawn.size == (120, 90)
+        encoded = Path(entry["file"]).read_bytes()
+        expected = detector.detect(decode_and_resize(encoded, detector.input_size).numpy())
+        kept = expected.scores >= 0.5
+        assert len(entry["detections"]) == kept.sum() > 0
+        for detection, box, class_id in zip(
+            entry["detections"], expected.boxes[kept], expected.class_ids[kept], strict=True
+        ):
+            assert detection["label"] == LABELS[class_id]
+            assert detection["class_id"] == class_id
+            np.testing.assert_allclose(detection["box"], box, atol=1e-5)
+            np.testing.assert_allclose(detection["box_pixels"], box * ([90, 120] * 2), atol=0.51)
+        assert entry["ms"] > 0
+    printed = capsys.readouterr().out
+    assert "in 3 pictures, 0 not read" in printed
+    assert str(out) in printed
+
+
+def test_a_list_of_frames_keeps_its_order_and_equal_names_apart(tmp_path, pushed, pictures):
+    (pictures / "sub").mkdir()
+    (pictures / "sub" / "b.jpg").write_bytes(picture(7))
+    frames = pictures / "frames.txt"
+    frames.write_text("c.jpeg\nb.jpg\n\nsub/b.jpg\na.JPG\n")
+    code, report = run(pushed / "latest", frames, out=tmp_path / "out")
+    assert code == 0
+    drawn = [entry["drawn"] for entry in report["pictures"]]
+    assert drawn == ["c.jpg", "b.jpg", "b_2.jpg", "a.jpg"]
+    assert all((tmp_path / "out" / name).exists() for name in drawn)
+
+
+def test_a_bad_picture_is_reported_and_the_others_go_on(tmp_path, pushed, pictures, capsys):
+    (pictures / "aa.jpg").write_bytes(picture(1)[:200])
+    (pictures / "bb.png").write_text("no picture")
+    code, report = run(pushed / "1", pictures, out=tmp_path / "out")
+    assert code == 1
+    by_name = {Path(entry["file"]).name: entry for entry in report["pictures"]}
+    assert {name for name, entry in by_name.items() if "error" in entry} == {"aa.jpg", "bb.png"}
+    assert by_name["bb.png"]["error"].startswith("Unknown image file format")
+    captured = capsys.readouterr()
+    assert "Not read:" in captured.err
+    assert "bb.png" in captured.err
+    assert "in 3 pictures, 2 not read" in captured.out
+
+
+def test_one_picture_with_a_missing_one_in_a_list(tmp_path, pushed, pictures):
+    (tmp_path / "frames.txt").write_text("pictures/b.jpg\npictures/absent.jpg\n")
+    code, report = run(pushed, tmp_path / "frames.txt", out=tmp_path / "out")
+    assert code == 1
+    assert "No such file" in report["pictures"][1]["error"]
+
+
+def test_a_file_with_labels_beside_it_is_a_model(tmp_path, pushed):
+    assert find_model(str(pushed / "1" / "detect.tflite")).labels == LABELS
+    assert find_model(str(pushed)).model == (pushed / "1" / "detect.tflite").resolve()
+
+
+def test_what_is_no_model_or_picture_is_an_error(tmp_path, pushed, pictures):
+    with pytest.raises(UserError, match="Expected a pushed model"):
+        find_model(str(tmp_path / "absent"))
+    (pushed / "1" / "labels.txt").unlink()
+    with pytest.raises(UserError, match="class names"):
+        find_model(str(pushed))
+    (tmp_path / "empty").mkdir()
+    for path in ("absent.jpg", "empty"):
+        with pytest.raises(UserError, match="Expected a picture"):
+            find_pictures(str(tmp_path / path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--min-score", "1.5"], "--min-score from 0 to 1"),
+        (["--out", "pictures"], "another folder"),
+        (["--out", "pictures/b.jpg"], "folder to write to"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_exit_code_2(
+    tmp_path, pushed, pictures, monkeypatch, capsys, change, message
+):
+    monkeypatch.chdir(tmp_path)
+    assert main([str(pushed), "pictures", *change]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_too_few_labels_and_other_files_are_errors(pushed, pictures, tmp_path, capsys):
+    (pushed / "1" / "labels.txt").write_text("cat\n")
+    assert main([str(pushed), str(pictures), "--out", str(tmp_path / "out")]) == 2
+    assert "a line for each class" in capsys.readouterr().err
+    (pushed / "1" / "detect.tflite").write_bytes(b"something else")
+    assert main([str(pushed), str(pictures), "--out", str(tmp_path / "out")]) == 2
+    assert "Expected a detector made by this pipeline" in capsys.readouterr().err
+
+
+def test_help_does_not_wait_for_tensorflow():
+    code = (
+        "import sys\nimport pipeline.detect as detect\n"
+        "try:\n    detect.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "bad = {'tensorflow', 'tfx', 'numpy'} & set(sys.modules)\nsys.exit(str(bad) if bad else 0)"
+    )
+    root = Path(__file__).parents[2]
+    result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=True)
+    assert b"usage" in result.stdout
