@@ -3,8 +3,11 @@
 Geometry is one window an image, in normalised coordinates of the canvas: inside it (SSD's random
 crop), larger than it (zoom-out), or mirrored. Boxes are moved into the window; the pixels are
 sampled once, straight to the network's input size. TensorFlow only: it is an input pipeline.
-All randomness is stateless: the same seed gives the same example, in any order.
+All of it works on whole batches: image by image it costs more than the training step. All
+randomness is stateless: the same seed gives the same batch, in any order.
 """
+
+import math
 
 import tensorflow as tf
 
@@ -13,93 +16,105 @@ from models.settings import Augmentation
 # SSD's crops each ask that some object stays visible by at least one of these fractions.
 # Source: Liu et al., section 2.2, and `ssd_random_crop` in the Object Detection API.
 CROP_MIN_OBJECT_COVERED = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+_CROP_ATTEMPTS = 20
+_LOG_ASPECT = math.log(2.0)
 _GRAY = 127.5
 # Luma weights of ITU-R BT.601, to tell colour from brightness.
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def random_window(boxes: tf.Tensor, settings: Augmentation, seed: tf.Tensor) -> tf.Tensor:
-    """Chooses the part of the canvas to show.
+def random_windows(
+    boxes: tf.Tensor, valid: tf.Tensor, settings: Augmentation, seed: tf.Tensor
+) -> tf.Tensor:
+    """Chooses the part of its canvas that each image shows.
 
     Args:
-      boxes: float32 [n, 4] (ymin, xmin, ymax, xmax), normalised to the canvas.
+      boxes: float32 [B, M, 4] (ymin, xmin, ymax, xmax), normalised to the canvas.
+      valid: bool [B, M], False for rows of padding.
       settings: see `models.settings.Augmentation`.
       seed: int32 or int64 [2].
 
     Returns:
-      float32 [4] (ymin, xmin, ymax, xmax) in the canvas's normalised coordinates; outside of
+      float32 [B, 4] (ymin, xmin, ymax, xmax) in the canvas's normalised coordinates; outside of
       0..1 when zooming out. xmax < xmin means mirrored.
     """
-    seeds = tf.random.split(seed, 5)
-    choice = tf.random.stateless_uniform([], seeds[0])
-    cropping = choice < settings.crop_probability
-    zooming = choice > 1.0 - settings.zoom_out_probability
-    window = tf.cond(
-        cropping,
-        lambda: _crop_window(boxes, settings, seeds[1]),
-        lambda: tf.constant([0.0, 0.0, 1.0, 1.0]),
-    )
-    window = tf.cond(zooming, lambda: _zoom_out_window(settings, seeds[2]), lambda: window)
-    mirrored = tf.gather(window, [0, 3, 2, 1])
-    flipping = tf.random.stateless_uniform([], seeds[3]) < 0.5
-    return tf.where(tf.logical_and(settings.flip, flipping), mirrored, window)
+    seeds = tf.unstack(tf.random.split(seed, 4), num=4)
+    batch = tf.shape(boxes)[0]
+    windows = tf.tile(tf.constant([[0.0, 0.0, 1.0, 1.0]]), [batch, 1])
+    choice = tf.random.stateless_uniform([batch, 1], seeds[0])
+    if settings.crop_probability:
+        crops = _crop_windows(boxes, valid, settings, seeds[1])
+        windows = tf.where(choice < settings.crop_probability, crops, windows)
+    if settings.zoom_out_probability:
+        zoomed = _zoom_out_windows(batch, settings, seeds[2])
+        windows = tf.where(choice > 1.0 - settings.zoom_out_probability, zoomed, windows)
+    if settings.flip:
+        flipping = tf.random.stateless_uniform([batch, 1], seeds[3]) < 0.5
+        windows = tf.where(flipping, tf.gather(windows, [0, 3, 2, 1], axis=1), windows)
+    return windows
 
 
-def _crop_window(boxes: tf.Tensor, settings: Augmentation, seed: tf.Tensor) -> tf.Tensor:
-    seeds = tf.random.split(seed, 2)
+def _crop_windows(
+    boxes: tf.Tensor, valid: tf.Tensor, settings: Augmentation, seed: tf.Tensor
+) -> tf.Tensor:
+    """The first of some random windows that leaves enough of some object visible: [B, 4]."""
+    seeds = tf.unstack(tf.random.split(seed, 4), num=4)
+    shape = [tf.shape(boxes)[0], _CROP_ATTEMPTS]
+    area = tf.random.stateless_uniform(shape, seeds[0], settings.crop_min_area, 1.0)
+    log_ratio = tf.random.stateless_uniform(shape, seeds[1], -_LOG_ASPECT, _LOG_ASPECT)
+    ratio = tf.exp(log_ratio)
+    size = tf.minimum(tf.sqrt(tf.stack([area / ratio, area * ratio], axis=-1)), 1.0)
+    begin = tf.random.stateless_uniform(tf.shape(size), seeds[2]) * (1.0 - size)
+    windows = tf.concat([begin, begin + size], axis=-1)  # [B, attempts, 4]
+
+    corners, others = boxes[:, None], windows[:, :, None]  # [B, 1, M, 4], [B, attempts, 1, 4]
+    top_left = tf.maximum(corners[..., :2], others[..., :2])
+    bottom_right = tf.minimum(corners[..., 2:], others[..., 2:])
+    visible = tf.reduce_prod(tf.maximum(bottom_right - top_left, 0.0), axis=-1)
+    whole = tf.reduce_prod(corners[..., 2:] - corners[..., :2], axis=-1)
+    covered = tf.where(valid[:, None], visible / tf.maximum(whole, 1e-9), 0.0)
     index = tf.random.stateless_uniform(
-        [], seeds[0], maxval=len(CROP_MIN_OBJECT_COVERED), dtype=tf.int32
+        shape[:1], seeds[3], maxval=len(CROP_MIN_OBJECT_COVERED), dtype=tf.int32
     )
-    # Coordinates of the op are integers in a nominal image: only the ratio matters.
-    side = 10_000
-    begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
-        image_size=[side, side, 3],
-        bounding_boxes=boxes[None],
-        seed=seeds[1],
-        min_object_covered=tf.gather(CROP_MIN_OBJECT_COVERED, index),
-        aspect_ratio_range=(0.5, 2.0),
-        area_range=(settings.crop_min_area, 1.0),
-        max_attempts=50,
-        use_image_if_no_bounding_boxes=True,
-    )
-    begin = tf.cast(begin[:2], tf.float32) / side
-    size = tf.cast(size[:2], tf.float32) / side
-    return tf.concat([begin, begin + size], axis=0)
+    wanted = tf.gather(CROP_MIN_OBJECT_COVERED, index)[:, None] - 1e-6
+    # In an image without objects any window will do.
+    good = (tf.reduce_max(covered, axis=-1) >= wanted) | ~tf.reduce_any(valid, axis=1)[:, None]
+    first = tf.argmax(tf.cast(good, tf.int32), axis=1)
+    chosen = tf.gather(windows, first, axis=1, batch_dims=1)
+    return tf.where(tf.reduce_any(good, axis=1)[:, None], chosen, [[0.0, 0.0, 1.0, 1.0]])
 
 
-def _zoom_out_window(settings: Augmentation, seed: tf.Tensor) -> tf.Tensor:
-    seeds = tf.random.split(seed, 2)
-    side = tf.random.stateless_uniform([], seeds[0], 1.0, settings.zoom_out_max)
-    begin = -tf.random.stateless_uniform([2], seeds[1]) * (side - 1.0)
-    return tf.concat([begin, begin + side], axis=0)
+def _zoom_out_windows(batch: tf.Tensor, settings: Augmentation, seed: tf.Tensor) -> tf.Tensor:
+    seeds = tf.unstack(tf.random.split(seed, 2), num=2)
+    side = tf.random.stateless_uniform([batch, 1], seeds[0], 1.0, settings.zoom_out_max)
+    begin = -tf.random.stateless_uniform([batch, 2], seeds[1]) * (side - 1.0)
+    return tf.concat([begin, begin + side], axis=1)
 
 
-def boxes_in_window(
-    boxes: tf.Tensor, window: tf.Tensor, min_visible: float
+def boxes_in_windows(
+    boxes: tf.Tensor, windows: tf.Tensor, min_visible: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Moves boxes from the canvas into a window.
+    """Moves boxes from their canvases into the windows.
 
     Args:
-      boxes: float32 [n, 4] (ymin, xmin, ymax, xmax), normalised to the canvas.
-      window: float32 [4], see `random_window`.
+      boxes: float32 [B, M, 4] (ymin, xmin, ymax, xmax), normalised to the canvas.
+      windows: float32 [B, 4], see `random_windows`.
       min_visible: least visible fraction of a box that is kept.
 
     Returns:
-      float32 [n, 4], normalised to the window and clipped to it, and bool [n], which boxes to
-      keep: those whose center and enough of whose area lie inside.
+      float32 [B, M, 4], normalised to the window and clipped to it, and bool [B, M], which boxes
+      to keep: those whose center and enough of whose area lie inside.
     """
-    origin = tf.stack([window[0], window[1], window[0], window[1]])
-    size = window[2:] - window[:2]  # negative width when mirrored
-    moved = (boxes - origin) / tf.concat([size, size], axis=0)
-    ymin, ymax = moved[:, 0], moved[:, 2]
-    xmin = tf.minimum(moved[:, 1], moved[:, 3])
-    xmax = tf.maximum(moved[:, 1], moved[:, 3])
-    moved = tf.stack([ymin, xmin, ymax, xmax], axis=1)
+    windows = windows[:, None]  # [B, 1, 4]
+    size = windows[..., 2:] - windows[..., :2]  # negative width when mirrored
+    begin = (boxes[..., :2] - windows[..., :2]) / size
+    end = (boxes[..., 2:] - windows[..., :2]) / size
+    moved = tf.concat([tf.minimum(begin, end), tf.maximum(begin, end)], axis=-1)
     clipped = tf.clip_by_value(moved, 0.0, 1.0)
-    center = (moved[:, :2] + moved[:, 2:]) / 2
-    inside = tf.reduce_all((center >= 0.0) & (center <= 1.0), axis=1)
-    area = tf.reduce_prod(moved[:, 2:] - moved[:, :2], axis=1)
-    visible = tf.reduce_prod(clipped[:, 2:] - clipped[:, :2], axis=1)
+    center = (moved[..., :2] + moved[..., 2:]) / 2
+    inside = tf.reduce_all((center >= 0.0) & (center <= 1.0), axis=-1)
+    area = tf.reduce_prod(moved[..., 2:] - moved[..., :2], axis=-1)
+    visible = tf.reduce_prod(clipped[..., 2:] - clipped[..., :2], axis=-1)
     return clipped, inside & (visible > 0.0) & (visible >= min_visible * area)
 
 
@@ -108,20 +123,23 @@ def sample_windows(canvases: tf.Tensor, windows: tf.Tensor, size: int) -> tf.Ten
 
     Args:
       canvases: uint8 [B, C, C, 3].
-      windows: float32 [B, 4], see `random_window`.
+      windows: float32 [B, 4], see `random_windows`.
       size: side of the result in pixels.
 
     Returns:
       float32 [B, size, size, 3] in 0..255.
     """
     side = tf.cast(tf.shape(canvases)[1], tf.float32)
+    # A crop at the canvas's edge asks for points up to half a pixel beyond its outer pixels'
+    # centers, where the op would give gray: a frame that repeats those pixels answers.
+    framed = tf.pad(canvases, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
     # The op puts the corners of its boxes on the centers of the corner pixels. Ours are edges,
     # as in tf.image.resize: half a pixel of input and of output has to be taken off.
     begin, extent = windows[:, :2], windows[:, 2:] - windows[:, :2]
-    first = (begin * side + 0.5 * extent * side / size - 0.5) / (side - 1.0)
-    last = first + extent * side * (size - 1) / size / (side - 1.0)
+    first = (begin * side + 0.5 * extent * side / size + 0.5) / (side + 1.0)
+    last = first + extent * side * (size - 1) / size / (side + 1.0)
     return tf.image.crop_and_resize(
-        canvases,
+        framed,
         tf.concat([first, last], axis=1),
         tf.range(tf.shape(canvases)[0]),
         [size, size],
@@ -140,6 +158,10 @@ def jitter_colors(images: tf.Tensor, settings: Augmentation, seed: tf.Tensor) ->
     Returns:
       The same, clipped to 0..255.
     """
+    if not any(
+        (settings.brightness, settings.contrast, settings.saturation, settings.white_balance)
+    ):
+        return images
     seeds = tf.random.split(seed, 4)
     batch = tf.shape(images)[0]
 

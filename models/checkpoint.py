@@ -150,5 +150,4 @@ def restore_state(path: str, model: keras.Model) -> None:
 
 
 def _state(model: keras.Model) -> list:
-    model.optimizer.build(model.trainable_variables)
     return [*model.network.variables, *model.optimizer.variables]

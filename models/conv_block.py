@@ -22,12 +22,14 @@ class ConvBlocks:
       bn_epsilon: added to the batch norm's variance.
       l2: factor of half the squared norm of the kernels, added to the loss. Depthwise kernels
         are left out, as in the Object Detection API: they have few weights.
+      synchronized: batch norms use the statistics of the whole batch, not of a replica's share.
     """
 
     quantized: bool = False
     bn_momentum: float = 0.9
     bn_epsilon: float = 1e-3
     l2: float = 0.0
+    synchronized: bool = False
 
     def _regularizer(self):
         # Folded kernels carry the batch norms' scales: shrinking them would only distort those.
@@ -50,7 +52,15 @@ class ConvBlocks:
     def depthwise(self, x, name: str, strides: int = 1):
         """3x3, [B, H, W, C] -> [B, ceil(H / strides), ceil(W / strides), C], in 0..6."""
         layer = QuantDepthwiseConv2D if self.quantized else layers.DepthwiseConv2D
-        x = layer(3, strides=strides, padding="same", use_bias=self.quantized, name=name)(x)
+        x = layer(
+            3,
+            strides=strides,
+            padding="same",
+            use_bias=self.quantized,
+            # He et al.'s, for the 9 inputs that a depthwise output has; Keras counts all channels.
+            depthwise_initializer=keras.initializers.TruncatedNormal(stddev=(2 / 9) ** 0.5),
+            name=name,
+        )(x)
         return self._finish(x, name)
 
     def prediction(self, x, filters: int, kernel_size: int, bias: float, name: str):
@@ -77,8 +87,7 @@ class ConvBlocks:
             x = layers.BatchNormalization(
                 momentum=self.bn_momentum,
                 epsilon=self.bn_epsilon,
-                # Statistics of the whole batch, however many replicas share it.
-                synchronized=True,
+                synchronized=self.synchronized,
                 name=f"{name}_bn",
             )(x)
         x = layers.ReLU(6.0, name=f"{name}_relu")(x)

@@ -20,20 +20,27 @@ class MeanLoss(keras.losses.Loss):
 
 
 class NonFiniteImage(keras.metrics.Metric):
-    """The index of an image whose loss was not finite; -1 when there was none."""
+    """The index of an image whose loss was not finite; -1 when no single replica had one.
+
+    Read it outside of the training step: there it is summed over the replicas.
+    """
 
     def __init__(self, name="non_finite_image"):
         super().__init__(name=name)
-        self.index = self.add_variable((), keras.initializers.Constant(0), name="index_plus_1")
+        zero = keras.initializers.Constant(0)
+        self.index = self.add_variable((), zero, name="index_plus_1")
+        # The indices of several replicas add up to nobody's: their count tells.
+        self.replicas = self.add_variable((), zero, name="replicas")
 
     def update_state(self, losses, image_index):
         """Takes float32 [B] losses and int32 [B] indices of the images."""
         bad = ops.where(ops.isfinite(losses), 0.0, ops.cast(image_index, "float32") + 1.0)
         self.index.assign(ops.maximum(self.index, ops.max(bad)))
+        self.replicas.assign(ops.cast(self.index > 0, "float32"))
 
     def result(self):
         """float32 scalar."""
-        return self.index - 1.0
+        return ops.where(self.replicas == 1, self.index - 1.0, -1.0)
 
 
 class Detector(keras.Model):

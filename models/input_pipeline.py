@@ -7,9 +7,9 @@ normalised), `class_ids` int32 [n] and `image_index` int32, the image's place in
 import tensorflow as tf
 
 from models.augment import (
-    boxes_in_window,
+    boxes_in_windows,
     jitter_colors,
-    random_window,
+    random_windows,
     sample_windows,
 )
 from models.image import resize
@@ -48,34 +48,29 @@ def training_batches(
       Pairs of uint8 [B, S, S, 3] and the targets that `models.detector.Detector` takes.
     """
 
-    def augment(position: tf.Tensor, record: dict) -> dict:
-        example_seed = tf.stack([tf.constant(seed, tf.int64), position])
-        window = random_window(record["boxes"], augmentation, example_seed)
-        boxes, keep = boxes_in_window(record["boxes"], window, augmentation.min_visible)
-        boxes = tf.boolean_mask(boxes, keep)
-        class_ids = tf.boolean_mask(record["class_ids"], keep)
-        return {
-            "canvas": record["canvas"],
-            "window": window,
-            "position": position,
-            "targets": _targets(boxes, class_ids, record["image_index"], max_boxes),
+    def augment(position: tf.Tensor, batch: dict) -> tuple[tf.Tensor, dict]:
+        boxes, class_ids = batch["boxes"], batch["class_ids"]
+        batch_seed = tf.stack([tf.constant(seed, tf.int64), position[0]])
+        seeds = tf.unstack(tf.random.split(batch_seed, 2), num=2)
+        windows = random_windows(boxes, class_ids >= 0, augmentation, seeds[0])
+        boxes, keep = boxes_in_windows(boxes, windows, augmentation.min_visible)
+        images = sample_windows(batch["canvas"], windows, input_size)
+        images = tf.cast(tf.round(jitter_colors(images, augmentation, seeds[1])), tf.uint8)
+        targets = {
+            "boxes": tf.where(keep[..., None], boxes, 0.0),
+            "class_ids": tf.where(keep, class_ids, -1),
+            "image_index": batch["image_index"],
         }
-
-    def render(batch: dict) -> tuple[tf.Tensor, dict]:
-        images = sample_windows(batch["canvas"], batch["window"], input_size)
-        batch_seed = tf.stack([tf.constant(seed + 1, tf.int64), batch["position"][0]])
-        images = jitter_colors(images, augmentation, batch_seed)
-        images = tf.cast(tf.round(images), tf.uint8)
-        return tf.ensure_shape(images, [batch_size, input_size, input_size, 3]), batch["targets"]
+        return tf.ensure_shape(images, [batch_size, input_size, input_size, 3]), targets
 
     skipped = start_step * batch_size
     # The seeds of the passes follow from the first, so skipping reads on but repeats nothing.
     order = records.shuffle(min(shuffle_size, num_records), seed=seed).repeat().skip(skipped)
     return (
         tf.data.Dataset.zip(tf.data.Dataset.range(skipped, tf.int64.max), order)
-        .map(augment, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(lambda position, record: (position, _padded(record, max_boxes)))
         .batch(batch_size, drop_remainder=True)
-        .map(render, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(augment, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(2)
     )
 
@@ -96,22 +91,21 @@ def evaluation_batches(
     """
 
     def prepare(record: dict) -> tuple[tf.Tensor, dict]:
-        targets = _targets(record["boxes"], record["class_ids"], record["image_index"], max_boxes)
-        return resize(record["canvas"], input_size), targets
+        targets = _padded(record, max_boxes)
+        return resize(targets.pop("canvas"), input_size), targets
 
     return records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
 
 
-def _targets(
-    boxes: tf.Tensor, class_ids: tf.Tensor, image_index: tf.Tensor, max_boxes: int
-) -> dict:
-    """Pads boxes with zeros and class ids with -1 to `max_boxes` rows."""
-    boxes, class_ids = boxes[:max_boxes], class_ids[:max_boxes]
+def _padded(record: dict, max_boxes: int) -> dict:
+    """Cuts or pads a record's boxes (with zeros) and class ids (with -1) to `max_boxes` rows."""
+    boxes, class_ids = record["boxes"][:max_boxes], record["class_ids"][:max_boxes]
     missing = max_boxes - tf.shape(class_ids)[0]
     return {
+        "canvas": record["canvas"],
         "boxes": tf.ensure_shape(tf.pad(boxes, [[0, missing], [0, 0]]), [max_boxes, 4]),
         "class_ids": tf.ensure_shape(
             tf.pad(class_ids, [[0, missing]], constant_values=-1), [max_boxes]
         ),
-        "image_index": tf.cast(image_index, tf.int32),
+        "image_index": tf.cast(record["image_index"], tf.int32),
     }

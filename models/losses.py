@@ -2,6 +2,9 @@
 
 from keras import ops
 
+# Where an example is certain, powers below 1 of its error have no finite gradient.
+_MIN_WRONGNESS = 1e-7
+
 
 def sigmoid_focal_loss(logits, class_targets, alpha: float = 0.75, gamma: float = 2.0):
     """Focal loss over all anchors and classes.
@@ -21,6 +24,7 @@ def sigmoid_focal_loss(logits, class_targets, alpha: float = 0.75, gamma: float 
     cross_entropy = ops.relu(logits) - logits * class_targets + ops.softplus(-ops.abs(logits))
     probability = ops.sigmoid(logits)
     wrongness = class_targets * (1 - probability) + (1 - class_targets) * probability
+    wrongness = ops.maximum(wrongness, _MIN_WRONGNESS)
     weight = class_targets * alpha + (1 - class_targets) * (1 - alpha)
     return ops.sum(weight * wrongness**gamma * cross_entropy, axis=(1, 2))
 

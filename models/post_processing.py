@@ -49,7 +49,7 @@ def post_process(
       `Detections`, at most `settings.max_detections` of them.
     """
     boxes = decode_boxes(encodings, anchors)
-    scores = 1 / (1 + np.exp(-logits))
+    scores = np.exp(-np.logaddexp(0, -logits))  # the sigmoid, without overflow
     if settings.regular_nms:
         per_class = [
             (keep, np.full(len(keep), class_id))

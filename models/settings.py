@@ -5,7 +5,7 @@ Light on purpose: configuration is read without importing Keras.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -16,7 +16,9 @@ Count = Annotated[int, Field(ge=1)]
 class Settings(BaseModel):
     """A group of settings: immutable, and an unknown name is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class ModelSettings(Settings):
@@ -43,6 +45,15 @@ class ModelSettings(Settings):
     l2: NotNegative = 4e-5
     """Weight of half the squared norm of the kernels."""
 
+    @model_validator(mode="after")
+    def _check_scales(self):
+        if self.min_scale is not None and self.min_scale >= self.max_scale:
+            raise ValueError(
+                f"model.min_scale ({self.min_scale}) has to be below "
+                f"model.max_scale ({self.max_scale})"
+            )
+        return self
+
 
 class Augmentation(Settings):
     """How much to vary training examples. The default is nothing."""
@@ -67,6 +78,16 @@ class Augmentation(Settings):
     """Largest relative change."""
     white_balance: Fraction = 0.0
     """Largest relative change of each colour channel."""
+
+    @model_validator(mode="after")
+    def _check_shares(self):
+        if self.crop_probability + self.zoom_out_probability > 1:
+            raise ValueError(
+                f"augmentation.crop_probability ({self.crop_probability}) and "
+                f"augmentation.zoom_out_probability ({self.zoom_out_probability}) have to add up "
+                "to at most 1: an image gets one or the other"
+            )
+        return self
 
 
 class TrainingSettings(Settings):

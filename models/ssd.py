@@ -44,19 +44,22 @@ class SsdConfig(ModelSettings):
         return make_anchors(self.map_sizes, self.min_scale, self.max_scale)
 
 
-def build_ssd(config: SsdConfig, quantized: bool = False) -> keras.Model:
+def build_ssd(
+    config: SsdConfig, quantized: bool = False, synchronized: bool = False
+) -> keras.Model:
     """Builds the network.
 
     Args:
       config: what to build.
       quantized: the fake-quantized form, without batch norms (see `ConvBlocks`).
+      synchronized: for training on several replicas, see `ConvBlocks`.
 
     Returns:
       A functional model. Input: float32 [B, S, S, 3] in [-1, 1]. Outputs: a dict of
       `box_encodings` float32 [B, N, 4] (see `models.boxes`) and `class_logits`
       float32 [B, N, C], in the order of `config.anchors`.
     """
-    blocks = ConvBlocks(quantized, config.bn_momentum, config.bn_epsilon, config.l2)
+    blocks = ConvBlocks(quantized, config.bn_momentum, config.bn_epsilon, config.l2, synchronized)
     image = keras.Input((config.input_size, config.input_size, 3), name="image")
     x = blocks.rounded(image, "image_quant", initial_range=(-1.0, 1.0), fixed=True)
     maps = mobilenet_v1(x, blocks, config.depth_multiplier)

@@ -81,6 +81,7 @@ class _Watch(keras.callbacks.Callback):
         self.end_interval = end_interval
         self.started = self.spoke = time.monotonic()
         self.taken = 0
+        self.compiled = False
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.monotonic()
@@ -89,15 +90,21 @@ class _Watch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         images = self.taken * self.settings.batch_size
         losses = {name: float(logs[name]) for name in LOSS_TERMS}
-        self.end_interval(self.step, losses, images / (time.monotonic() - self.started))
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        self.end_interval(self.step, losses, images / seconds)
 
     def on_train_batch_end(self, batch, logs=None):
+        if not self.compiled:
+            # The first call traces and compiles the step: no measure of its speed.
+            self.compiled = True
+            self.started = time.monotonic()
+            self.taken = -self.settings.steps_per_execution
         self.step += self.settings.steps_per_execution
         self.taken += self.settings.steps_per_execution
         terms = {name: float(logs[name]) for name in LOSS_TERMS}
         if not np.isfinite(list(terms.values())).all():
-            index = int(logs["non_finite_image"])
-            image = self.image_name(index) if index >= 0 else "none by itself"
+            index = int(self.model.non_finite_image.result())
+            image = self.image_name(index) if index >= 0 else "no single one"
             raise NonFiniteLossError(
                 f"Expected finite losses. Received at step {self.step}: "
                 + ", ".join(f"{name} {value}" for name, value in terms.items())
@@ -105,7 +112,7 @@ class _Watch(keras.callbacks.Callback):
                 "look at that image's boxes."
             )
         now = time.monotonic()
-        if now - self.spoke > _SECONDS_BETWEEN_PROGRESS_LINES:
+        if self.taken and now - self.spoke > _SECONDS_BETWEEN_PROGRESS_LINES:
             self.spoke = now
             speed = self.taken / (now - self.started)
             left = (self.settings.steps - self.step) / speed
@@ -130,6 +137,7 @@ class TrainingRun:
       say: takes progress lines.
       image_name: names an image by its index.
       strategy_scope: context manager that makes variables on the right devices.
+      replicas: how many devices share a batch.
       jit_compile: compile the step with XLA.
     """
 
@@ -147,6 +155,7 @@ class TrainingRun:
         image_name: Callable[[int], str],
         strategy_scope: Callable[[], Any],
         jit_compile: bool,
+        replicas: int = 1,
     ):
         self.config = config
         self.settings = settings
@@ -159,6 +168,7 @@ class TrainingRun:
         self.image_name = image_name
         self.strategy_scope = strategy_scope
         self.jit_compile = jit_compile
+        self.replicas = replicas
         self.quantization_aware = quantization_aware
 
     @property
@@ -204,8 +214,9 @@ class TrainingRun:
         facts = {
             "step": best_step,
             "score": best_score,
-            # Of the float network at its last step: what quantization had to keep.
-            "float_score": progress["float_score"],
+            # Of the float network at its last step: what quantization had to keep. None when
+            # there was no float step.
+            "float_score": progress.get("float_score"),
             "resumed_at": progress["resumed_at"],
         }
         return network, facts
@@ -222,7 +233,7 @@ class TrainingRun:
 
     def _network(self, quantized: bool) -> keras.Model:
         with self.strategy_scope():
-            network = build_ssd(self.config, quantized)
+            network = build_ssd(self.config, quantized, synchronized=self.replicas > 1)
         freeze_blocks(network, self.settings.frozen_blocks)
         return network
 
@@ -234,6 +245,8 @@ class TrainingRun:
                 jit_compile=self.jit_compile,
                 steps_per_execution=self.settings.steps_per_execution,
             )
+            # Variables made while the step is traced would have it traced twice.
+            model.optimizer.build(model.trainable_variables)
         return model
 
     def _start_quantization(self, float_model: Detector, step: int) -> Detector:
@@ -242,7 +255,6 @@ class TrainingRun:
         network = self._network(quantized=True)
         fold_batch_norms(float_model.network, network)
         model = self._compile(network)
-        model.optimizer.build(model.trainable_variables)
         # The schedule goes on where it is.
         model.optimizer.iterations.assign(step)
         self.say(f"step {step}: quantization-aware from here, batch norms folded")

@@ -1,7 +1,5 @@
 """Weights to start from: ImageNet's, or an earlier run's."""
 
-import os
-
 import keras
 
 from models.ssd import SsdConfig
@@ -72,4 +70,4 @@ def load_matching_weights(network: keras.Model, source: keras.Model) -> tuple[li
 
 def is_imagenet_weights(path: str) -> bool:
     """Whether a warm start is Keras's ImageNet weights rather than an earlier run's model."""
-    return path == "imagenet" or os.path.basename(path).endswith("_no_top.h5")
+    return path == "imagenet" or path.endswith(".h5")

@@ -4,7 +4,8 @@ Light on purpose: `--help` and configuration errors do not wait for TensorFlow.
 """
 
 import json
-from typing import Annotated, Any, Literal, get_args
+import types
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -122,6 +123,8 @@ class ExecutionSettings(Settings):
     """Folder of training runs that are not finished, to go on from."""
     beam_args: tuple[str, ...] = ()
     """Beam's pipeline options."""
+    stock_resolver: bool = False
+    """Compare with the last blessed model whatever its age: Vertex AI resolves in no other way."""
     training_service: dict[str, Any] | None = None
     """The custom job that trains, for TFX's Trainer for Vertex AI; null trains where the pipeline
     runs."""
@@ -170,6 +173,16 @@ class PipelineConfig(Settings):
                 f"training.warmup_steps ({training.warmup_steps}) has to be below "
                 f"training.steps ({training.steps})"
             )
+        # A program runs all of its steps: it can't end where a phase or an interval does.
+        counts = ["steps", "eval_every"]
+        if self.quantization == "aware":
+            counts.append("quantization_delay")
+        for name in counts:
+            if getattr(training, name) % training.steps_per_execution:
+                raise ValueError(
+                    f"training.{name} ({getattr(training, name)}) has to be a multiple of "
+                    f"training.steps_per_execution ({training.steps_per_execution})"
+                )
         return self
 
     def flat(self) -> dict[str, Any]:
@@ -225,12 +238,15 @@ def override(config: PipelineConfig, assignments: dict[str, Any]) -> PipelineCon
 
 
 def _read(name: str, value: Any) -> Any:
-    if not isinstance(value, str) or str in _types_of(name):
+    types_of_setting = _types_of(name)
+    if not isinstance(value, str) or str in types_of_setting:
         return value
     try:
-        return json.loads(value)
+        parsed = json.loads(value)
     except json.JSONDecodeError:
         return value  # the type check names what was expected
+    # To Python, true is a 1: a number's setting gets the text instead, and refuses it.
+    return value if isinstance(parsed, bool) and bool not in types_of_setting else parsed
 
 
 def _types_of(name: str) -> set[type]:
@@ -239,10 +255,9 @@ def _types_of(name: str) -> set[type]:
     for section in sections:
         model = model.model_fields[section].annotation
     annotation = model.model_fields[key].annotation
-    return {
-        type(option) if isinstance(option, str) else option
-        for option in (annotation, *get_args(annotation))
-    }
+    is_choice = get_origin(annotation) in (Literal, Union, types.UnionType)
+    options = get_args(annotation) if is_choice else (annotation,)
+    return {type(option) if isinstance(option, str) else option for option in options}
 
 
 def explain(error: ValidationError) -> str:

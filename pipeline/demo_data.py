@@ -20,9 +20,9 @@ from pipeline.errors import UserError
 GENERATOR_VERSION = 1
 SETTINGS_FILE = "demo_data.json"
 
-_SIZES = ((320, 240), (320, 240), (240, 320), (288, 288), (320, 200))
+_SIZES = ((320, 240), (304, 240), (288, 256))
 _EMPTY_SHARE = 0.06
-_HIDDEN_SHARE = 0.15
+_HIDDEN_SHARE = 0.08
 _MAX_OVERLAP = 0.1  # of the smaller box
 _MIN_VISIBLE = 0.75  # of a head that the picture's edge cuts
 
@@ -55,13 +55,13 @@ def draw_picture(seed: int, index: int) -> tuple[Image.Image, list[DemoObject]]:
     width, height = rng.choice(_SIZES)
     frame = (0, 0, width * OVERSAMPLING, height * OVERSAMPLING)
     picture = draw_background(frame[2:], rng)
-    count = 0 if rng.random() < _EMPTY_SHARE else rng.choice([1, 1, 2, 2, 3, 4])
+    count = 0 if rng.random() < _EMPTY_SHARE else rng.choice([1, 1, 1, 2, 2, 3])
     placed: list[tuple[str, tuple[int, int, int, int]]] = []
-    largest = 0.27 if count <= 2 else 0.2
+    largest = 0.34 if count == 1 else 0.27
     for _ in range(count):
         name = rng.choice(CLASSES)
-        radius = rng.uniform(0.11, largest) * min(frame[2:])
-        head = draw_head(name, radius, rng.gauss(0, 12), rng)
+        radius = rng.uniform(0.19, largest) * min(frame[2:])
+        head = draw_head(name, radius, rng.gauss(0, 7), rng)
         if rng.random() < 0.5:
             head = head.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         # A crowded picture gets fewer heads rather than heads on top of each other.
@@ -113,7 +113,7 @@ def _recorded_settings(folder: Path) -> dict | None:
         return None
 
 
-def write_demo_data(folder: str | Path, num_images: int = 720, seed: int = 1) -> Path:
+def write_demo_data(folder: str | Path, num_images: int = 800, seed: int = 1) -> Path:
     """Writes the demo data set, unless the folder already holds it.
 
     The layout is Pascal VOC's: `images/*.jpg`, `annotations/xmls/*.xml`. It is written into a

@@ -91,8 +91,8 @@ def _confetti(size: tuple[int, int], rng: random.Random) -> Image.Image:
     width, height = size
     picture = _gradient(size, rng.choice(_PASTELS), rng.choice(_PASTELS))
     draw = ImageDraw.Draw(picture)
-    for _ in range(rng.randint(4, 14)):
-        x, y, radius = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(8, 55)
+    for _ in range(rng.randint(2, 7)):
+        x, y, radius = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(8, 40)
         colour = rng.choice((*_BRIGHT, *_PASTELS))
         shape = rng.choice(["disc", "polygon", "ring"])
         if shape == "polygon":

@@ -18,6 +18,7 @@ from pipeline import store
 from pipeline.config import PipelineConfig, override
 from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT
+from pipeline.run_facts import record_end, record_start
 from pipeline.run_record import read_run
 from pipeline.workdir import Workdir
 
@@ -59,8 +60,9 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
             except UserError as failure:
                 error = failure
             except Exception as failure:  # whatever a component raises; the trace is in the log
+                message = (str(failure).strip() or "no message").splitlines()[0]
                 error = UserError(
-                    f"{type(failure).__name__}: {str(failure).strip().splitlines()[0][:500]} "
+                    f"{type(failure).__name__}: {message[:500]} "
                     f"(the trace is in {folder / 'run.log'})"
                 )
                 error.__cause__ = failure
@@ -78,6 +80,8 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
                 seconds=time.monotonic() - started,
                 error=str(error) if error else None,
             )
+            if console.ran:
+                record_end(store.open_store(connection), run_id, summary)
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         if error is not None:
             raise error
@@ -202,6 +206,7 @@ def _run_dag(config: PipelineConfig, connection, run_id: str, console: _Console)
     from pipeline.pipeline import create_pipeline
 
     compiled = Compiler().compile(create_pipeline(config, connection))
+    record_start(store.open_store(connection), run_id, config)
     # The runner would name the run by the time; the name has to be known before it starts.
     runtime_parameter_utils.substitute_runtime_parameter(
         compiled, {PIPELINE_RUN_ID_PARAMETER_NAME: run_id}

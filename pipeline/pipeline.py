@@ -7,7 +7,7 @@ import tfx.v1 as tfx
 from google.protobuf import text_format
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.components.base.base_node import BaseNode
-from tfx.types import standard_artifacts
+from tfx.types import BaseChannel, standard_artifacts
 from tfx.v1.extensions import google_cloud_ai_platform
 
 from pipeline import features, trainer
@@ -115,12 +115,7 @@ def create_pipeline(
     shipping_model = rewriter.outputs["shipping_model"]
 
     # The Evaluator scores the file that ships, against the one that was last blessed.
-    baseline = tfx.dsl.Resolver(
-        strategy_class=BlessedBeforeStrategy,
-        candidate=shipping_model,
-        model=tfx.dsl.Channel(type=standard_artifacts.Model),
-        model_blessing=tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
-    ).with_id("LatestBlessedModel")
+    baseline = _baseline(config, shipping_model)
     evaluator = tfx.components.Evaluator(
         examples=examples,
         model=shipping_model,
@@ -208,6 +203,20 @@ def _example_gen(config: PipelineConfig) -> BaseNode:
     )
 
 
+def _baseline(config: PipelineConfig, candidate: BaseChannel) -> BaseNode:
+    channels = {
+        "model": tfx.dsl.Channel(type=standard_artifacts.Model),
+        "model_blessing": tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
+    }
+    if config.execution.stock_resolver:
+        strategy = tfx.dsl.experimental.LatestBlessedModelStrategy
+    else:
+        strategy = BlessedBeforeStrategy
+        channels["candidate"] = candidate
+    resolver = tfx.dsl.Resolver(strategy_class=strategy, **channels)
+    return resolver.with_id("LatestBlessedModel")
+
+
 def _trainer_class(config: PipelineConfig) -> type[tfx.components.Trainer]:
     """The Trainer that trains here, or the one that has a service train."""
     if config.execution.training_service is None:
@@ -223,5 +232,8 @@ def _warm_start(config: PipelineConfig) -> BaseNode | None:
     return tfx.dsl.Importer(
         source_uri=weights,
         artifact_type=standard_artifacts.Model,
-        custom_properties={"sha256": config.warm_start.sha256},
+        # An artifact that exists is taken up only as it is: nothing is added to a model of ours.
+        custom_properties=(
+            {"sha256": config.warm_start.sha256} if weights.endswith(".h5") else None
+        ),
     ).with_id("WarmStart")

@@ -73,10 +73,14 @@ def publisher_for(destination: str) -> Publisher:
     Raises:
       UserError: when nothing can publish there.
     """
+    if destination.startswith("gs://"):
+        from pipeline.publish_gcs import BucketPublisher
+
+        return BucketPublisher(destination)
     if "://" in destination:
         raise UserError(
-            f"Expected a local folder to push to. Received: {destination!r}. "
-            "Give a path, or copy the pushed folder on from there."
+            f"Expected a local folder, or gs://BUCKET/FOLDER, to push to. "
+            f"Received: {destination!r}."
         )
     return FolderPublisher(destination)
 

@@ -1,7 +1,19 @@
-"""Connections to ML Metadata stores. Imports neither TensorFlow nor TFX."""
+"""Connections to ML Metadata stores. Imports neither TensorFlow nor TFX.
+
+A store is a SQLite file, or a database of a MySQL, MariaDB or PostgreSQL server:
+
+    workdir/metadata.sqlite
+    mysql://user@host:3306/database
+    postgresql://user@host:5432/database
+
+The password of a server is in the file that the environment's METADATA_PASSWORD_FILE names, or in
+METADATA_PASSWORD; never in the URL, which shows in process lists, logs and summaries.
+"""
 
 import os
+import urllib.parse
 
+from ml_metadata import errors as mlmd_errors
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
@@ -9,25 +21,36 @@ from pipeline.errors import UserError
 
 # A context of this type names the store: its pipeline roots carry the same name.
 IDENTITY_TYPE = "detector_store"
+PASSWORD_VARIABLE = "METADATA_PASSWORD"
+PASSWORD_FILE_VARIABLE = "METADATA_PASSWORD_FILE"
+_DEFAULT_PORTS = {"mysql": 3306, "postgresql": 5432}
+_FORMS = "a SQLite file, mysql://user@host:port/database or postgresql://user@host:port/database"
+_SQLITE_MODE = metadata_store_pb2.SqliteMetadataSourceConfig
 
 
-def connection_config(location: str) -> metadata_store_pb2.ConnectionConfig:
+def connection_config(
+    location: str, *, read_only: bool = False
+) -> metadata_store_pb2.ConnectionConfig:
     """Where a store is.
 
     Args:
-      location: path of a SQLite file, which is made if need be.
+      location: path of a SQLite file, or URL of a database (see the module).
+      read_only: the store has to be there; a SQLite file is opened for reading. Otherwise a
+        SQLite file is made if need be, and so are the tables of an empty database.
 
     Raises:
       UserError: when it can't be one.
     """
     if "://" in location:
-        raise UserError(
-            f"Expected the path of a SQLite file. Received: {location}. "
-            "Other metadata stores are not supported."
-        )
+        return _server_config(location)
     path = os.path.abspath(location)
     if os.path.isdir(path):
         raise UserError(f"Expected the path of a SQLite file. Received: {path}, a folder.")
+    if read_only and not os.path.isfile(path):
+        raise UserError(
+            f"Expected a metadata store. Received: {path}, which does not exist. Run the pipeline "
+            "first, or name the store with --metadata."
+        )
     if os.path.isfile(path) and os.path.getsize(path):
         with open(path, "rb") as file:
             if file.read(15) != b"SQLite format 3":
@@ -38,16 +61,90 @@ def connection_config(location: str) -> metadata_store_pb2.ConnectionConfig:
     config = metadata_store_pb2.ConnectionConfig()
     config.sqlite.filename_uri = path
     config.sqlite.connection_mode = (
-        metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+        _SQLITE_MODE.READONLY if read_only else _SQLITE_MODE.READWRITE_OPENCREATE
     )
     return config
 
 
+def _server_config(location: str) -> metadata_store_pb2.ConnectionConfig:
+    url = urllib.parse.urlsplit(location)
+    database = url.path.strip("/")
+    # The URL is not repeated in this message: it may hold a password.
+    if url.password is not None:
+        raise UserError(
+            f"Expected the URL of a metadata store without a password. Received: one in it. Put "
+            f"it into a file that ${PASSWORD_FILE_VARIABLE} names, or into ${PASSWORD_VARIABLE}."
+        )
+    complete = url.hostname and url.username and database and "/" not in database
+    if url.scheme not in _DEFAULT_PORTS or not complete:
+        raise UserError(f"Expected {_FORMS}. Received: {location}.")
+    try:
+        port = url.port or _DEFAULT_PORTS[url.scheme]
+    except ValueError as error:
+        raise UserError(f"Expected a port number in {location}. Received: {error}.") from error
+    config = metadata_store_pb2.ConnectionConfig()
+    if url.scheme == "mysql":
+        config.mysql.port = port
+        config.mysql.database = database
+        server = config.mysql
+    else:
+        config.postgresql.port = str(port)
+        config.postgresql.dbname = database
+        server = config.postgresql
+    server.host = url.hostname
+    server.user = urllib.parse.unquote(url.username)
+    server.password = _password()
+    # The database is the administrator's to make; its tables are ours.
+    server.skip_db_creation = True
+    return config
+
+
+def _password() -> str:
+    path = os.environ.get(PASSWORD_FILE_VARIABLE)
+    if not path:
+        return os.environ.get(PASSWORD_VARIABLE, "")
+    try:
+        with open(path) as file:
+            return file.read().strip("\r\n")
+    except OSError as error:
+        raise UserError(
+            f"Expected a readable file in ${PASSWORD_FILE_VARIABLE}. Received: {path} "
+            f"({error.strerror})."
+        ) from error
+
+
 def open_store(config: metadata_store_pb2.ConnectionConfig) -> metadata_store.MetadataStore:
-    """Opens a store; one that does not exist yet is made."""
+    """Opens a store; a SQLite file that does not exist yet is made, unless it is only read.
+
+    Raises:
+      UserError: when there is none, it has another schema version, or nobody may connect.
+    """
     if config.WhichOneof("config") == "sqlite":
         os.makedirs(os.path.dirname(config.sqlite.filename_uri), exist_ok=True)
-    return metadata_store.MetadataStore(config)
+    try:
+        return metadata_store.MetadataStore(config)
+    except (mlmd_errors.StatusError, RuntimeError) as error:
+        raise UserError(
+            f"Expected an ML Metadata store at {describe(config)} that this version of "
+            f"ml-metadata reads. Received: {_in_one_line(error)}"
+        ) from error
+
+
+def describe(config: metadata_store_pb2.ConnectionConfig) -> str:
+    """A store's place in words, without the password."""
+    kind = config.WhichOneof("config")
+    if kind == "sqlite":
+        return config.sqlite.filename_uri
+    server = getattr(config, kind)
+    database = server.database if kind == "mysql" else server.dbname
+    return f"{kind}://{server.user}@{server.host}:{server.port}/{database}"
+
+
+def _in_one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "readonly database" in text:  # from the attempt to make the tables
+        return "a database without ML Metadata's tables: no run has been recorded in it."
+    return text[:300] or type(error).__name__
 
 
 def identity(store: metadata_store.MetadataStore, proposal: str) -> str:

@@ -131,7 +131,8 @@ def _metrics(evaluation: dict | None) -> dict | None:
         kind, slash, class_name = name.partition("/")
         if slash:
             per_class.setdefault(class_name, {})[kind] = value
-    return {"mAP50": metrics["mAP50"], "mAP": metrics["mAP"], "per_class": per_class}
+    # Figures that are no numbers, for want of labelled objects, are absent.
+    return {"mAP50": metrics.get("mAP50"), "mAP": metrics.get("mAP"), "per_class": per_class}
 
 
 def _device_report(artifact: ArtifactRecord | None) -> dict | None:
@@ -195,21 +196,20 @@ def _sections(summary: dict[str, Any]):
     yield "images", _image_lines(images)
     baseline = gate["baseline_metrics"]
     per_class = ", ".join(
-        f"{name} {values['AP50']:.3f}" for name, values in metrics["per_class"].items()
+        f"{name} {_figure(values.get('AP50'))}" for name, values in metrics["per_class"].items()
     )
     yield (
         "the .tflite that ships",
         [
-            f"mAP@.5 {metrics['mAP50']:.3f}, mAP@[.5:.95] {metrics['mAP']:.3f} on the "
+            f"mAP@.5 {_figure(metrics['mAP50'])}, mAP@[.5:.95] {_figure(metrics['mAP'])} on the "
             f"{images['eval']} evaluation images",
             f"AP@.5 by class: {per_class}",
-            f"{summary['size_bytes'] / 1e6:.2f} MB, {summary['latency_ms']:.1f} ms an image "
-            "here (one thread, median)",
+            f"{summary['size_bytes'] / 1e6:.2f} MB, {_latency(summary['latency_ms'])}",
         ],
     )
     decision = "blessed" if summary["blessed"] else "not blessed: nothing was pushed"
     against = (
-        f"last blessed model: mAP@.5 {baseline['mAP50']:.3f} on the same images"
+        f"last blessed model: mAP@.5 {_figure(baseline.get('mAP50'))} on the same images"
         if baseline
         else "no earlier blessed model to compare with"
     )
@@ -234,6 +234,16 @@ def _sections(summary: dict[str, Any]):
     yield "files", _file_lines(summary)
     yield "next", _next_lines(summary)
     yield f"{summary['status'].replace('_', ' ')} in {summary['seconds']:.0f} s", []
+
+
+def _figure(value: float | None) -> str:
+    return "not a number" if value is None else f"{value:.3f}"
+
+
+def _latency(milliseconds: float | None) -> str:
+    if milliseconds is None:
+        return "latency unknown: the device check could not run it"
+    return f"{milliseconds:.1f} ms an image here (one thread, median)"
 
 
 def _image_lines(images: dict) -> list[str]:
@@ -266,10 +276,14 @@ def _next_lines(summary: dict) -> list[str]:
     return [
         f".venv/bin/python -m pipeline.detect {_short(model)} PICTURE_OR_FOLDER --out detections",
         f".venv/bin/tensorboard --logdir {_short(summary['tensorboard'])}",
+        f".venv/bin/python -m pipeline.lineage trace {_short(model)} "
+        f"--metadata {_short(summary['metadata'])}",
     ]
 
 
 def _short(path: str) -> str:
-    """Relative to here when that is shorter."""
+    """Relative to here when that is shorter; addresses stay as they are."""
+    if "://" in path:
+        return path
     relative = os.path.relpath(path)
     return relative if not relative.startswith("..") else path

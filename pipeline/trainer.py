@@ -101,6 +101,7 @@ def run_fn(fn_args) -> None:
             say=_say,
             image_name=lambda index: train.image_ids[index],
             strategy_scope=lambda: scope_of(strategy),
+            replicas=strategy.num_replicas_in_sync if strategy else 1,
             jit_compile=use_xla(training_settings.jit_compile),
         )
         network, facts = run.train()

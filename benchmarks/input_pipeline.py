@@ -1,0 +1,75 @@
+"""How many images a second the training input pipeline delivers, and what a TPU host needs.
+
+    python benchmarks/input_pipeline.py [--input-size 300] [--batch-size 128] [--step-ms 50]
+
+Decoded canvases are in memory, as in training. The cores that a step time needs are those of this
+machine; a step time on a TPU is an assumption until it was measured on one.
+"""
+
+import argparse
+import math
+import os
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from models.input_pipeline import training_batches
+from models.settings import Augmentation
+
+
+def records(count: int, canvas_size: int) -> tf.data.Dataset:
+    """Random records of the form that `models.input_pipeline` takes."""
+    rng = np.random.default_rng(0)
+    return tf.data.Dataset.from_tensor_slices(
+        {
+            "canvas": rng.integers(0, 256, (count, canvas_size, canvas_size, 3), np.uint8),
+            "boxes": np.tile(np.float32([[0.2, 0.2, 0.7, 0.8]]), (count, 1, 1)),
+            "class_ids": np.zeros((count, 1), np.int32),
+            "image_index": np.arange(count, dtype=np.int32),
+        }
+    ).cache()
+
+
+def images_per_second(input_size: int, batch_size: int, batches: int) -> float:
+    """The rate of the pipeline alone, after a warm-up."""
+    count = 4 * batch_size
+    data = training_batches(
+        records(count, input_size * 28 // 25),
+        input_size=input_size,
+        batch_size=batch_size,
+        max_boxes=8,
+        augmentation=Augmentation(flip=True, crop_probability=6 / 7, brightness=0.1, contrast=0.2),
+        seed=1,
+        num_records=count,
+    )
+    iterator = iter(data)
+    for _ in range(4):
+        next(iterator)
+    started = time.perf_counter()
+    for _ in range(batches):
+        next(iterator)
+    return batches * batch_size / (time.perf_counter() - started)
+
+
+def main() -> None:
+    """Measures, and prints what follows."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--input-size", type=int, default=300)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--batches", type=int, default=20)
+    parser.add_argument("--step-ms", type=float, default=50.0, help="expected on a v3-8")
+    options = parser.parse_args()
+    rate = images_per_second(options.input_size, options.batch_size, options.batches)
+    cores = len(os.sched_getaffinity(0))
+    per_core = rate / cores
+    needed = options.batch_size / (options.step_ms / 1000) / per_core
+    print(f"{rate:.0f} images/s on {cores} cores: {per_core:.0f} images/s a core")
+    print(
+        f"a step of {options.batch_size} in {options.step_ms:g} ms needs {math.ceil(needed)} cores "
+        "like these; a v3-8's host has 96"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""The command line: `python -m pipeline.lineage VERB`.
+
+Exit codes: 0 answered, 1 `verify` found something missing or changed, 2 no answer (nothing or too
+much found, no store, a wrong command line).
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.lineage import diff, impact, open_backend, runs, trace, verify, why
+from pipeline.lineage.runs import STATES
+
+EXIT_ANSWERED, EXIT_FOUND, EXIT_NO_ANSWER = 0, 1, 2
+_GRAPHS = ("mermaid", "dot", "json", "html")
+_EXPORTS = ("openlineage", "in-toto")
+_X = (
+    "a pushed folder, a .tflite file anywhere or its sha256, an artifact's id or uri, or a run's "
+    "id or folder"
+)
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--workdir", default="workdir", help="the local runner's (workdir)")
+    common.add_argument(
+        "--metadata",
+        metavar="FILE_OR_URL",
+        help="SQLite file, mysql:// or postgresql:// URL (WORKDIR/metadata.sqlite)",
+    )
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.lineage",
+        description="Answers questions about models from ML Metadata. Only reads.",
+        epilog="Exit codes: 0 answered, 1 verify found something, 2 no answer.",
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, text: str, *subjects: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text, description=text, parents=[common])
+        for subject in subjects:
+            added.add_argument(subject, help=_X)
+        if name not in ("graph", "export"):
+            added.add_argument("--json", action="store_true", help="for programs")
+        return added
+
+    listing = verb("runs", "every run, with what came of it")
+    listing.add_argument("--last", type=int, metavar="N", help="the last N that fit")
+    listing.add_argument("--state", choices=STATES)
+    listing.add_argument("--preset", metavar="NAME")
+    listing.add_argument("--span", type=int, metavar="N", help="of the data")
+    ancestry = verb("trace", "where does X come from?", "x")
+    ancestry.add_argument(
+        "--baselines",
+        action="store_true",
+        help="also what the models came from that it was compared with",
+    )
+    verbs_impact = verb("impact", "what has X touched?")
+    verbs_impact.add_argument(
+        "x",
+        help="an Examples, Schema or Model artifact's id or uri, span:N, a run, or an image: its "
+        "id, file name or sha256",
+    )
+    verb("diff", "what differs between A and B?", "a", "b")
+    verb("why", "why was X blessed and pushed or not, and why did its components run?", "x")
+    verb("verify", "are the files behind X still what they were?", "x")
+    for name, text, formats in (
+        ("graph", "draws the lineage of X", _GRAPHS),
+        ("export", "the lineage of X for other tools", _EXPORTS),
+    ):
+        added = verb(name, text, "x")
+        added.add_argument("--format", choices=formats, default=formats[0])
+        added.add_argument("--out", metavar="FILE", help="instead of standard output")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    options = parse_arguments(arguments)
+    location = options.metadata or os.path.join(options.workdir, "metadata.sqlite")
+    try:
+        with _without_native_logs():
+            backend = open_backend(location)
+        return _answer(options, backend)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_NO_ANSWER
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the flush at exit
+        return EXIT_ANSWERED
+
+
+@contextlib.contextmanager
+def _without_native_logs() -> Iterator[None]:
+    """ML Metadata's native code logs a failed connection to standard error, in its own words."""
+    sys.stderr.flush()
+    original = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(original, 2)
+        os.close(original)
+        os.close(nowhere)
+
+
+def _answer(options: argparse.Namespace, backend) -> int:
+    if options.verb in ("graph", "export"):
+        _write(_text(options, backend), options.out)
+        return EXIT_ANSWERED
+    answer = _ask(options, backend)
+    if options.json:
+        content = [line.to_json() for line in answer] if options.verb == "runs" else (
+            answer.to_json()
+        )  # fmt: skip
+        print(json.dumps(content, indent=2))
+    else:
+        from pipeline.lineage import tables  # loads rich
+
+        tables.show(answer)
+    is_broken = options.verb == "verify" and not answer.is_sound
+    return EXIT_FOUND if is_broken else EXIT_ANSWERED
+
+
+def _ask(options: argparse.Namespace, backend) -> Any:
+    match options.verb:
+        case "runs":
+            return runs(
+                backend,
+                last=options.last,
+                state=options.state,
+                preset=options.preset,
+                span=options.span,
+            )
+        case "trace":
+            return trace(backend, options.x, through_baselines=options.baselines)
+        case "diff":
+            return diff(backend, options.a, options.b)
+    return {"impact": impact, "why": why, "verify": verify}[options.verb](backend, options.x)
+
+
+def _text(options: argparse.Namespace, backend) -> str:
+    if options.verb == "graph":
+        from pipeline.lineage import graph
+
+        return graph.draw(trace(backend, options.x), options.format)
+    from pipeline.lineage import export
+
+    return export.export(trace(backend, options.x), options.format)
+
+
+def _write(text: str, path: str | None) -> None:
+    if path is None:
+        print(text)
+        return
+    try:
+        Path(path).write_text(text)
+    except OSError as error:
+        raise UserError(
+            f"Expected a file that can be written. Received: {path} ({error.strerror})."
+        ) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

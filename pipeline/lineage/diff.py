@@ -1,0 +1,185 @@
+"""`diff`: what differs between two models or runs."""
+
+import dataclasses
+import difflib
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.lineage.backend import Backend
+from pipeline.lineage.differences import Difference, differences
+from pipeline.lineage.images import images_of
+from pipeline.lineage.records import Artifact, local_path
+from pipeline.lineage.subject import find_subject
+from pipeline.lineage.trace import ancestry
+from pipeline.lineage.training import Training, last_trainer, schema_sha256, trainings
+
+_SAME_IMAGE = ("sha256", "annotation_sha256", "split")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataDiff:
+    """Images by id.
+
+    Attributes:
+      fingerprints: of both sides.
+      added, removed: ids.
+      changed: [id, what changed: "sha256" (the picture), "annotation_sha256", "split"].
+      is_known: whether both lists of images were still there to compare.
+    """
+
+    fingerprints: tuple[str | None, str | None]
+    added: list[str]
+    removed: list[str]
+    changed: list[tuple[str, list[str]]]
+    is_known: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, with the counts."""
+        lists = {"added": self.added, "removed": self.removed, "changed": self.changed}
+        return {
+            "same": self.fingerprints[0] == self.fingerprints[1],
+            "fingerprints": list(self.fingerprints),
+            "known": self.is_known,
+            "counts": {name: len(items) for name, items in lists.items()},
+            **lists,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Diff:
+    """What differs between the trainings behind two subjects.
+
+    Attributes:
+      trainings: both.
+      data: their images.
+      schema: lines of a unified diff of schema.pbtxt; None when one is gone and the hashes, if
+        they are known, differ.
+      settings: of the whole configuration; of training alone where that is all that is recorded.
+      code: files by path with their sha256.
+      environment: packages with their versions.
+      warm_start: artifact ids of the models that they began from.
+      metrics: figures of the files that ship, per class ones included.
+    """
+
+    trainings: tuple[Training, Training]
+    data: DataDiff
+    schema: list[str] | None
+    settings: list[Difference]
+    code: list[Difference]
+    environment: list[Difference]
+    warm_start: tuple[Any, Any]
+    metrics: list[Difference]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; differences are {name: [before, after]}."""
+
+        def table(found: list[Difference]) -> dict[str, list]:
+            return {name: [before, after] for name, before, after in found}
+
+        return {
+            "runs": [training.run and training.run.name for training in self.trainings],
+            "models": [training.model and training.model.id for training in self.trainings],
+            "data": self.data.to_json(),
+            "schema": self.schema,
+            "settings": table(self.settings),
+            "code": table(self.code),
+            "environment": table(self.environment),
+            "warm_start": list(self.warm_start),
+            "metrics": table(self.metrics),
+        }
+
+
+def diff(backend: Backend, before: str, after: str) -> Diff:
+    """What differs between A and B.
+
+    Args:
+      backend: the store.
+      before: A, see `find_subject`.
+      after: B.
+
+    Raises:
+      UserError: one of them is not found, or has no training behind it.
+    """
+    sides = _training(backend, before), _training(backend, after)
+    bases = [side.warm_start and side.warm_start.id for side in sides]
+    return Diff(
+        trainings=sides,
+        data=_data(*(side.examples[0] if side.examples else None for side in sides)),
+        schema=_schema(backend, *(side.schema for side in sides)),
+        settings=differences(*(_settings(backend, side) for side in sides)),
+        code=differences(*(_recorded(backend, side, "code") for side in sides)),
+        environment=differences(*(_recorded(backend, side, "environment") for side in sides)),
+        warm_start=(bases[0], bases[1]),
+        metrics=differences(*(_metrics(side) for side in sides)),
+    )
+
+
+def _training(backend: Backend, given: str) -> Training:
+    """The last training behind X."""
+    subject = find_subject(backend, given)
+    part = ancestry(backend, subject)
+    trainer = last_trainer(part)
+    if trainer is None:
+        raise UserError(f"Expected a run or a model with a training. Received: {given!r}.")
+    found = trainings(backend, part, [trainer.id])[0]
+    # A run that found the training in the cache has settings of its own all the same.
+    return dataclasses.replace(found, run=subject.run) if subject.run else found
+
+
+def _data(before: Artifact | None, after: Artifact | None) -> DataDiff:
+    fingerprints = tuple(a and a.properties.get("data_fingerprint") for a in (before, after))
+    if before and after and before.id == after.id:
+        return DataDiff(fingerprints, [], [], [], True)
+    first, second = (images_of(a) if a else None for a in (before, after))
+    if first is None or second is None:
+        return DataDiff(fingerprints, [], [], [], False)
+    changed = []
+    for key in sorted(first.keys() & second.keys()):
+        what = [name for name in _SAME_IMAGE if first[key][name] != second[key][name]]
+        if what:
+            changed.append((key, what))
+    return DataDiff(
+        fingerprints,
+        sorted(second.keys() - first.keys()),
+        sorted(first.keys() - second.keys()),
+        changed,
+        True,
+    )
+
+
+def _schema(backend: Backend, before: Artifact | None, after: Artifact | None) -> list[str] | None:
+    if before and after and before.id == after.id:
+        return []
+    hashes = [schema_sha256(backend, schema) for schema in (before, after)]
+    if hashes[0] and hashes[0] == hashes[1]:
+        return []
+    texts = [_schema_text(schema) for schema in (before, after)]
+    if None in texts:
+        return None
+    lines = (text.splitlines() for text in texts)
+    return list(difflib.unified_diff(*lines, "A", "B", lineterm="", n=1))
+
+
+def _schema_text(schema: Artifact | None) -> str | None:
+    folder = local_path(schema.uri) if schema else None
+    path = Path(folder, "schema.pbtxt") if folder else None
+    return path.read_text() if path and path.is_file() else None
+
+
+def _recorded(backend: Backend, training: Training, kind: str) -> dict[str, Any]:
+    fingerprint = training.run.facts.get(kind) if training.run else None
+    return (backend.record(kind, fingerprint) if fingerprint else None) or {}
+
+
+def _settings(backend: Backend, training: Training) -> dict[str, Any]:
+    return _recorded(backend, training, "configuration") or training.settings
+
+
+def _metrics(training: Training) -> dict[str, float]:
+    fate = training.fates[-1] if training.fates else None
+    if fate is None:
+        return {}
+    facts = fate.shipping_model.properties
+    sizes = {"size_bytes": facts.get("size_bytes"), "latency_ms": fate.latency_ms}
+    return {**fate.metrics, **sizes}

@@ -1,0 +1,199 @@
+"""`export`: the lineage of X for other tools: OpenLineage events, or an in-toto statement.
+
+OpenLineage (https://openlineage.io/spec/2-0-2/OpenLineage.json): a START and a COMPLETE or FAIL
+event for every execution, one JSON object a line. Artifacts are datasets, named by their uris.
+
+in-toto (https://in-toto.io/Statement/v1) with a SLSA provenance
+(https://slsa.dev/spec/v1.0/provenance): what a pushed model was made of, how, and by what.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.lineage import records
+from pipeline.lineage.backend import Backend
+from pipeline.lineage.fate import Fate
+from pipeline.lineage.records import Artifact, Execution, iso
+from pipeline.lineage.trace import Trace
+from pipeline.lineage.training import Training
+
+_PRODUCER = "https://github.com/tensorflow/tfx"
+_RUN_EVENT = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
+_FACET = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/"
+_STATEMENT = "https://in-toto.io/Statement/v1"
+_PROVENANCE = "https://slsa.dev/provenance/v1"
+_BUILD_TYPE = "https://www.tensorflow.org/tfx/pipeline/v1"
+# Names executions: the same one is the same run in every export.
+_NAMESPACE = uuid.UUID("6f0a3b5e-6c0e-4c3b-9a0e-2f6d1b5b8a11")
+_FINAL = {records.COMPLETE: "COMPLETE", records.CACHED: "COMPLETE", records.FAILED: "FAIL"}
+
+
+def export(trace: Trace, form: str) -> str:
+    """The lineage of a trace as text.
+
+    Args:
+      trace: of X.
+      form: "openlineage" or "in-toto".
+
+    Raises:
+      UserError: in-toto of something that is no model's file.
+    """
+    if form == "openlineage":
+        return "\n".join(json.dumps(event) for event in openlineage_events(trace))
+    return json.dumps(in_toto_statement(trace), indent=2)
+
+
+def openlineage_events(trace: Trace) -> Iterator[dict[str, Any]]:
+    """OpenLineage RunEvents, in the order of their times."""
+    part = trace.subgraph
+    runs = trace.backend.runs_of(part.executions)
+    events = []
+    for key, execution in part.executions.items():
+        run = runs.get(key)
+        ends = [("START", execution.started_ms)]
+        if execution.state in _FINAL:
+            ends.append((_FINAL[execution.state], execution.finished_ms))
+        for kind, time in ends:
+            events.append(
+                {
+                    "eventType": kind,
+                    "eventTime": iso(time),
+                    "producer": _PRODUCER,
+                    "schemaURL": _RUN_EVENT,
+                    "run": {
+                        "runId": str(uuid.uuid5(_NAMESPACE, f"{trace.backend.location} {key}")),
+                        "facets": {"tfx": _facet("RunFacet", _execution_facts(execution, run))},
+                    },
+                    "job": {"namespace": "tfx", "name": execution.node, "facets": {}},
+                    "inputs": [_dataset(a) for a in _flat(part.inputs(key))],
+                    "outputs": [_dataset(a) for a in _flat(part.outputs(key))],
+                }
+            )
+    yield from sorted(events, key=lambda event: event["eventTime"])
+
+
+def _flat(channels: dict[str, list[Artifact]]) -> list[Artifact]:
+    return [artifact for _, group in sorted(channels.items()) for artifact in group]
+
+
+def _execution_facts(execution: Execution, run) -> dict[str, Any]:
+    return {
+        "execution": execution.id,
+        "state": execution.state,
+        "pipelineRun": run.name if run else None,
+        "properties": dict(sorted(execution.properties.items())),
+    }
+
+
+def _facet(kind: str, facts: dict[str, Any]) -> dict[str, Any]:
+    return {"_producer": _PRODUCER, "_schemaURL": f"{_FACET}{kind}", **facts}
+
+
+def _dataset(artifact: Artifact) -> dict[str, Any]:
+    scheme, separator, rest = artifact.uri.partition("://")
+    facts = {"artifact": artifact.id, "type": artifact.type,
+             "properties": dict(sorted(artifact.properties.items()))}  # fmt: skip
+    bucket, _, path = rest.partition("/")
+    return {
+        "namespace": f"{scheme}://{bucket}" if separator else "file",
+        "name": path if separator else artifact.uri or f"artifact {artifact.id}",
+        "facets": {"mlmd": _facet("DatasetFacet", facts)},
+    }
+
+
+def in_toto_statement(trace: Trace) -> dict[str, Any]:
+    """The provenance of a model's file.
+
+    Raises:
+      UserError: when X is not one file.
+    """
+    training, fate = _file_of(trace)
+    facts = training.run.facts if training.run else {}
+    backend = trace.backend
+    started = min(execution.started_ms for execution in trace.subgraph.executions.values())
+    return {
+        "_type": _STATEMENT,
+        "subject": [
+            {
+                "name": "detect.tflite",
+                "digest": {"sha256": fate.shipping_model.properties["sha256"]},
+            }
+        ],
+        "predicateType": _PROVENANCE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": _BUILD_TYPE,
+                "externalParameters": {
+                    "settings": _record(backend, facts, "configuration") or training.settings,
+                    "command": facts.get("command"),
+                },
+                "internalParameters": {
+                    "environment": _record(backend, facts, "environment"),
+                    "fingerprints": {
+                        name: facts.get(name) for name in ("code", "environment", "configuration")
+                    },
+                },
+                "resolvedDependencies": list(_dependencies(trace)),
+            },
+            "runDetails": {
+                "builder": {"id": _PRODUCER},
+                "metadata": {
+                    "invocationId": training.run.name if training.run else None,
+                    "startedOn": iso(started),
+                    "finishedOn": iso(fate.shipping_model.created_ms),
+                },
+                "byproducts": [
+                    {
+                        "name": "evaluation",
+                        "annotations": {
+                            "metrics": fate.metrics,
+                            "thresholds": (fate.evaluation or {}).get("thresholds"),
+                            "blessed": fate.blessed,
+                            "infra_blessed": fate.infra_blessed,
+                        },
+                    }
+                ],
+            },
+        },
+    }
+
+
+def _file_of(trace: Trace) -> tuple[Training, Fate]:
+    artifact = trace.subject.artifact
+    digest = artifact.properties.get("sha256") if artifact else None
+    members = {e.id for e in trace.backend.executions_in(trace.subject.run)} if (
+        trace.subject.run
+    ) else set()  # fmt: skip
+    for training in trace.trainings:
+        for fate in training.fates:
+            is_it = fate.shipping_model.properties["sha256"] == digest
+            if is_it or fate.rewriter.id in members:
+                return training, fate
+    raise UserError(
+        "Expected a pushed folder, a .tflite file, or a run that made one, for an in-toto "
+        f"statement. Received: {trace.subject.given}."
+    )
+
+
+def _record(backend: Backend, facts, kind: str) -> Any:
+    return backend.record(kind, facts[kind]) if facts.get(kind) else None
+
+
+def _dependencies(trace: Trace) -> Iterator[dict[str, Any]]:
+    """Every file behind it whose hash was recorded, and the data by their fingerprint."""
+    part, backend = trace.subgraph, trace.backend
+    for key, artifact in sorted(part.artifacts.items()):
+        fingerprint = artifact.properties.get("data_fingerprint")
+        if fingerprint:
+            yield {"uri": artifact.uri, "name": "data", "digest": {"dataFingerprint": fingerprint}}
+        for name, facts in sorted((backend.record("files", key) or {}).items()):
+            uri = artifact.uri if name == "." else os.path.join(artifact.uri, name)
+            yield {"uri": uri, "name": artifact.type, "digest": {"sha256": facts["sha256"]}}
+    for training in trace.trainings:
+        code = _record(backend, training.run.facts if training.run else {}, "code") or {}
+        for name, digest in sorted(code.items()):
+            yield {"uri": name, "name": "code", "digest": {"sha256": digest}}

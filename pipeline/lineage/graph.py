@@ -1,0 +1,96 @@
+"""`graph`: the lineage of X as Mermaid, DOT, JSON, or one HTML page."""
+
+import json
+from typing import Any
+
+from pipeline.lineage.records import Artifact, Execution, NodeId
+from pipeline.lineage.trace import Trace
+from pipeline.lineage.walk import Subgraph
+
+
+def draw(trace: Trace, form: str) -> str:
+    """The graph of a trace as text.
+
+    Args:
+      trace: of X.
+      form: "mermaid", "dot", "json" (`to_json`) or "html".
+    """
+    graph = to_json(trace)
+    if form == "html":
+        from pipeline.lineage.graph_html import page
+
+        return page(graph)
+    writers = {"mermaid": _mermaid, "dot": _dot, "json": lambda g: json.dumps(g, indent=2)}
+    return writers[form](graph)
+
+
+def to_json(trace: Trace) -> dict[str, Any]:
+    """{title, nodes: [{key, kind, label, ...}], edges: [{source, target, channel}]}.
+
+    Keys are a<id> for artifacts and e<id> for executions; `kind` is "artifact" or "execution";
+    the other facts are those of `Artifact.to_json` and `Execution.to_json`.
+    """
+    part = trace.subgraph
+    nodes = [
+        {"key": f"e{key}", "kind": "execution", "label": execution.node} | execution.to_json()
+        for key, execution in sorted(part.executions.items())
+    ]
+    nodes += [
+        {"key": f"a{key}", "kind": "artifact", "label": _label(artifact)} | artifact.to_json()
+        for key, artifact in sorted(part.artifacts.items())
+    ]
+    return {"title": f"Lineage of {trace.subject.given}", "nodes": nodes, "edges": _edges(part)}
+
+
+def _label(artifact: Artifact) -> str:
+    is_pushed = artifact.type == "PushedModel" and artifact.properties.get("pushed")
+    version = f" {artifact.properties.get('pushed_version')}" if is_pushed else ""
+    return f"{artifact.type}{version}"
+
+
+def _edges(part: Subgraph) -> list[dict[str, str]]:
+    """Reads and writes; of a cached execution only what it read, as another one made the rest."""
+
+    def edge(execution: NodeId, artifact: NodeId, is_output: bool, channel: str) -> dict[str, str]:
+        ends = f"e{execution}", f"a{artifact}"
+        source, target = ends if is_output else ends[::-1]
+        return {"source": source, "target": target, "channel": channel}
+
+    return [
+        edge(event.execution, event.artifact, event.is_output, event.channel)
+        for event in sorted(part.events)
+        if not event.is_output
+        or part.makers.get(event.artifact, event.execution) == event.execution
+        or not _is_cached(part.executions[event.execution])
+    ]
+
+
+def _is_cached(execution: Execution) -> bool:
+    return execution.state == "cached"
+
+
+def _caption(node: dict[str, Any]) -> str:
+    return f"{node['label']} {node['id']}"
+
+
+def _mermaid(graph: dict[str, Any]) -> str:
+    lines = ["flowchart LR"]
+    for node in graph["nodes"]:
+        opening, closing = ("[", "]") if node["kind"] == "execution" else ("([", "])")
+        lines.append(f'  {node["key"]}{opening}"{_caption(node)}"{closing}')
+    lines += [
+        f"  {edge['source']} -->|{edge['channel']}| {edge['target']}" for edge in graph["edges"]
+    ]
+    return "\n".join(lines)
+
+
+def _dot(graph: dict[str, Any]) -> str:
+    lines = ["digraph lineage {", "  rankdir=LR;"]
+    for node in graph["nodes"]:
+        shape = "box" if node["kind"] == "execution" else "ellipse"
+        lines.append(f"  {node['key']} [shape={shape}, label={json.dumps(_caption(node))}];")
+    lines += [
+        f"  {edge['source']} -> {edge['target']} [label={json.dumps(edge['channel'])}];"
+        for edge in graph["edges"]
+    ]
+    return "\n".join([*lines, "}"])

@@ -1,0 +1,85 @@
+"""The pictures of Examples artifacts, from the report files that the ExampleGens leave in them."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.lineage.records import Artifact, local_path
+
+IMAGES_FILE = "images.jsonl"
+SET_ASIDE_FILE = "set_aside.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sighting:
+    """A picture in an Examples artifact.
+
+    Attributes:
+      examples: the artifact.
+      split: "train", "eval", or "set_aside" when no model could see it.
+      image: its line in the report file.
+    """
+
+    examples: Artifact
+    split: str
+    image: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"examples": self.examples.id, "split": self.split, "image": self.image}
+
+
+def images_of(examples: Artifact) -> dict[str, dict[str, Any]] | None:
+    """Pictures by image id; None when the report file is not there any more."""
+    text = _read(examples, IMAGES_FILE)
+    if text is None:
+        return None
+    return {image["id"]: image for image in map(json.loads, text.splitlines())}
+
+
+def find_image(artifacts: Iterable[Artifact], wanted: str) -> tuple[list[Sighting], list[Artifact]]:
+    """Where a picture is.
+
+    Args:
+      artifacts: raw Examples.
+      wanted: image id, file name with or without its folders, or hex sha256.
+
+    Returns:
+      The sightings, and the artifacts whose report files are gone: nobody can tell about these.
+    """
+    sightings, gone = [], []
+    # A line is only parsed when it holds the text; folders are compared after parsing.
+    # What was set aside is known by its annotation's name, which has another ending.
+    needle = json.dumps(PurePosixPath(wanted).stem)[1:-1]
+    for examples in artifacts:
+        for name in (IMAGES_FILE, SET_ASIDE_FILE):
+            text = _read(examples, name)
+            if text is None:
+                if name == IMAGES_FILE:
+                    gone.append(examples)
+                continue
+            if needle not in text:
+                continue
+            for line in text.splitlines():
+                if needle in line and _is(image := json.loads(line), wanted, name):
+                    split = image.get("split", "set_aside")
+                    sightings.append(Sighting(examples, split, image))
+    return sightings, gone
+
+
+def _is(image: dict[str, Any], wanted: str, report: str) -> bool:
+    file = image["file"]
+    if report == SET_ASIDE_FILE and PurePosixPath(wanted).stem == PurePosixPath(file).stem:
+        return True
+    return wanted in (image["id"], image.get("sha256"), file) or file.endswith(f"/{wanted}")
+
+
+def _read(examples: Artifact, name: str) -> str | None:
+    folder = local_path(examples.uri)
+    path = Path(folder, name) if folder else None
+    if path is None or not os.path.isfile(path):
+        return None
+    return path.read_text()

@@ -1,0 +1,208 @@
+"""`impact`: what has X touched?"""
+
+import dataclasses
+import os
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.lineage.backend import Backend
+from pipeline.lineage.images import Sighting, find_image
+from pipeline.lineage.records import COMPLETE, Artifact, NodeId
+from pipeline.lineage.subject import NotFoundError, Subject, find_subject, sha256_of
+from pipeline.lineage.training import (
+    Training,
+    is_raw_examples,
+    last_trainer,
+    trainings_of_models,
+)
+from pipeline.lineage.walk import ancestors, descendants, find_makers
+
+ITSELF = "itself"
+TRAINED = "trained"
+INHERITED = "inherited"
+EVALUATED = "evaluated"
+_STRENGTH = (ITSELF, TRAINED, INHERITED, EVALUATED)
+# Components whose outputs are not of their own making.
+_BRINGS_OLD = ("WarmStart", "LatestBlessedModel")
+_PICTURES = (".jpg", ".jpeg", ".png")
+
+
+@dataclasses.dataclass(frozen=True)
+class Touched:
+    """A model that X has touched.
+
+    Attributes:
+      how: ITSELF: it is X, or X made it; TRAINED on it; INHERITED: it began from the weights of
+        a model that was; EVALUATED: X is an image of its evaluation split, which chose the
+        checkpoint and judged the model.
+      training: of the model.
+    """
+
+    how: str
+    training: Training
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "how": self.how,
+            "model": self.training.model.id,
+            "run": self.training.run.name if self.training.run else None,
+            "files": [fate.to_json() for fate in self.training.fates],
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Impact:
+    """Everything that X has touched.
+
+    Attributes:
+      subject: what was asked about, in words.
+      examples: Examples artifacts with X in them, or behind it.
+      sightings: of an image: where it is.
+      unknown: of an image: Examples whose list of images is gone.
+      touched: models, in the order of their training.
+    """
+
+    subject: str
+    examples: list[Artifact]
+    sightings: list[Sighting]
+    unknown: list[Artifact]
+    touched: list[Touched]
+
+    def to_json(self) -> dict[str, Any]:
+        """{subject, examples, sightings, unknown, models, pushed, latest}."""
+        models = [touched.to_json() for touched in self.touched]
+        pushed = [
+            {**push, "how": model["how"], "model": model["model"], "run": model["run"],
+             "sha256": file["sha256"]}
+            for model in models for file in model["files"] for push in file["pushes"]
+        ]  # fmt: skip
+        return {
+            "subject": self.subject,
+            "examples": [artifact.id for artifact in self.examples],
+            "sightings": [sighting.to_json() for sighting in self.sightings],
+            "unknown": [artifact.id for artifact in self.unknown],
+            "models": models,
+            "pushed": pushed,
+            "latest": [push for push in pushed if push["latest"]],
+        }
+
+
+def impact(backend: Backend, given: str) -> Impact:
+    """What X has touched.
+
+    Args:
+      backend: the store.
+      given: an Examples, Schema or Model artifact or its uri, `span:N`, a run (what came of what
+        it made itself), or an image: its id, file name or sha256; `image:NAME` leaves no doubt.
+
+    Raises:
+      UserError: nothing is found, or more than one thing.
+    """
+    kind, colon, name = given.partition(":")
+    if colon and kind == "image":
+        return _image_impact(backend, given, name)
+    if colon and kind == "span":
+        spans = [a for a in _raw_examples(backend) if str(a.properties.get("span")) == name]
+        if not spans:
+            raise UserError(
+                f"Expected a span with Examples in {backend.location}. Received: {given!r}."
+            )
+        return _impact(backend, f"span {name}", spans, {TRAINED: spans})
+    try:
+        subject = find_subject(backend, given)
+    except NotFoundError:
+        return _image_impact(backend, given, _image_name(given))
+    return _subject_impact(backend, subject)
+
+
+def _image_name(given: str) -> str:
+    """A picture that is there is known by its content, wherever it lies."""
+    is_picture = PurePosixPath(given).suffix.lower() in _PICTURES and os.path.isfile(given)
+    return sha256_of(given) if is_picture else given
+
+
+def _raw_examples(backend: Backend) -> list[Artifact]:
+    return [a for a in backend.artifacts_of_type("Examples") if is_raw_examples(a)]
+
+
+def _subject_impact(backend: Backend, subject: Subject) -> Impact:
+    if subject.run:
+        words = f"run {subject.run.name}"
+        members = backend.executions_in(subject.run)
+        made = {m.id for m in members if m.state == COMPLETE and m.node not in _BRINGS_OLD}
+        outputs = {event.artifact for event in backend.events_of(made) if event.is_output}
+        begin = list(backend.artifacts(outputs).values())
+    else:
+        words = f"{subject.artifact.type} artifact {subject.artifact.id}"
+        begin = [subject.artifact]
+        if subject.artifact.type in ("Model", "PushedModel"):
+            # What others begin from is the Trainer's model behind the file.
+            part = ancestors(backend, [subject.artifact.id])
+            trainer = last_trainer(part)
+            begin = part.outputs(trainer.id)["model"] if trainer else begin
+    examples = [artifact for artifact in begin if is_raw_examples(artifact)]
+    return _impact(backend, words, examples, {TRAINED: begin})
+
+
+def _image_impact(backend: Backend, given: str, name: str) -> Impact:
+    sightings, unknown = find_image(_raw_examples(backend), name)
+    if not sightings:
+        lost = f" ({len(unknown)} Examples have lost their list of images)" if unknown else ""
+        raise NotFoundError(
+            "Expected an Examples, Schema or Model artifact, a run, span:N, or an image's id, file "
+            f"name or sha256. Received: {given}, not found in {backend.location}{lost}."
+        )
+    begin = {
+        how: [sighting.examples for sighting in sightings if sighting.split == split]
+        for split, how in (("train", TRAINED), ("eval", EVALUATED))
+    }
+    examples = list({s.examples.id: s.examples for s in sightings}.values())
+    found = _impact(backend, f"image {name}", examples, begin)
+    return dataclasses.replace(found, sightings=sightings, unknown=unknown)
+
+
+def _impact(
+    backend: Backend, words: str, examples: list[Artifact], begin: dict[str, list[Artifact]]
+) -> Impact:
+    """Models made from artifacts, each with the strongest way in which it was touched."""
+    how: dict[NodeId, str] = {}
+
+    def touch(models: Iterable[NodeId], way: str) -> None:
+        for model in models:
+            how[model] = min(how.get(model, way), way, key=_STRENGTH.index)
+
+    for way, artifacts in begin.items():
+        ids = [artifact.id for artifact in artifacts]
+        touch(_own_models(backend, artifacts), ITSELF)
+        touch(_models(backend, ids, through_warm_starts=False), way)
+        if way == TRAINED:  # evaluation leaves nothing in the weights that others begin from
+            touch(_models(backend, ids, through_warm_starts=True), INHERITED)
+    touched = [
+        Touched(how[training.model.id], training) for training in trainings_of_models(backend, how)
+    ]
+    return Impact(words, examples, [], [], touched)
+
+
+def _own_models(backend: Backend, artifacts: list[Artifact]) -> set[NodeId]:
+    """Those among the artifacts that a Trainer made."""
+    models = [artifact for artifact in artifacts if artifact.type == "Model"]
+    makers, _ = find_makers(backend, models)
+    executions = backend.executions(makers.values())
+    return {model for model, maker in makers.items() if executions[maker].node == "Trainer"}
+
+
+def _models(
+    backend: Backend, artifacts: Iterable[NodeId], *, through_warm_starts: bool
+) -> set[NodeId]:
+    """The Trainers' models among the descendants."""
+    part = descendants(backend, artifacts, through_warm_starts=through_warm_starts)
+    return {
+        event.artifact
+        for event in part.events
+        if event.is_output
+        and event.channel == "model"
+        and part.executions[event.execution].node == "Trainer"
+    }

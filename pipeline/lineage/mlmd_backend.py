@@ -1,0 +1,243 @@
+"""ML Metadata as a `Backend`: by ids, types, contexts and events; never by `filter_query`."""
+
+import bisect
+import functools
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from google.protobuf import json_format
+from ml_metadata import errors as mlmd_errors
+from ml_metadata.metadata_store import metadata_store
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+from pipeline.errors import UserError
+from pipeline.lineage import records
+from pipeline.lineage.records import Artifact, Event, Execution, Run
+from pipeline.run_facts import read_record
+
+_RUN_TYPE = "pipeline_run"
+_STATES = {
+    mlmd.Execution.COMPLETE: records.COMPLETE,
+    mlmd.Execution.CACHED: records.CACHED,
+    mlmd.Execution.FAILED: records.FAILED,
+    mlmd.Execution.CANCELED: records.FAILED,
+}
+_OUTPUTS = (mlmd.Event.OUTPUT, mlmd.Event.DECLARED_OUTPUT, mlmd.Event.INTERNAL_OUTPUT)
+# SQLite and MySQL take so many values in one statement without slowing down.
+_BATCH = 5000
+# From so many on, a search in the list of runs is faster than asking for each execution, which
+# takes ML Metadata 0.2 ms in a store of 2,000 executions and 2 ms in one of 20,000.
+_FEW_EXECUTIONS = 4
+
+
+class MlmdBackend:
+    """A store of `pipeline.store`.
+
+    Args:
+      store: open.
+      location: for messages.
+
+    Raises:
+      UserError: when it holds no run.
+    """
+
+    def __init__(self, store: metadata_store.MetadataStore, location: str):
+        self.location = location
+        self._store = store
+        types = {context_type.name for context_type in store.get_context_types()}
+        if _RUN_TYPE not in types:
+            raise UserError(
+                f"Expected a metadata store with runs. Received: {location}, which has none. "
+                "Run the pipeline first, or name another store with --metadata."
+            )
+        self._runs: list[Run] | None = None
+        self._members: dict[int, list[mlmd.Execution]] = {}
+
+    def artifacts(self, ids: Collection[int]) -> dict[int, Artifact]:
+        """See `Backend`."""
+        found = self._batched(self._store.get_artifacts_by_id, ids)
+        return {artifact.id: _artifact(artifact) for artifact in found}
+
+    def executions(self, ids: Collection[int]) -> dict[int, Execution]:
+        """See `Backend`."""
+        found = self._batched(self._store.get_executions_by_id, ids)
+        return {execution.id: _execution(execution) for execution in found}
+
+    def events_of(self, executions: Collection[int]) -> list[Event]:
+        """See `Backend`."""
+        found = self._batched(self._store.get_events_by_execution_ids, executions)
+        return [_event(event) for event in found]
+
+    def events_at(self, artifacts: Collection[int]) -> list[Event]:
+        """See `Backend`."""
+        found = self._batched(self._store.get_events_by_artifact_ids, artifacts)
+        return [_event(event) for event in found]
+
+    def artifacts_of_type(self, type_name: str) -> list[Artifact]:
+        """See `Backend`."""
+        try:
+            return [_artifact(found) for found in self._store.get_artifacts_by_type(type_name)]
+        except mlmd_errors.NotFoundError:
+            return []
+
+    def artifacts_with_uri(self, uri: str) -> list[Artifact]:
+        """See `Backend`."""
+        return [_artifact(artifact) for artifact in self._store.get_artifacts_by_uri(uri)]
+
+    def runs(self, last: int | None = None) -> list[Run]:
+        """See `Backend`."""
+        if self._runs is None:
+            contexts = self._store.get_contexts_by_type(_RUN_TYPE)
+            self._runs = sorted((_run(context) for context in contexts), key=lambda r: r.context)
+        return self._runs if last is None else self._runs[-last:]
+
+    def run(self, name: str) -> Run | None:
+        """See `Backend`."""
+        context = self._store.get_context_by_type_and_name(_RUN_TYPE, name)
+        return None if context is None else _run(context)
+
+    def executions_in(self, run: Run) -> list[Execution]:
+        """See `Backend`."""
+        return [_execution(execution) for execution in self._members_of(run)]
+
+    def _members_of(self, run: Run) -> list[mlmd.Execution]:
+        if run.context not in self._members:
+            found = self._store.get_executions_by_context(run.context)
+            self._members[run.context] = sorted(found, key=lambda execution: execution.id)
+        return self._members[run.context]
+
+    def runs_of(self, executions: Iterable[int]) -> dict[int, Run]:
+        """See `Backend`."""
+        wanted = sorted(set(executions))
+        search = len(wanted) >= _FEW_EXECUTIONS
+        found: dict[int, Run] = {}
+        for execution in wanted:
+            if execution in found:
+                continue
+            run = self._search(execution) if search else None
+            run = run or self._run_by_context(execution)
+            if run is not None:
+                found |= {member.id: run for member in self._members_of(run)}
+        return {execution: found[execution] for execution in wanted if execution in found}
+
+    def _search(self, execution: int) -> Run | None:
+        """By bisection: runs are numbered in the order in which they began.
+
+        So are their executions, unless runs overlap: then this may find none.
+        """
+        runs = self.runs()
+        place = bisect.bisect_right(runs, execution, key=self._first_execution)
+        if not place:
+            return None
+        run = runs[place - 1]
+        is_member = any(member.id == execution for member in self._members_of(run))
+        return run if is_member else None
+
+    def _first_execution(self, run: Run) -> int:
+        members = self._members_of(run)
+        # A run that has not executed anything yet comes after all that have.
+        return members[0].id if members else 1 << 62
+
+    def _run_by_context(self, execution: int) -> Run | None:
+        for context in self._store.get_contexts_by_execution(execution):
+            if context.type == _RUN_TYPE:
+                return _run(context)
+        return None
+
+    def earlier(self, execution: Execution) -> Execution | None:
+        """See `Backend`. Looks back through the ids, which count up, in growing blocks."""
+        end, size = execution.id, 32
+        pipeline = self._pipeline_of(execution.id)
+        while end > 1:
+            start = max(1, end - size)
+            block = self.executions(range(start, end))
+            for candidate in sorted(block.values(), key=lambda e: e.id, reverse=True):
+                usable = candidate.state in (records.COMPLETE, records.CACHED)
+                if candidate.type != execution.type or not usable:
+                    continue
+                if self._pipeline_of(candidate.id) == pipeline:
+                    return candidate
+            end, size = start, min(2 * size, _BATCH)
+        return None
+
+    def _pipeline_of(self, execution: int) -> str | None:
+        contexts = self._store.get_contexts_by_execution(execution)
+        return next((context.name for context in contexts if context.type == "pipeline"), None)
+
+    def record(self, kind: str, name: str) -> Any:
+        """See `Backend`."""
+        return read_record(self._store, kind, str(name))
+
+    def _batched(self, get, ids: Collection[int]) -> list:
+        ids = sorted(set(ids))
+        return [
+            found
+            for start in range(0, len(ids), _BATCH)
+            for found in get(ids[start : start + _BATCH])
+        ]
+
+
+def _artifact(artifact: mlmd.Artifact) -> Artifact:
+    return Artifact(
+        id=artifact.id,
+        type=artifact.type,
+        uri=artifact.uri,
+        created_ms=artifact.create_time_since_epoch,
+        properties=_Properties(artifact),
+    )
+
+
+def _execution(execution: mlmd.Execution) -> Execution:
+    return Execution(
+        id=execution.id,
+        type=execution.type,
+        state=_STATES.get(execution.last_known_state, records.RUNNING),
+        started_ms=execution.create_time_since_epoch,
+        finished_ms=execution.last_update_time_since_epoch,
+        properties=_Properties(execution),
+    )
+
+
+def _event(event: mlmd.Event) -> Event:
+    steps = event.path.steps  # TFX's are a key and an index
+    channel = steps[0].key if steps else ""
+    return Event(event.execution_id, event.artifact_id, event.type in _OUTPUTS, channel)
+
+
+def _run(context: mlmd.Context) -> Run:
+    return Run(context.name, context.id, context.create_time_since_epoch, _Properties(context))
+
+
+class _Properties(Mapping):
+    """The properties of a node, declared and custom ones; read when they are asked for.
+
+    A walk passes thousands of nodes whose properties nobody wants.
+    """
+
+    def __init__(self, node: mlmd.Artifact | mlmd.Execution | mlmd.Context):
+        self._node = node
+
+    @functools.cached_property
+    def _values(self) -> dict[str, Any]:
+        groups = (self._node.properties, self._node.custom_properties)
+        return {name: _value(value) for group in groups for name, value in group.items()}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def _value(value: mlmd.Value) -> Any:
+    kind = value.WhichOneof("value")
+    if kind == "string_value":
+        return records.parsed(value.string_value)
+    if kind == "struct_value":
+        # TFX wraps a JSON property that is no object into a struct with one field.
+        plain = json_format.MessageToDict(value.struct_value)
+        return records.parsed(plain.get("__value__", plain))
+    return getattr(value, kind) if kind else None

@@ -1,0 +1,139 @@
+"""`runs`: every run, with what came of it."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.lineage import records
+from pipeline.lineage.backend import Backend
+from pipeline.lineage.fate import Push, push_of
+from pipeline.lineage.records import Artifact, Execution, Run, iso
+from pipeline.lineage.training import is_raw_examples
+
+PUSHED, NOT_BLESSED, RUNNING, FAILED = "pushed", "not_blessed", "running", "failed"
+STATES = (PUSHED, NOT_BLESSED, RUNNING, FAILED)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunLine:
+    """A run in the list.
+
+    Attributes:
+      run: its name, when it began and its facts.
+      state: PUSHED, NOT_BLESSED, FAILED, or RUNNING; the last one also when its process died.
+      executions: how many, and how many of them came out of the cache.
+      examples: the raw Examples that it used.
+      metrics: mAP50 and mAP of the file that ships, as far as they are known.
+      blessed: by the Evaluator; None when it has not decided.
+      infra_blessed: by DeviceCheck; likewise.
+      push: the version that it pushed, or found pushed already.
+    """
+
+    run: Run
+    state: str
+    executions: int
+    cached: int
+    examples: Artifact | None
+    metrics: dict[str, float]
+    blessed: bool | None
+    infra_blessed: bool | None
+    push: Push | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        facts = self.examples.properties if self.examples else {}
+        return {
+            "run": self.run.name,
+            "began": iso(self.run.created_ms),
+            "state": self.state,
+            "preset": self.run.facts.get("preset"),
+            "executions": self.executions,
+            "cached": self.cached,
+            "span": facts.get("span"),
+            "data_fingerprint": facts.get("data_fingerprint"),
+            "mAP50": self.metrics.get("mAP50"),
+            "mAP": self.metrics.get("mAP"),
+            "blessed": self.blessed,
+            "infra_blessed": self.infra_blessed,
+            "push": self.push.to_json() if self.push else None,
+        }
+
+
+def runs(
+    backend: Backend,
+    *,
+    last: int | None = None,
+    state: str | None = None,
+    preset: str | None = None,
+    span: int | None = None,
+) -> list[RunLine]:
+    """The runs in the order in which they began.
+
+    Args:
+      backend: the store.
+      last: only so many, the last ones that fit.
+      state: only those; one of `STATES`.
+      preset: only those of it.
+      span: only those whose data has it.
+    """
+    found = backend.runs()
+    if preset is not None:
+        found = [run for run in found if run.facts.get("preset") == preset]
+    if last is not None and state is None and span is None:
+        found = found[-last:] if last else []
+    lines = _lines(backend, found)
+    if state is not None:
+        lines = [line for line in lines if line.state == state]
+    if span is not None:
+        lines = [
+            line for line in lines if line.examples and line.examples.properties["span"] == span
+        ]
+    return lines if last is None else lines[-last:] if last else []
+
+
+def _lines(backend: Backend, found: Sequence[Run]) -> list[RunLine]:
+    members = {run.name: backend.executions_in(run) for run in found}
+    executions = {member.id for group in members.values() for member in group}
+    events = [event for event in backend.events_of(executions) if event.is_output]
+    artifacts = backend.artifacts({event.artifact for event in events})
+    outputs: dict[records.NodeId, list[Artifact]] = {}
+    for event in events:
+        outputs.setdefault(event.execution, []).append(artifacts[event.artifact])
+    return [_line(backend, run, members[run.name], outputs) for run in found]
+
+
+def _line(backend: Backend, run: Run, members: list[Execution], outputs) -> RunLine:
+    made: dict[str, Artifact] = {}
+    for member in members:
+        for artifact in outputs.get(member.id, ()):
+            if artifact.type != "Examples" or is_raw_examples(artifact):
+                made[artifact.type] = artifact
+    pushed = made.get("PushedModel")
+    push = push_of(pushed) if pushed and pushed.properties.get("pushed") else None
+    evaluation = made.get("ModelEvaluation")
+    recorded = backend.record("evaluation", evaluation.id) if evaluation else None
+    metrics = recorded["metrics"] if recorded else pushed.properties if push else {}
+    return RunLine(
+        run=run,
+        state=_state(run, members, pushed),
+        executions=len(members),
+        cached=sum(member.state == records.CACHED for member in members),
+        examples=made.get("Examples"),
+        metrics={name: metrics[name] for name in ("mAP50", "mAP") if name in metrics},
+        blessed=_blessed(made.get("ModelBlessing")),
+        infra_blessed=_blessed(made.get("InfraBlessing")),
+        push=push,
+    )
+
+
+def _state(run: Run, members: list[Execution], pushed: Artifact | None) -> str:
+    is_failed = any(member.state == records.FAILED for member in members)
+    if is_failed or run.facts.get("status") == FAILED:
+        return FAILED
+    if pushed is None or any(member.state == records.RUNNING for member in members):
+        return RUNNING
+    return PUSHED if pushed.properties.get("pushed") else NOT_BLESSED
+
+
+def _blessed(blessing: Artifact | None) -> bool | None:
+    return None if blessing is None else bool(blessing.properties.get("blessed"))

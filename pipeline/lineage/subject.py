@@ -1,0 +1,141 @@
+"""What X means: a pushed folder, a .tflite file, an artifact's id or uri, or a run."""
+
+import dataclasses
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.lineage.backend import Backend
+from pipeline.lineage.records import Artifact, Run, iso
+
+_MODEL_FILE = "detect.tflite"
+_HEX = re.compile(r"[0-9a-f]{64}")
+_FORMS = (
+    "a pushed folder, a .tflite file or its sha256, an artifact's id or uri, or a run's id or "
+    "folder"
+)
+
+
+class NotFoundError(UserError):
+    """X is nothing in this store."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What is asked about: either an artifact, or a run.
+
+    Attributes:
+      given: as it was named.
+      artifact: the artifact, unless it is a run.
+      run: the run, unless it is an artifact.
+    """
+
+    given: str
+    artifact: Artifact | None = None
+    run: Run | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        if self.run:
+            return {"given": self.given, "run": self.run.name, "began": iso(self.run.created_ms)}
+        return {"given": self.given, "artifact": self.artifact.to_json()}
+
+
+def find_subject(backend: Backend, given: str) -> Subject:
+    """Finds what X means.
+
+    Args:
+      backend: the store.
+      given: X. `artifact:ID` and `run:ID` leave no doubt.
+
+    Raises:
+      NotFoundError: when there is no such thing.
+      UserError: when there is more than one; lists the candidates.
+    """
+    kind, colon, name = given.partition(":")
+    if colon and kind == "artifact":
+        return _artifact_by_id(backend, given, name)
+    run = backend.run(name if colon and kind == "run" else given)
+    if run:
+        return Subject(given, run=run)
+    if colon and kind == "run":
+        raise _not_found(backend, given)
+    if given.isdecimal():
+        return _artifact_by_id(backend, given, given)
+    if _HEX.fullmatch(given.lower()):
+        return _by_sha256(backend, given, given.lower(), None)
+    if os.path.exists(given):
+        found = _by_path(backend, given)
+        if found:
+            return found
+    uris = {given, given.rstrip("/"), os.path.abspath(given)}
+    candidates = {a.id: a for uri in uris for a in backend.artifacts_with_uri(uri)}
+    if candidates:
+        return _single(given, list(candidates.values()))
+    raise _not_found(backend, given)
+
+
+def _not_found(backend: Backend, given: str) -> NotFoundError:
+    return NotFoundError(f"Expected {_FORMS}. Received: {given}, not found in {backend.location}.")
+
+
+def _artifact_by_id(backend: Backend, given: str, name: str) -> Subject:
+    key = int(name) if name.isdecimal() else name
+    artifact = backend.artifacts([key]).get(key)
+    if artifact is None:
+        raise _not_found(backend, given)
+    return Subject(given, artifact)
+
+
+def _by_path(backend: Backend, given: str) -> Subject | None:
+    path = Path(given).resolve()
+    if path.is_file():
+        return _by_sha256(backend, given, sha256_of(path), None)
+    if (path / _MODEL_FILE).is_file():
+        return _by_sha256(backend, given, sha256_of(path / _MODEL_FILE), str(path))
+    if path.parent.name == "runs":  # of a local runner's workdir
+        run = backend.run(path.name)
+        return run and Subject(given, run=run)
+    return None
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """Hex sha256 of a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _by_sha256(backend: Backend, given: str, digest: str, folder: str | None) -> Subject:
+    """The PushedModel with this file, or else the Model; of several, the one of the folder."""
+    record = backend.record("sha256", digest)
+    if record:
+        candidates = list(backend.artifacts(record["artifacts"]).values())
+    else:  # of before it was recorded, or of a run that was cut off
+        everything = backend.artifacts_of_type("PushedModel") + backend.artifacts_of_type("Model")
+        candidates = [a for a in everything if a.properties.get("sha256") == digest]
+    if not candidates:
+        raise _not_found(backend, f"{given} (sha256 {digest})")
+    pushed = [a for a in candidates if a.type == "PushedModel"]
+    if folder is not None:
+        here = [
+            a
+            for a in pushed
+            if os.path.realpath(str(a.properties.get("pushed_destination"))) == folder
+        ]
+        # Several runs may have found this version pushed already.
+        pushed = here[:1] or pushed
+    return _single(given, pushed or candidates)
+
+
+def _single(given: str, candidates: list[Artifact]) -> Subject:
+    if len(candidates) == 1:
+        return Subject(given, candidates[0])
+    listing = "".join(
+        f"\n  artifact:{a.id}  {a.type} of {iso(a.created_ms)}, {a.uri}" for a in candidates
+    )
+    raise UserError(
+        f"Expected one artifact. Received: {given!r}, which is {len(candidates)}. Name one of "
+        f"them:{listing}"
+    )

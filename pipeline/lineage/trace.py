@@ -1,0 +1,60 @@
+"""`trace`: where does X come from?"""
+
+import dataclasses
+from typing import Any
+
+from pipeline.lineage.backend import Backend
+from pipeline.lineage.subject import Subject, find_subject
+from pipeline.lineage.training import Training, data_json, is_raw_examples, trainings
+from pipeline.lineage.walk import Subgraph, ancestors
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """The complete ancestry of something.
+
+    Attributes:
+      subject: what was asked about.
+      subgraph: every artifact and execution behind it.
+      trainings: those among them, the last one first; more than one after a warm start.
+    """
+
+    subject: Subject
+    subgraph: Subgraph
+    trainings: list[Training]
+    backend: Backend = dataclasses.field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """{subject, trainings, data, executions, artifacts}; see `Training.to_json`."""
+        raw = [a for a in self.subgraph.artifacts.values() if is_raw_examples(a)]
+        return {
+            "subject": self.subject.to_json(),
+            "trainings": [training.to_json(self.backend) for training in self.trainings],
+            "data": [data_json(examples) for examples in raw],
+            "executions": [e.to_json() for _, e in sorted(self.subgraph.executions.items())],
+            "artifacts": [a.to_json() for _, a in sorted(self.subgraph.artifacts.items())],
+        }
+
+
+def ancestry(backend: Backend, subject: Subject, *, through_baselines: bool = False) -> Subgraph:
+    """Everything behind an artifact, or behind all executions of a run."""
+    if subject.run:
+        executions = [execution.id for execution in backend.executions_in(subject.run)]
+        return ancestors(backend, executions=executions, through_baselines=through_baselines)
+    return ancestors(backend, [subject.artifact.id], through_baselines=through_baselines)
+
+
+def trace(backend: Backend, given: str, *, through_baselines: bool = False) -> Trace:
+    """Where X comes from.
+
+    Args:
+      backend: the store.
+      given: X, see `find_subject`.
+      through_baselines: also the ancestry of models that were only compared with.
+
+    Raises:
+      UserError: see `find_subject`.
+    """
+    subject = find_subject(backend, given)
+    subgraph = ancestry(backend, subject, through_baselines=through_baselines)
+    return Trace(subject, subgraph, trainings(backend, subgraph)[::-1], backend)

@@ -1,0 +1,180 @@
+"""A trained model with everything that it was trained from, and what became of it."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from pipeline.lineage.backend import Backend
+from pipeline.lineage.fate import Fate, fates
+from pipeline.lineage.records import CACHED, Artifact, Execution, NodeId, Run, iso
+from pipeline.lineage.walk import WARM_START, Subgraph, ancestors
+
+DATA_FACTS = (
+    "span",
+    "data_fingerprint",
+    "num_train",
+    "num_eval",
+    "num_negatives",
+    "num_set_aside",
+    "set_aside_reasons",
+    "num_ignored",
+    "leaked_images",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """An execution of the Trainer.
+
+    Attributes:
+      execution: the Trainer's.
+      model: what it made; None while it runs, or when it failed.
+      run: the run that trained it.
+      examples: the raw Examples behind it.
+      schema: the Schema.
+      transform: the execution of Transform.
+      warm_start: the Model artifact whose weights it began from.
+      fates: what became of the model.
+      code: fingerprint of the code of the run.
+      environment: fingerprint of the environment of the run.
+      configuration: fingerprint of all settings of the run.
+    """
+
+    execution: Execution
+    model: Artifact | None
+    run: Run | None
+    examples: list[Artifact]
+    schema: Artifact | None
+    transform: Execution | None
+    warm_start: Artifact | None
+    fates: list[Fate]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The sections of the configuration that training depends on."""
+        config = self.execution.properties.get("custom_config")
+        return config.get("settings", {}) if isinstance(config, dict) else {}
+
+    def to_json(self, backend: Backend) -> dict[str, Any]:
+        """Plain values; asks the backend for the schema's hash."""
+        config = self.execution.properties.get("custom_config")
+        facts = self.run.facts if self.run else {}
+        return {
+            "execution": self.execution.id,
+            "trained": iso(self.execution.finished_ms),
+            "seconds": round(self.execution.seconds, 1),
+            "run": self.run.name if self.run else None,
+            "model": _place(self.model),
+            "data": [data_json(examples) for examples in self.examples],
+            "schema": _place(self.schema, sha256=schema_sha256(backend, self.schema)),
+            "transform": self.transform and {
+                "execution": self.transform.id,
+                "finished": iso(self.transform.finished_ms),
+                "settings": self.transform.properties.get("custom_config"),
+            },
+            "settings": self.settings,
+            "warm_start": _place(
+                self.warm_start,
+                sha256=self.warm_start and self.warm_start.properties.get("sha256"),
+            ),
+            "fingerprints": {
+                "trainer_code": isinstance(config, dict) and config.get("code_fingerprint"),
+                **{name: facts.get(name) for name in ("code", "environment", "configuration")},
+            },
+            "files": [fate.to_json() for fate in self.fates],
+        }  # fmt: skip
+
+
+def _place(artifact: Artifact | None, **more: Any) -> dict[str, Any] | None:
+    if artifact is None:
+        return None
+    return {"artifact": artifact.id, "uri": artifact.uri, "created": iso(artifact.created_ms)} | (
+        more
+    )
+
+
+def data_json(examples: Artifact) -> dict[str, Any]:
+    """An Examples artifact's facts."""
+    facts = {name: examples.properties.get(name) for name in DATA_FACTS}
+    return {"artifact": examples.id, "uri": examples.uri, "created": iso(examples.created_ms)} | (
+        facts
+    )
+
+
+def is_raw_examples(artifact: Artifact) -> bool:
+    """Whether an artifact is the ExampleGen's, and not Transform's."""
+    return artifact.type == "Examples" and "data_fingerprint" in artifact.properties
+
+
+def schema_sha256(backend: Backend, schema: Artifact | None) -> str | None:
+    """Hex sha256 of schema.pbtxt, as it was recorded."""
+    files = backend.record("files", schema.id) if schema else None
+    return files["schema.pbtxt"]["sha256"] if files and "schema.pbtxt" in files else None
+
+
+def trainings(
+    backend: Backend, subgraph: Subgraph, only: Iterable[NodeId] | None = None
+) -> list[Training]:
+    """The trainings in a part of a store, in the order in which they began.
+
+    Args:
+      backend: the store.
+      subgraph: holds the ancestors of the Trainers.
+      only: ids of Trainers' executions; default: all.
+    """
+    wanted = set(subgraph.executions if only is None else only)
+    trainers = [
+        execution
+        for execution in subgraph.executions.values()
+        if execution.node == "Trainer" and execution.id in wanted and execution.state != CACHED
+    ]
+    trainers.sort(key=lambda execution: (execution.started_ms, execution.id))
+    runs = backend.runs_of([execution.id for execution in trainers])
+    # Not from the subgraph: there it may be the copy that an Importer entered.
+    made = {
+        event.execution: event.artifact
+        for event in backend.events_of([execution.id for execution in trainers])
+        if event.is_output and event.channel == "model"
+    }
+    artifacts = backend.artifacts(made.values())
+    models = {e.id: artifacts[made[e.id]] if e.id in made else None for e in trainers}
+    became = fates(backend, {model.id for model in models.values() if model})
+    result = []
+    for execution in trainers:
+        inputs, model = subgraph.inputs(execution.id), models[execution.id]
+        transformed = _only(inputs, "examples")
+        transform = subgraph.makers.get(transformed.id) if transformed else None
+        raw = subgraph.inputs(transform).get("examples", []) if transform else []
+        result.append(
+            Training(
+                execution=execution,
+                model=model,
+                run=runs.get(execution.id),
+                examples=[examples for examples in raw if is_raw_examples(examples)],
+                schema=_only(inputs, "schema"),
+                transform=subgraph.executions.get(transform) if transform else None,
+                warm_start=_only(inputs, WARM_START),
+                fates=became[model.id] if model else [],
+            )
+        )
+    return result
+
+
+def _only(channels: dict[str, list[Artifact]], name: str) -> Artifact | None:
+    return next(iter(channels.get(name, ())), None)
+
+
+def last_trainer(subgraph: Subgraph) -> Execution | None:
+    """The last training behind something: those before it made what it began from."""
+    trainers = [
+        execution
+        for execution in subgraph.executions.values()
+        if execution.node == "Trainer" and execution.state != CACHED
+    ]
+    return max(trainers, key=lambda e: (e.started_ms, e.id), default=None)
+
+
+def trainings_of_models(backend: Backend, models: Iterable[NodeId]) -> list[Training]:
+    """The trainings that made models, without those that they began from."""
+    part = ancestors(backend, models)
+    return trainings(backend, part, {part.makers[model] for model in models})

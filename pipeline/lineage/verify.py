@@ -1,0 +1,187 @@
+"""`verify`: are the files behind X still what they were?"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.lineage.backend import Backend
+from pipeline.lineage.images import images_of
+from pipeline.lineage.records import Artifact, local_path
+from pipeline.lineage.subject import find_subject
+from pipeline.lineage.trace import ancestry
+from pipeline.lineage.training import is_raw_examples
+from pipeline.lineage.walk import Subgraph
+from pipeline.run_facts import hash_file, hash_files
+
+MISSING, CHANGED, ADDED, UNKNOWN = "missing", "changed", "added", "unknown"
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Something that is not as it was.
+
+    Attributes:
+      problem: MISSING, CHANGED, ADDED (a file that was not there), or UNKNOWN: no hash of it was
+        recorded, so nobody can tell.
+      path: of the file or folder.
+      artifact: id of the artifact that it belongs to.
+      detail: one sentence.
+    """
+
+    problem: str
+    path: str
+    artifact: Any
+    detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """What was found.
+
+    Attributes:
+      files: how many were hashed.
+      artifacts: how many were looked at.
+      findings: everything that is not as it was.
+    """
+
+    files: int
+    artifacts: int
+    findings: list[Finding]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is missing, changed or added."""
+        return all(finding.problem == UNKNOWN for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """{sound, files, artifacts, findings}."""
+        return {
+            "sound": self.is_sound,
+            "files": self.files,
+            "artifacts": self.artifacts,
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+def verify(backend: Backend, given: str) -> Verification:
+    """Recomputes the hashes of every file behind X that is still there.
+
+    That is: of the files of every artifact in its ancestry, of the pushed files, of the weights
+    that it began from, and of the pictures of Pascal VOC folders.
+
+    Args:
+      backend: the store.
+      given: X, see `find_subject`.
+
+    Raises:
+      UserError: see `find_subject`.
+    """
+    part = ancestry(backend, find_subject(backend, given))
+    checker = _Checker()
+    for key, artifact in sorted(part.artifacts.items()):
+        recorded = backend.record("files", key)
+        findings = list(checker.artifact(artifact, recorded))
+        if artifact.type == "PushedModel" and artifact.properties.get("pushed"):
+            findings += checker.pushed(artifact)
+        if is_raw_examples(artifact):
+            findings += checker.examples(artifact, _input_base(part, artifact))
+        checker.findings += findings
+    return Verification(checker.files, len(part.artifacts), checker.findings)
+
+
+def _input_base(part: Subgraph, examples: Artifact) -> Path | None:
+    maker = part.executions.get(part.makers.get(examples.id))
+    base = maker.properties.get("input_base") if maker else None
+    return Path(base) if base and maker.type.endswith("VocExampleGen") else None
+
+
+class _Checker:
+    def __init__(self):
+        self.files = 0
+        self.findings: list[Finding] = []
+
+    def artifact(self, artifact: Artifact, recorded: Mapping | None) -> Iterator[Finding]:
+        """The artifact's own files."""
+        folder = local_path(artifact.uri)
+        weights = artifact.properties.get("sha256") if artifact.type == "Model" else None
+        if folder is None:
+            yield Finding(UNKNOWN, artifact.uri, artifact.id, "not on this machine")
+        elif not Path(folder).exists():
+            yield Finding(MISSING, folder, artifact.id, f"{artifact.type} artifact is gone")
+        elif recorded is not None:
+            yield from self._compare(artifact, Path(folder), recorded)
+        elif weights and Path(folder).is_file():
+            yield from self._file(artifact, Path(folder), weights)
+        else:
+            yield Finding(UNKNOWN, folder, artifact.id, "no hashes were recorded")
+
+    def _compare(self, artifact, folder: Path, recorded: Mapping) -> Iterator[Finding]:
+        present = hash_files(str(folder))
+        self.files += len(present)
+        for name in sorted(recorded.keys() | present.keys()):
+            path = str(folder if name == "." else folder / name)
+            if name not in present:
+                yield Finding(MISSING, path, artifact.id, f"file of {artifact.type}")
+            elif name not in recorded:
+                yield Finding(ADDED, path, artifact.id, f"in {artifact.type}")
+            elif recorded[name]["sha256"] != present[name]["sha256"]:
+                yield _changed(path, artifact, recorded[name]["sha256"], present[name]["sha256"])
+
+    def _file(self, artifact: Artifact, path: Path, expected: str) -> Iterator[Finding]:
+        if not path.is_file():
+            yield Finding(MISSING, str(path), artifact.id, f"file of {artifact.type}")
+            return
+        self.files += 1
+        received = hash_file(path)["sha256"]
+        if received != expected:
+            yield _changed(str(path), artifact, expected, received)
+
+    def pushed(self, artifact: Artifact) -> Iterator[Finding]:
+        """The published files, by the hashes of their manifest and of the artifact."""
+        folder = local_path(str(artifact.properties["pushed_destination"]))
+        if folder is None:
+            yield Finding(UNKNOWN, artifact.uri, artifact.id, "pushed to elsewhere")
+            return
+        expected = {"detect.tflite": artifact.properties["sha256"]}
+        # The artifact keeps a copy of the manifest, which is not where others can write.
+        kept = Path(local_path(artifact.uri) or "", "manifest.json")
+        if kept.is_file():
+            files = json.loads(kept.read_text())["files"]
+            expected |= {name: facts["sha256"] for name, facts in files.items()}
+            expected["manifest.json"] = hash_file(kept)["sha256"]
+        for name, digest in sorted(expected.items()):
+            yield from self._file(artifact, Path(folder, name), digest)
+
+    def examples(self, artifact: Artifact, base: Path | None) -> Iterator[Finding]:
+        """The list of images against the data fingerprint, and the pictures against the list."""
+        images = images_of(artifact)
+        if images is None:
+            return
+        fingerprint = _data_fingerprint(images)
+        if fingerprint != artifact.properties["data_fingerprint"]:
+            path = f"{artifact.uri}/images.jsonl"
+            yield _changed(path, artifact, artifact.properties["data_fingerprint"], fingerprint)
+        for image in images.values() if base else ():
+            yield from self._file(artifact, base / image["file"], image["sha256"])
+
+
+def _changed(path: str, artifact: Artifact, expected: str, received: str) -> Finding:
+    return Finding(
+        CHANGED, path, artifact.id, f"expected sha256 {expected[:12]}, received {received[:12]}"
+    )
+
+
+def _data_fingerprint(images: Mapping[str, Mapping[str, Any]]) -> str:
+    """As `pipeline.example_census` computes it."""
+    prints = sorted(
+        f"{image['split']}\t{key}\t{image['sha256']}\t{image['annotation_sha256']}\n"
+        for key, image in images.items()
+    )
+    return hashlib.sha256("".join(prints).encode("utf-8", "surrogateescape")).hexdigest()

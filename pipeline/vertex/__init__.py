@@ -1,0 +1,1 @@
+"""The same pipeline on Vertex AI: compiling, submitting, scheduling, checking, rehearsing."""

@@ -1,0 +1,241 @@
+"""From a configuration to the job that Vertex AI runs: the pipeline spec as JSON."""
+
+import contextlib
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pipeline import beam_options
+from pipeline.config import PipelineConfig, override
+from pipeline.errors import UserError
+from pipeline.fingerprint import ROOT
+from pipeline.vertex.machines import MACHINES, check_region
+
+_IMAGE = re.compile(r"[\w.-]+(:\d+)?/[\w./-]+@sha256:[0-9a-f]{64}")
+_CLOUD = "gs://"
+
+
+def for_vertex(config: PipelineConfig) -> PipelineConfig:
+    """Checks what Vertex AI needs to know, and fills in the locations in the bucket.
+
+    Args:
+      config: as the command line gave it.
+
+    Returns:
+      A configuration that `compile_job` takes.
+
+    Raises:
+      UserError: something is missing, or is not what Vertex AI can take.
+    """
+    vertex = config.vertex
+    _require(vertex.project, "a Google Cloud project", "--project ID")
+    _require(vertex.bucket, "a Cloud Storage bucket", "--bucket NAME")
+    if vertex.bucket.startswith(_CLOUD) or "/" in vertex.bucket:
+        raise UserError(
+            f"Expected the name of a bucket. Received: {vertex.bucket}. "
+            "Give it without gs:// and without a folder."
+        )
+    for name in ("pipeline_image", "trainer_image"):
+        image = getattr(vertex, name)
+        if not _IMAGE.fullmatch(image):
+            raise UserError(
+                f"Expected vertex.{name} to be a container image by digest, "
+                f"HOST/PATH@sha256:... Received: {image or 'nothing'}. A tag may move between "
+                "two runs; `python -m pipeline.vertex.images` builds the images and prints their "
+                "digests."
+            )
+    check_region(vertex.accelerator, vertex.region)
+    _check_data(config)
+    root = f"{_CLOUD}{vertex.bucket}"
+    beam_args = beam_options.IN_PROCESS
+    if vertex.data_processing == "dataflow":
+        beam_args = beam_options.dataflow(
+            project=vertex.project,
+            region=vertex.region,
+            temp_location=f"{root}/dataflow",
+            image=vertex.pipeline_image,
+            machine_type=vertex.dataflow_machine_type,
+            max_workers=vertex.dataflow_max_workers,
+            service_account=vertex.service_account,
+            network=vertex.network,
+            subnetwork=vertex.subnetwork,
+            encryption_key=vertex.encryption_key,
+            labels=vertex.labels,
+        )
+    return fill_in(config, root, config.execution.beam_args or beam_args)
+
+
+def fill_in(config: PipelineConfig, root: str, beam_args: tuple[str, ...]) -> PipelineConfig:
+    """Puts everything that a run writes under one root.
+
+    Args:
+      config: its `vertex` section is complete.
+      root: gs://BUCKET, or a local folder in its place.
+      beam_args: Beam's pipeline options.
+
+    Raises:
+      UserError: no threshold for the gate, a batch that the replicas can't share.
+    """
+    from models.distribution import check_batch
+
+    if config.evaluation.min_map50 is None:
+        raise UserError(
+            "Expected a threshold for the gate. Received: none. Say from which mAP@.5 on a model "
+            "may be pushed, for example --set evaluation.min_map50=0.8"
+        )
+    try:
+        check_batch(config.training.batch_size, MACHINES[config.vertex.accelerator].replicas)
+    except ValueError as error:
+        raise UserError(f"{error} (accelerator {config.vertex.accelerator})") from error
+    filled = override(
+        config,
+        {
+            "execution.pipeline_root": f"{root}/pipeline_root/{config.name}",
+            "execution.state_dir": f"{root}/training_state/{config.name}",
+            "execution.beam_args": beam_args,
+            "execution.stock_resolver": True,
+            "push.destination": config.push.destination or f"{root}/pushed/{config.name}",
+        },
+    )
+    execution = filled.execution.model_copy(update={"training_service": training_service(config)})
+    return filled.model_copy(update={"execution": execution})
+
+
+def training_service(config: PipelineConfig) -> dict[str, Any]:
+    """The custom job that trains, as TFX's Trainer for Vertex AI takes it."""
+    vertex = config.vertex
+    machine = MACHINES[vertex.accelerator]
+    container: dict[str, Any] = {"image_uri": vertex.trainer_image}
+    if machine.image_target == "tpu-trainer":
+        # The TPU is on the machine that runs the training program.
+        container["env"] = [{"name": "TPU_NAME", "value": "local"}]
+    job_spec: dict[str, Any] = {
+        "worker_pool_specs": [
+            {"machine_spec": machine.spec(), "replica_count": 1, "container_spec": container}
+        ],
+        # A worker that is lost starts again; the training goes on from its last checkpoint.
+        "scheduling": {"restart_job_on_worker_restart": True},
+    }
+    if vertex.service_account:
+        job_spec["service_account"] = vertex.service_account
+    if vertex.network:
+        job_spec["network"] = vertex.network
+    job: dict[str, Any] = {
+        "project": vertex.project,
+        "display_name": f"{config.name}-trainer",
+        "job_spec": job_spec,
+        "labels": vertex.label_map,
+    }
+    if vertex.encryption_key:
+        job["encryption_spec"] = {"kms_key_name": vertex.encryption_key}
+    return {
+        "ai_platform_enable_vertex": True,
+        "ai_platform_vertex_region": vertex.region,
+        "ai_platform_training_args": job,
+    }
+
+
+def compile_job(config: PipelineConfig) -> dict[str, Any]:
+    """Compiles a pipeline; reads no bucket and needs no credentials.
+
+    Args:
+      config: from `for_vertex`, or from `fill_in`.
+
+    Returns:
+      A PipelineJob of Vertex AI as JSON, with `pipelineSpec` and `runtimeConfig`.
+
+    Raises:
+      UserError: the spec would name a path of this machine.
+    """
+    # TFX prints what it skips of the environment.
+    with contextlib.redirect_stdout(io.StringIO()):
+        from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
+
+        from pipeline.pipeline import create_pipeline
+
+        runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
+            kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
+                default_image=config.vertex.pipeline_image
+            )
+        )
+        job = runner.run(create_pipeline(_with_absolute_schema(config)), write_out=False)
+    validate(job)
+    if config.execution.pipeline_root.startswith(_CLOUD):
+        _refuse_local_paths(job)
+    return job
+
+
+def validate(job: dict[str, Any]) -> None:
+    """Checks a job against the published schema of pipeline specs, field by field.
+
+    Raises:
+      ValueError: a field that the schema does not know, or of another type.
+    """
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    spec = pipeline_spec_pb2.PipelineSpec()
+    deployment = pipeline_spec_pb2.PipelineDeploymentConfig()
+    try:
+        json_format.ParseDict(job, pipeline_spec_pb2.PipelineJob())
+        json_format.ParseDict(job["pipelineSpec"], spec)
+        json_format.ParseDict(job["pipelineSpec"]["deploymentSpec"], deployment)
+    except json_format.ParseError as error:
+        raise ValueError(f"Expected a pipeline job of the published schema: {error}") from error
+    tasks = spec.root.dag.tasks
+    for name, task in tasks.items():
+        component = spec.components[task.component_ref.name]
+        if component.executor_label not in deployment.executors:
+            raise ValueError(f"Expected an executor for task {name}.")
+        unknown = [other for other in task.dependent_tasks if other not in tasks]
+        if unknown:
+            raise ValueError(f"Expected task {name} to depend on tasks of the job: {unknown}.")
+
+
+def _with_absolute_schema(config: PipelineConfig) -> PipelineConfig:
+    """Finds a preset's schema, which lies beside the code, from any working directory."""
+    folder = Path(config.schema_dir)
+    if not config.schema_dir or folder.exists():
+        return config
+    return override(config, {"schema_dir": str(ROOT / folder)})
+
+
+def _refuse_local_paths(job: dict[str, Any]) -> None:
+    text = json.dumps(job)
+    for path in {str(ROOT), str(Path.home())} - {"/"}:
+        if f"{path}/" in text:
+            at = text.index(f"{path}/")
+            raise UserError(
+                "Expected a pipeline that names no path of this machine. Received: "
+                f"{text[at : at + 120]}. Upload what it names to the bucket."
+            )
+
+
+def _require(value: str, what: str, how: str) -> None:
+    if not value:
+        raise UserError(f"Expected {what}. Received: none. Name it with {how}.")
+
+
+def _check_data(config: PipelineConfig) -> None:
+    data = config.data
+    paths = {"--data": data.path, "--train": data.train, "--eval": data.eval}
+    paths = {flag: path for flag, path in paths.items() if path}
+    if not paths:
+        raise UserError(
+            "Expected labelled images in a bucket. Received: none. Upload them and name them, "
+            "for example --data gs://BUCKET/data; docs/production.md shows how."
+        )
+    for flag, path in {**paths, "--warm-start": config.warm_start.weights}.items():
+        if path and path != "imagenet" and not path.startswith(_CLOUD):
+            raise UserError(
+                f"Expected {flag} to be in Cloud Storage. Received: {path}. "
+                f"Upload it: gcloud storage cp -r {path} gs://{config.vertex.bucket}/data"
+            )
+    if data.format == "voc" and not (data.images and data.annotations):
+        raise UserError(
+            "Expected the names of the two folders inside the data set, because compiling reads "
+            f"no bucket. Received: images={data.images!r}, annotations={data.annotations!r}. "
+            "For example --set data.images=images --set data.annotations=annotations/xmls"
+        )

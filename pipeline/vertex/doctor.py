@@ -1,0 +1,217 @@
+"""What usually fails on Vertex AI, looked at before it costs money. Changes nothing."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+
+import google.auth
+from google.auth.exceptions import GoogleAuthError
+from google.auth.transport.requests import AuthorizedSession
+from requests.exceptions import RequestException
+
+from pipeline.errors import UserError
+from pipeline.vertex.machines import MACHINES, check_region
+from pipeline.vertex.settings import VertexSettings
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_SECONDS = 30
+APIS = ("aiplatform", "storage", "dataflow", "artifactregistry", "compute")
+ROLES = (
+    "roles/aiplatform.user",
+    "roles/storage.objectAdmin",
+    "roles/dataflow.admin",
+    "roles/dataflow.worker",
+    "roles/artifactregistry.reader",
+    "roles/iam.serviceAccountUser",
+)
+# Names of the quotas in Service Usage, by accelerator.
+_QUOTAS = {
+    "tpu-v2-8": "custom_model_training_tpu_v2",
+    "tpu-v3-8": "custom_model_training_tpu_v3",
+    "tpu-v5e-1": "custom_model_training_tpu_v5e",
+    "tpu-v5e-4": "custom_model_training_tpu_v5e",
+    "tpu-v5e-8": "custom_model_training_tpu_v5e",
+    "gpu-t4": "custom_model_training_nvidia_t4_gpus",
+    "gpu-l4": "custom_model_training_nvidia_l4_gpus",
+}
+ENDPOINTS = {
+    "serviceusage": "https://serviceusage.googleapis.com",
+    "storage": "https://storage.googleapis.com",
+    "cloudresourcemanager": "https://cloudresourcemanager.googleapis.com",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """The outcome of one check: what was looked at, and when it failed how to mend it."""
+
+    subject: str
+    passed: bool
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return f"ok    {self.subject}" if self.passed else f"FAIL  {self.subject}\n      {self.fix}"
+
+
+def examine(
+    settings: VertexSettings,
+    session: AuthorizedSession | None = None,
+    endpoints: Mapping[str, str] = ENDPOINTS,
+) -> list[Finding]:
+    """Runs all checks.
+
+    Args:
+      settings: what a run would use.
+      session: with credentials; None takes the Application Default Credentials.
+      endpoints: roots of the services' URLs; images are asked for at their own registry, unless
+        there is a `registry`.
+
+    Returns:
+      A finding a check, in the order in which they should be mended.
+    """
+    if not settings.project:
+        raise UserError("Expected a Google Cloud project. Received: none. Name it with --project.")
+    if session is None:
+        try:
+            credentials, _ = google.auth.default(scopes=[_SCOPE])
+        except GoogleAuthError:
+            fix = "gcloud auth application-default login"
+            return [Finding("Application Default Credentials", False, fix)]
+        session = AuthorizedSession(credentials)
+    checks: tuple[Callable[..., Iterator[Finding]], ...] = (
+        _apis,
+        _bucket,
+        _images,
+        _accelerator,
+        _roles,
+    )
+    findings = []
+    for check in checks:
+        try:
+            findings += check(settings, session, endpoints)
+        except (RequestException, GoogleAuthError) as error:
+            name = check.__name__.strip("_")
+            reason = " ".join(str(error).split())[:200]
+            findings.append(Finding(f"{name}: no answer", False, f"{reason}: check the network"))
+    return findings
+
+
+def _apis(settings, session, endpoints) -> Iterator[Finding]:
+    for api in APIS:
+        name = f"{api}.googleapis.com"
+        url = f"{endpoints['serviceusage']}/v1/projects/{settings.project}/services/{name}"
+        answer = session.get(url, timeout=_SECONDS)
+        enabled = answer.ok and answer.json().get("state") == "ENABLED"
+        fix = f"gcloud services enable {name} --project {settings.project}"
+        if answer.status_code in (403, 404):
+            fix = f"is {settings.project} the right project, and yours? If so: {fix}"
+        yield Finding(f"API {name} enabled", enabled, fix)
+
+
+def _bucket(settings, session, endpoints) -> Iterator[Finding]:
+    name = settings.bucket
+    root = f"{endpoints['storage']}/storage/v1/b/{name}"
+    answer = session.get(root, timeout=_SECONDS)
+    create = f"gcloud storage buckets create gs://{name or 'NAME'} --location={settings.region}"
+    yield Finding(f"bucket gs://{name} exists", bool(name) and answer.ok, create)
+    if not (name and answer.ok):
+        return
+    location = answer.json().get("location", "").lower()
+    yield Finding(
+        f"bucket gs://{name} in {settings.region} (it is in {location})",
+        location == settings.region,
+        f"choose another --bucket or --region; or: {create}",
+    )
+    needed = ["storage.objects.create", "storage.objects.delete", "storage.objects.get"]
+    answer = session.get(
+        f"{root}/iam/testPermissions", params={"permissions": needed}, timeout=_SECONDS
+    )
+    granted = answer.json().get("permissions", []) if answer.ok else []
+    yield Finding(
+        f"bucket gs://{name} writable",
+        set(needed) <= set(granted),
+        f"gcloud storage buckets add-iam-policy-binding gs://{name} "
+        f"--member={_member(settings)} --role=roles/storage.objectAdmin",
+    )
+
+
+def _images(settings, session, endpoints) -> Iterator[Finding]:
+    for kind in ("pipeline_image", "trainer_image"):
+        image = getattr(settings, kind)
+        name, at, digest = image.partition("@")
+        fix = f"build it, and pass its digest with --{kind.replace('_', '-')}: see images.py"
+        if not at:
+            yield Finding(f"{kind} {image or '(none)'} given by digest", False, fix)
+            continue
+        host, _, path = name.partition("/")
+        registry = endpoints.get("registry", f"https://{host}")
+        answer = session.head(f"{registry}/v2/{path}/manifests/{digest}", timeout=_SECONDS)
+        yield Finding(f"{kind} {name} has {digest[:19]}...", answer.ok, fix)
+
+
+def _accelerator(settings, session, endpoints) -> Iterator[Finding]:
+    machine = MACHINES[settings.accelerator]
+    what = f"{settings.accelerator} ({machine.machine_type}) offered in {settings.region}"
+    try:
+        check_region(settings.accelerator, settings.region)
+    except UserError as error:
+        yield Finding(what, False, str(error))
+        return
+    yield Finding(what, True)
+    quota = _QUOTAS.get(settings.accelerator)
+    if quota is None:
+        return
+    metric = f"aiplatform.googleapis.com/{quota}"
+    url = (
+        f"{endpoints['serviceusage']}/v1beta1/projects/{settings.project}/services/"
+        f"aiplatform.googleapis.com/consumerQuotaMetrics/{metric.replace('/', '%2F')}"
+    )
+    answer = session.get(url, timeout=_SECONDS)
+    limit = _limit_in(answer.json(), settings.region) if answer.ok else 0
+    needed = max(machine.replicas, 1)
+    yield Finding(
+        f"quota {quota} in {settings.region}: {limit} of the {needed} needed",
+        limit >= needed,
+        f"ask for {needed} at https://console.cloud.google.com/iam-admin/quotas"
+        f"?project={settings.project} (filter: {quota})",
+    )
+
+
+def _limit_in(metric: dict, region: str) -> int:
+    buckets = [
+        bucket
+        for limit in metric.get("consumerQuotaLimits", [])
+        for bucket in limit.get("quotaBuckets", [])
+    ]
+    of_region = [
+        bucket for bucket in buckets if bucket.get("dimensions", {}).get("region") == region
+    ]
+    general = [bucket for bucket in buckets if not bucket.get("dimensions")]
+    limits = [int(bucket.get("effectiveLimit", 0)) for bucket in of_region or general]
+    return max(limits, default=0)
+
+
+def _roles(settings, session, endpoints) -> Iterator[Finding]:
+    if not settings.service_account:
+        yield Finding(
+            "a service account of the pipeline's own",
+            False,
+            "make one and pass it with --service-account; the default one may do too much or "
+            "too little: see docs/production.md",
+        )
+        return
+    url = f"{endpoints['cloudresourcemanager']}/v1/projects/{settings.project}:getIamPolicy"
+    answer = session.post(url, json={}, timeout=_SECONDS)
+    bindings = answer.json().get("bindings", []) if answer.ok else []
+    member = _member(settings)
+    held = {one["role"] for one in bindings if member in one.get("members", [])}
+    for role in ROLES:
+        yield Finding(
+            f"{settings.service_account} has {role}",
+            role in held or "roles/owner" in held,
+            f"gcloud projects add-iam-policy-binding {settings.project} --member={member} "
+            f"--role={role}",
+        )
+
+
+def _member(settings: VertexSettings) -> str:
+    return f"serviceAccount:{settings.service_account}" if settings.service_account else "YOU"

@@ -1,0 +1,172 @@
+"""What would run where, for how long, and for how much: an estimate from a price table."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from models.settings import NotNegative, Positive, Settings
+from pipeline.config import PipelineConfig, explain
+from pipeline.errors import UserError
+from pipeline.vertex.machines import MACHINES
+
+_TABLE = Path(__file__).with_name("prices.json")
+# Vertex AI's machine for tasks that ask for nothing.
+_TASK_MACHINE = "e2-standard-4"
+_BEAM_TASKS = ("ExampleGen", "StatisticsGen", "Transform", "Evaluator")
+_TRAINER = "Trainer"
+
+
+class Assumptions(Settings):
+    """What an estimate has to guess."""
+
+    note: str = ""
+    task_minutes: NotNegative
+    training_start_minutes: NotNegative
+    dataflow_start_minutes: NotNegative
+    dataflow_images_per_worker_second: Positive
+    training_images_per_second: dict[str, Positive]
+
+
+class Prices(Settings):
+    """A price table: USD, with the date and the pages that it comes from."""
+
+    note: str = ""
+    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    sources: tuple[str, ...]
+    run: NotNegative
+    machine_hour: dict[str, NotNegative]
+    dataflow_worker_hour: dict[str, NotNegative]
+    assumptions: Assumptions
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A task of the plan: its machine, image, hours, and cost in USD (0 for the service's own)."""
+
+    task: str
+    machine: str
+    image: str
+    hours: float
+    cost: float
+
+
+def load_prices(path: str | None) -> Prices:
+    """Reads a price table.
+
+    Args:
+      path: JSON of the same form as prices.json; None for that one.
+
+    Raises:
+      UserError: it can't be read, or is no such table.
+    """
+    file = Path(path) if path else _TABLE
+    try:
+        return Prices.model_validate_json(file.read_text())
+    except OSError as error:
+        raise UserError(f"Expected a price table. Received: {file} ({error.strerror}).") from error
+    except ValidationError as error:
+        raise UserError(
+            f"Expected a price table like {_TABLE.name}. In {file}: {explain(error)}"
+        ) from error
+
+
+def make_plan(
+    config: PipelineConfig, job: dict[str, Any], prices: Prices, num_images: int
+) -> list[Step]:
+    """Estimates every task of a compiled job.
+
+    Args:
+      config: that it was compiled from.
+      job: see `pipeline.vertex.compilation.compile_job`.
+      prices: see `load_prices`.
+      num_images: in the data set.
+
+    Raises:
+      UserError: a machine that the price table lacks.
+    """
+    spec = job["pipelineSpec"]
+    steps = []
+    for name, task in sorted(spec["root"]["dag"]["tasks"].items()):
+        component = spec["components"][task["componentRef"]["name"]]
+        executor = spec["deploymentSpec"]["executors"][component["executorLabel"]]
+        if "container" not in executor:
+            steps.append(Step(name, "none (Vertex AI itself)", "", 0.0, 0.0))
+            continue
+        steps += _task_steps(config, name, executor["container"]["image"], prices, num_images)
+    return steps
+
+
+def _task_steps(
+    config: PipelineConfig, name: str, image: str, prices: Prices, num_images: int
+) -> list[Step]:
+    guess = prices.assumptions
+    task_hours, extra = guess.task_minutes / 60, []
+    vertex = config.vertex
+    if name == _TRAINER:
+        machine = MACHINES[vertex.accelerator]
+        rate = _price(guess.training_images_per_second, vertex.accelerator)
+        images = config.training.steps * config.training.batch_size
+        hours = guess.training_start_minutes / 60 + images / rate / 3600
+        cost = hours * _price(prices.machine_hour, machine.price)
+        what = f"{machine.machine_type} ({vertex.accelerator})"
+        extra.append(Step(f"{name}: custom job", what, vertex.trainer_image, hours, cost))
+    elif name in _BEAM_TASKS and vertex.data_processing == "dataflow":
+        workers = vertex.dataflow_max_workers
+        rate = guess.dataflow_images_per_worker_second * workers
+        hours = guess.dataflow_start_minutes / 60 + num_images / rate / 3600
+        per_hour = _price(prices.dataflow_worker_hour, vertex.dataflow_machine_type)
+        what = f"up to {workers} x {vertex.dataflow_machine_type}"
+        cost = hours * workers * per_hour
+        extra.append(Step(f"{name}: Dataflow", what, vertex.pipeline_image, hours, cost))
+    # The task itself waits for what it has started.
+    task_hours += sum(step.hours for step in extra)
+    cost = task_hours * _price(prices.machine_hour, _TASK_MACHINE)
+    return [Step(name, _TASK_MACHINE, image, task_hours, cost), *extra]
+
+
+def _price(table: dict[str, float], name: str) -> float:
+    if name not in table:
+        raise UserError(
+            f"Expected a price table with {name}. Received one with: {', '.join(sorted(table))}. "
+            "Add it to a copy of prices.json and pass that with --prices."
+        )
+    return table[name]
+
+
+def total_cost(steps: list[Step], prices: Prices) -> float:
+    """USD for one run."""
+    return prices.run + sum(step.cost for step in steps)
+
+
+def print_plan(steps: list[Step], prices: Prices, file=None) -> None:
+    """Prints a plan as a table, with its total and where the prices come from."""
+    console = Console(file=file, width=110, highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("task", "machine", "hours", "USD"):
+        table.add_column(heading, justify="right" if heading in ("hours", "USD") else "left")
+    for step in steps:
+        table.add_row(step.task, step.machine, f"{step.hours:.2f}", f"{step.cost:.2f}")
+    console.print(table)
+    for image in sorted({step.image for step in steps if step.image}):
+        tasks = ", ".join(step.task for step in steps if step.image == image)
+        console.print(f"\nimage {image}\n  {tasks}", markup=False)
+    console.print(f"\nabout {total_cost(steps, prices):.2f} USD a run, when nothing is cached")
+    console.print(f"prices of {prices.date}: {prices.note}\n  {', '.join(prices.sources)}")
+    console.print(prices.assumptions.note)
+
+
+def check_cost(cost: float, limit: float | None) -> None:
+    """Refuses what is too dear.
+
+    Raises:
+      UserError: the estimate is above the limit.
+    """
+    if limit is not None and cost > limit:
+        raise UserError(
+            f"Expected a run for at most {limit:.2f} USD (--max-cost). Received an estimate of "
+            f"{cost:.2f} USD; --dry-run shows its parts. Nothing was submitted."
+        )

@@ -1,0 +1,61 @@
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from models import settings
+
+
+@pytest.mark.parametrize(
+    ("group", "values"),
+    [
+        (settings.ModelSettings, {"input_size": 32}),
+        (settings.ModelSettings, {"depth_multiplier": 2.0}),
+        (settings.ModelSettings, {"head_kernel_size": 2}),
+        (settings.ModelSettings, {"class_bias": float("nan")}),
+        (settings.ModelSettings, {"min_scale": 0.9, "max_scale": 0.5}),
+        (settings.Augmentation, {"crop_probability": 1.5}),
+        (settings.Augmentation, {"crop_probability": 0.7, "zoom_out_probability": 0.7}),
+        (settings.Augmentation, {"zoom_out_max": 0.5}),
+        (settings.TrainingSettings, {"steps": 0}),
+        (settings.TrainingSettings, {"learning_rate": -0.1}),
+        (settings.TrainingSettings, {"learning_rate": float("inf")}),
+        (settings.TrainingSettings, {"frozen_blocks": 14}),
+        (settings.TrainingSettings, {"optimizer": "lamb"}),
+        (settings.PostProcessing, {"max_detections": 0}),
+        (settings.PostProcessing, {"score_threshold": 1.0}),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(group, values):
+    with pytest.raises(ValidationError):
+        group(**values)
+
+
+def test_unknown_settings_are_refused():
+    with pytest.raises(ValidationError, match="lerning_rate"):
+        settings.TrainingSettings(lerning_rate=0.1)
+
+
+def test_settings_do_not_change():
+    with pytest.raises(ValidationError):
+        settings.Augmentation().flip = True
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        settings.ModelSettings,
+        settings.Augmentation,
+        settings.TrainingSettings,
+        settings.PostProcessing,
+    ],
+)
+def test_every_setting_says_what_it_is(group):
+    assert all(field.description for field in group.model_fields.values())
+
+
+def test_settings_are_read_without_keras():
+    program = "import sys, models.settings; print({'keras', 'tensorflow'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert result.stdout.strip() == b"set()"

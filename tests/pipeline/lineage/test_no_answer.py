@@ -1,0 +1,107 @@
+"""Questions without an answer: one clear line, exit code 2; and what a question may not do."""
+
+import hashlib
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from servers import free_port
+
+from pipeline import store
+from pipeline.lineage.__main__ import main
+
+
+def ask(capfd, *arguments: str) -> str:
+    """The error line of a command that has no answer."""
+    assert main(list(arguments)) == 2
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: Expected")
+    return captured.err
+
+
+@pytest.mark.parametrize("given", ["nothing", "99999", "run:x", "0" * 64, "/no/such/folder"])
+def test_not_found(sqlite_filled, capfd, given):
+    message = ask(capfd, "trace", given, "--metadata", sqlite_filled.location)
+    assert given in message
+    assert len(message.splitlines()) == 1
+
+
+def test_an_image_that_is_in_no_data(sqlite_filled, capfd):
+    assert "image's id" in ask(capfd, "impact", "x.jpg", "--metadata", sqlite_filled.location)
+
+
+def test_ambiguous_lists_the_candidates(tmp_path, sqlite_filled, capfd):
+    copy = tmp_path / "copy.sqlite"
+    copy.write_bytes(Path(sqlite_filled.location).read_bytes())
+    first, second = sqlite_filled.made.models[:2]
+    with sqlite3.connect(copy) as database:
+        database.execute("UPDATE Artifact SET uri = '/same' WHERE id IN (?, ?)", (first, second))
+    message = ask(capfd, "trace", "/same", "--metadata", str(copy))
+    assert f"artifact:{first} " in message
+    assert f"artifact:{second} " in message
+
+
+def test_absent_empty_and_foreign_stores(tmp_path, capfd):
+    absent = tmp_path / "absent.sqlite"
+    assert "does not exist" in ask(capfd, "runs", "--metadata", str(absent))
+    assert not absent.exists()
+    absent.write_bytes(b"")
+    assert "no run" in ask(capfd, "runs", "--metadata", str(absent))
+    assert absent.read_bytes() == b""
+    absent.write_text("something else")
+    assert "SQLite" in ask(capfd, "runs", "--metadata", str(absent))
+    store.open_store(store.connection_config(str(tmp_path / "no_runs.sqlite")))
+    assert "runs" in ask(capfd, "runs", "--metadata", str(tmp_path / "no_runs.sqlite"))
+
+
+@pytest.mark.parametrize("version", [7, 99])
+def test_another_schema_version(tmp_path, sqlite_filled, capfd, version):
+    copy = tmp_path / "copy.sqlite"
+    copy.write_bytes(Path(sqlite_filled.location).read_bytes())
+    with sqlite3.connect(copy) as database:
+        database.execute("UPDATE MLMDEnv SET schema_version = ?", (version,))
+    assert f"version {version}" in ask(capfd, "runs", "--metadata", str(copy))
+
+
+@pytest.mark.parametrize("scheme", ["mysql", "postgresql"])
+def test_no_server(scheme, capfd, monkeypatch):
+    monkeypatch.setenv(store.PASSWORD_VARIABLE, "hush-hush")
+    message = ask(capfd, "runs", "--metadata", f"{scheme}://u@127.0.0.1:{free_port()}/d")
+    assert len(message.splitlines()) == 1
+    assert "hush" not in message
+
+
+def test_a_password_does_not_belong_into_a_url(capfd):
+    message = ask(capfd, "runs", "--metadata", "mysql://u:hush-hush@127.0.0.1/d")
+    assert "hush" not in message
+    assert store.PASSWORD_FILE_VARIABLE in message
+
+
+def test_the_password_may_be_in_a_file(tmp_path, monkeypatch):
+    (tmp_path / "password").write_text("hush-hush\n")
+    monkeypatch.setenv(store.PASSWORD_FILE_VARIABLE, str(tmp_path / "password"))
+    config = store.connection_config("mysql://u@h/d")
+    assert config.mysql.password == "hush-hush"
+    assert "hush" not in store.describe(config)
+
+
+def test_questions_change_nothing(sqlite_filled, capfd):
+    path = Path(sqlite_filled.location)
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    for arguments in (["runs"], ["trace", "run-00009"], ["verify", "run-00001"]):
+        main([*arguments, "--metadata", str(path)])
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == before
+    capfd.readouterr()
+
+
+def test_questions_load_neither_tensorflow_nor_tfx(sqlite_filled):
+    code = (
+        "import sys; from pipeline.lineage.__main__ import main; "
+        f"main(['trace', 'run-00009', '--metadata', {sqlite_filled.location!r}]); "
+        "loaded = {name.partition('.')[0] for name in sys.modules}; "
+        "sys.exit(bool(loaded & {'tensorflow', 'tfx', 'keras', 'apache_beam', 'google.cloud'}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

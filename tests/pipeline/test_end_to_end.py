@@ -1,0 +1,143 @@
+"""Whole runs of the command line, in one workdir, one after the other."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.demo_data import write_demo_data
+from pipeline.fingerprint import ROOT
+
+pytestmark = pytest.mark.slow
+_TINY = {
+    "training.steps": 20,
+    "training.quantization_delay": 10,
+    "training.eval_every": 5,
+    "training.warmup_steps": 1,
+    "training.batch_size": 8,
+    "model.input_size": 96,
+    "transform.canvas_size": 96,
+    # What 20 steps learn is next to nothing; the gate's decisions are not the subject here.
+    "evaluation.min_map50": 1e-9,
+    "evaluation.max_drop": 1.0,
+    "rewriter.min_agreement": 0.0,
+}
+
+
+class Project:
+    """A workdir and the runs in it."""
+
+    def __init__(self, folder):
+        self.data = write_demo_data(folder / "data", num_images=60)
+        self.workdir = folder / "work"
+
+    def command(self, **changes):
+        settings = _TINY | {name.replace("__", "."): value for name, value in changes.items()}
+        command = [sys.executable, str(ROOT / "local_runner.py"), "--preset", "demo"]
+        command += ["--data", str(self.data), "--schema", str(ROOT / "schema" / "demo")]
+        command += ["--workdir", str(self.workdir)]
+        for name, value in settings.items():
+            command += ["--set", f"{name}={value}"]
+        return command
+
+    def run(self, **changes):
+        """Exit code, what was printed, and summary.json."""
+        result = subprocess.run(
+            self.command(**changes), capture_output=True, text=True, check=False, cwd=ROOT
+        )
+        summary = json.loads((self.workdir / "latest_run" / "summary.json").read_text())
+        return result.returncode, result.stdout + result.stderr, summary
+
+    def versions(self):
+        """Names of the published versions."""
+        return sorted(
+            entry.name for entry in (self.workdir / "pushed").iterdir() if not entry.is_symlink()
+        )
+
+    def states(self):
+        """Files of training runs."""
+        return set(self.workdir.glob("checkpoints/*/state.npz"))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return Project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def first(project):
+    return project.run()
+
+
+def test_the_first_run_pushes(project, first):
+    code, text, summary = first
+    assert code == 0, text
+    assert summary["status"] == "pushed"
+    assert summary["blessed"] is True
+    assert {component["status"] for component in summary["components"].values()} == {"complete"}
+    assert summary["images"]["train"] + summary["images"]["eval"] == 60
+    assert summary["images"]["set_aside"] == 0
+    assert set(summary["metrics"]) == {"mAP50", "mAP", "per_class"}
+    assert 0 < summary["size_bytes"] < 1_500_000
+    assert summary["latency_ms"] > 0
+    assert summary["reasons"] == []
+    published = os.path.join(summary["pushed_path"], "detect.tflite")
+    assert os.path.getsize(published) == summary["size_bytes"]
+    for part in ("gate: blessed", "mAP@.5", "Trainer", "pipeline.detect", "tensorboard"):
+        assert part in text
+    assert "Traceback" not in text
+
+
+def test_a_second_run_is_cached_and_pushes_nothing_new(project, first):
+    before = project.versions()
+    code, text, summary = project.run()
+    assert code == 0, text
+    assert {component["status"] for component in summary["components"].values()} == {"cached"}
+    assert project.versions() == before
+    assert summary["run_id"] != first[2]["run_id"]
+    for name in ("metrics", "size_bytes", "sha256", "pushed_path", "images"):
+        assert summary[name] == first[2][name]
+
+
+def test_a_model_below_the_threshold_is_judged_anew_and_not_pushed(project, first):
+    before = project.versions()
+    code, text, summary = project.run(evaluation__min_map50=1.0)
+    assert code == 3, text
+    assert summary["status"] == "not_blessed"
+    assert summary["pushed_path"] is None
+    assert "mAP50" in summary["reasons"][0]
+    assert project.versions() == before
+    assert summary["components"]["Trainer"]["status"] == "cached"
+    assert summary["components"]["Evaluator"]["status"] == "complete"
+    assert "not blessed: nothing was pushed" in text
+
+
+def test_a_run_that_was_killed_in_training_goes_on(project, first):
+    finished = project.states()
+    process = subprocess.Popen(
+        project.command(training__seed=7),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+    )
+    deadline = time.monotonic() + 500
+    while project.states() == finished:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    code, text, summary = project.run(training__seed=7)
+    assert code == 0, text
+    assert "going on from step" in text
+    assert summary["components"]["Transform"]["status"] == "cached"
+    assert summary["components"]["Trainer"]["status"] == "complete"
+    facts = json.loads(Path(summary["model"], "Format-Serving", "detector.json").read_text())
+    (step,) = facts["training"]["resumed_at"]
+    assert 0 < step < 20
+    assert summary["sha256"] != first[2]["sha256"]

@@ -1,0 +1,87 @@
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from pipeline import fingerprint
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A copy of the project's code that may be edited."""
+    for package in fingerprint.PACKAGES:
+        shutil.copytree(
+            fingerprint.ROOT / package,
+            tmp_path / package,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+    monkeypatch.setattr(fingerprint, "ROOT", tmp_path)
+    fingerprint.code_fingerprint.cache_clear()
+    yield tmp_path
+    fingerprint.code_fingerprint.cache_clear()
+
+
+def fresh(module="pipeline.trainer"):
+    fingerprint.code_fingerprint.cache_clear()
+    return fingerprint.code_fingerprint(module)
+
+
+def edit(tree, file):
+    (tree / file).write_text((tree / file).read_text() + "# edited\n")
+
+
+def test_the_closure_follows_imports_to_their_end():
+    closure = fingerprint.import_closure(("pipeline.trainer",))
+    # trainer -> training -> detector -> matching -> boxes, the last by `from models import`.
+    assert {"models.training", "models.detector", "models.matching", "models.boxes"} <= closure
+    assert "pipeline.features" in closure
+    assert not closure & {"pipeline.pusher", "pipeline.summary", "models.export"}
+    assert all(name.split(".")[0] in fingerprint.PACKAGES for name in closure)
+
+
+def test_imports_inside_of_functions_count():
+    assert "pipeline.evaluation" in fingerprint.import_closure(("pipeline.summary",))
+
+
+@pytest.mark.parametrize("file", ["pipeline/trainer.py", "models/boxes.py", "models/anchors.py"])
+def test_an_edit_of_what_is_used_changes_the_fingerprint(tree, file):
+    before = fresh()
+    assert fresh() == before
+    edit(tree, file)
+    assert fresh() != before
+
+
+def test_an_edit_of_something_else_does_not(tree):
+    before = fresh()
+    edit(tree, "pipeline/pusher.py")
+    assert fresh() == before
+
+
+def test_a_copy_elsewhere_has_the_same_fingerprint(tree):
+    here = fresh()
+    program = "from pipeline.fingerprint import code_fingerprint as f; print(f('pipeline.trainer'))"
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=tree, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == here
+
+
+def test_the_order_of_modules_does_not_matter():
+    one = fingerprint.code_fingerprint("pipeline.trainer", "pipeline.pusher")
+    assert one == fingerprint.code_fingerprint("pipeline.pusher", "pipeline.trainer")
+    assert one != fingerprint.code_fingerprint("pipeline.trainer")
+
+
+def test_the_environment_names_versions():
+    versions = fingerprint.environment()
+    assert versions["tfx"] == "1.16.0"
+    assert versions["python"].startswith("3.10")
+    assert len(fingerprint.environment_fingerprint()) == 64
+
+
+def test_values_have_one_fingerprint_whatever_the_order_of_keys():
+    assert fingerprint.fingerprint_of({"a": 1, "b": 2}) == fingerprint.fingerprint_of(
+        {"b": 2, "a": 1}
+    )
+    assert fingerprint.fingerprint_of({"a": 1}) != fingerprint.fingerprint_of({"a": 2})

@@ -1,0 +1,87 @@
+import logging
+import os
+
+import pytest
+
+from pipeline import local_run, presets
+from pipeline.config import override
+from pipeline.errors import UserError
+from pipeline.fingerprint import ROOT
+from pipeline.workdir import Workdir
+
+OWN = override(presets.load("small_data_cpu"), {"data.path": "pets"})
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Workdir("work")
+
+
+def test_locations_are_filled_in_and_absolute(places, tmp_path):
+    config = local_run._complete(OWN, places)
+    assert config.data.path == str(tmp_path / "pets")
+    assert config.push.destination == str(tmp_path / "work" / "pushed")
+    assert config.execution.pipeline_root == str(tmp_path / "work" / "pipeline_root")
+    assert config.execution.beam_args
+    config = local_run._complete(override(OWN, {"push.destination": "out"}), places)
+    assert config.push.destination == str(tmp_path / "out")
+
+
+def test_the_schemas_of_presets_are_found_from_anywhere(places, tmp_path):
+    named = override(OWN, {"schema_dir": "schema/demo"})
+    assert local_run._complete(named, places).schema_dir == str(ROOT / "schema" / "demo")
+    (tmp_path / "schema" / "demo").mkdir(parents=True)
+    assert local_run._complete(named, places).schema_dir == str(tmp_path / "schema" / "demo")
+
+
+def test_the_content_of_a_warm_start_is_part_of_the_configuration(places, tmp_path):
+    (tmp_path / "w.h5").write_bytes(b"one")
+    config = override(OWN, {"warm_start.weights": "w.h5"})
+    first = local_run._complete(config, places).warm_start
+    assert first.weights == str(tmp_path / "w.h5")
+    (tmp_path / "w.h5").write_bytes(b"two")
+    assert local_run._complete(config, places).warm_start.sha256 != first.sha256
+    keras = override(OWN, {"warm_start.weights": "imagenet"})
+    assert local_run._complete(keras, places).warm_start == keras.warm_start
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (UserError("Expected this. Received: that."), "Expected this. Received: that."),
+        (RuntimeError("first line\nsecond line"), "RuntimeError: first line (the trace is in "),
+        (AssertionError(), "AssertionError: no message (the trace is in "),
+    ],
+)
+def test_whatever_fails_becomes_one_line(tmp_path, monkeypatch, failure, message):
+    def fail(*args):
+        raise failure
+
+    monkeypatch.setattr(local_run, "_run_dag", fail)
+    with pytest.raises(UserError) as error:
+        local_run.run_locally(OWN, str(tmp_path / "work"), None)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+    run_folder = tmp_path / "work" / "latest_run"
+    assert "Traceback" in (run_folder / "run.log").read_text()
+    assert '"status": "failed"' in (run_folder / "summary.json").read_text()
+    assert '"small_data_cpu"' in (run_folder / "config.json").read_text()
+
+
+def test_logs_go_to_the_file_and_the_essentials_to_the_console(tmp_path, capfd):
+    before = logging.getLogger().handlers[:]
+    with local_run._quiet_but_logged(tmp_path / "run.log") as console:
+        logging.getLogger("tfx").info("Component Trainer is running.")
+        logging.getLogger("detector").info("step 5")
+        logging.getLogger("tfx").info("chatter")
+        os.write(2, b"native chatter\n")
+        assert console.ran
+    assert logging.getLogger().handlers == before
+    os.write(2, b"afterwards\n")
+    out, err = capfd.readouterr()
+    assert out == "Trainer ...\n  step 5\n"
+    assert err == "afterwards\n"
+    log = (tmp_path / "run.log").read_text()
+    assert "chatter" in log
+    assert "native chatter" in log

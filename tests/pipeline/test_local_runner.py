@@ -1,0 +1,141 @@
+"""The command line, as far as it goes without training."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.fingerprint import ROOT
+
+RUNNER = str(ROOT / "local_runner.py")
+
+
+def run(*arguments, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, RUNNER, *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def assert_one_line(result, code, *parts):
+    """An error that a user reads: one line, no trace, nothing else on standard error."""
+    assert result.returncode == code, result.stderr[-2000:]
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    for part in parts:
+        assert part in result.stderr
+
+
+@pytest.mark.parametrize("flag", ["--help", "--list-presets", "--list-settings"])
+def test_showing_something_loads_neither_tensorflow_nor_tfx(flag):
+    program = (
+        "import sys, local_runner\n"
+        "try: code = local_runner.main(sys.argv[1:])\n"
+        "except SystemExit as error: code = error.code\n"
+        "heavy = {'tensorflow', 'keras', 'tfx', 'apache_beam', 'ml_metadata'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else code)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, flag], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    expected = {
+        "--help": "--warm-start",
+        "--list-presets": "demo\n",
+        "--list-settings": "training.steps=",
+    }
+    assert expected[flag] in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--preset", "nonsense"], ["'nonsense'", "demo", "small_data_cpu"]),
+        (["--set", "training.stepz=3"], ["'training.stepz'", "training.steps"]),
+        (["--set", "training.steps=many"], ["training.steps", "'many'"]),
+        (["--set", "training.steps"], ["--set section.key=value"]),
+        (["--train", "here"], ["data.train and data.eval go together"]),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_exit_code_2(arguments, parts):
+    assert_one_line(run(*arguments), 2, *parts)
+
+
+@pytest.mark.parametrize("arguments", [["--frobnicate"], ["--format", "coco"], ["--pre", "demo"]])
+def test_a_wrong_flag_is_exit_code_2(arguments):
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_the_run_refuses_to_start_without_a_threshold(tmp_path):
+    result = run("--workdir", tmp_path, "--set", "evaluation.min_map50=null")
+    assert_one_line(result, 1, "threshold", "--set evaluation.min_map50=0.8")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_workdir_that_is_a_file_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert_one_line(run("--workdir", tmp_path / "file"), 1, "--workdir", str(tmp_path / "file"))
+
+
+def test_a_warm_start_that_is_not_there_is_one_line(tmp_path):
+    result = run("--workdir", tmp_path, "--warm-start", "nowhere.h5", "--data", tmp_path)
+    assert_one_line(result, 1, "--warm-start", "nowhere.h5")
+
+
+@pytest.mark.parametrize("content", [b"not a database", b"SQLite format 3\0" + b"x" * 200])
+def test_a_metadata_file_that_is_none_is_one_line(tmp_path, content):
+    (tmp_path / "m.sqlite").write_bytes(content)
+    result = run(
+        "--workdir", tmp_path / "w", "--data", tmp_path, "--metadata", tmp_path / "m.sqlite"
+    )
+    assert_one_line(result, 1, "m.sqlite")
+
+
+def test_a_pipeline_root_of_another_store_is_one_line(tmp_path):
+    root = tmp_path / "pipeline_root"
+    root.mkdir()
+    (root / "metadata_store").write_text("another\n")
+    result = run("--workdir", tmp_path, "--data", tmp_path)
+    assert_one_line(result, 1, "(another)", "--metadata")
+
+
+def test_a_second_run_in_a_workdir_is_kept_out(tmp_path):
+    program = (
+        "import sys, time; from pipeline.workdir import Workdir\n"
+        "with Workdir(sys.argv[1]).lock(): print('held', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE
+    ) as holder:
+        try:
+            holder.stdout.readline()
+            result = run("--workdir", tmp_path, "--data", tmp_path)
+        finally:
+            holder.send_signal(signal.SIGKILL)
+    assert_one_line(result, 1, "no other run", str(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["voc", "tfrecord"])
+def test_data_that_is_not_there_is_one_line_and_the_trace_is_in_the_log(tmp_path, kind):
+    result = run("--workdir", tmp_path, "--data", "/nowhere/data", "--format", kind)
+    assert_one_line(result, 1, "/nowhere/data")
+    summary = json.loads((tmp_path / "latest_run" / "summary.json").read_text())
+    assert summary["status"] == "failed"
+    assert "/nowhere/data" in summary["error"]
+    assert "Traceback" in (tmp_path / "latest_run" / "run.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_schema_that_is_not_there_is_one_line(tmp_path):
+    result = run("--workdir", tmp_path / "w", "--data", tmp_path, "--schema", "nowhere")
+    assert_one_line(result, 1, "schema.pbtxt", "nowhere")

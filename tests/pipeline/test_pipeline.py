@@ -1,0 +1,106 @@
+import pytest
+from data_samples import VocFolder
+
+from pipeline import presets
+from pipeline.config import override
+from pipeline.errors import UserError
+from pipeline.fingerprint import ROOT
+from pipeline.pipeline import create_pipeline
+
+STEPS = [
+    "ExampleGen",
+    "StatisticsGen",
+    "SchemaGen",
+    "ExampleValidator",
+    "Transform",
+    "Trainer",
+    "TFLiteRewriter",
+    "LatestBlessedModel",
+    "Evaluator",
+    "DeviceCheck",
+    "Pusher",
+]
+
+
+@pytest.fixture
+def complete(tmp_path):
+    """Completes a preset as the runner does."""
+    VocFolder(tmp_path / "data").fill(3)
+
+    def make(preset="demo", **changes):
+        locations = {
+            "data.path": str(tmp_path / "data"),
+            "execution.pipeline_root": str(tmp_path / "root"),
+            "execution.state_dir": str(tmp_path / "state"),
+            "push.destination": str(tmp_path / "pushed"),
+        }
+        config = presets.load(preset)
+        if config.schema_dir:
+            locations["schema_dir"] = str(ROOT / config.schema_dir)
+        return override(config, locations | changes)
+
+    return make
+
+
+def ids(pipeline):
+    return [component.id for component in pipeline.components]
+
+
+def properties(pipeline, component):
+    (found,) = (entry for entry in pipeline.components if entry.id == component)
+    return found.exec_properties
+
+
+@pytest.mark.parametrize("preset", presets.names())
+def test_every_preset_has_all_steps(complete, preset):
+    pipeline = create_pipeline(complete(preset))
+    assert sorted(ids(pipeline)) == sorted(STEPS)
+    assert pipeline.enable_cache
+
+
+def test_bad_data_stops_before_transform(complete):
+    pipeline = create_pipeline(complete())
+    (transform,) = (entry for entry in pipeline.components if entry.id == "Transform")
+    assert "ExampleValidator" in {node.id for node in transform.upstream_nodes}
+
+
+def test_a_warm_start_file_is_an_artifact(complete, tmp_path):
+    weights = {"warm_start.weights": str(tmp_path / "w.h5"), "warm_start.sha256": "5a"}
+    assert "WarmStart" in ids(create_pipeline(complete(**weights)))
+    downloaded = create_pipeline(complete(**{"warm_start.weights": "imagenet"}))
+    assert "WarmStart" not in ids(downloaded)
+
+
+@pytest.mark.parametrize(
+    ("change", "trains"),
+    [
+        ({"training.learning_rate": 0.001}, True),
+        ({"quantization": "none"}, True),
+        ({"evaluation.min_map50": 0.5}, False),
+        ({"device.max_size_mb": 2.0}, False),
+        ({"rewriter.num_images": 3}, False),
+    ],
+)
+def test_only_what_training_depends_on_trains_again(complete, change, trains):
+    before = properties(create_pipeline(complete()), "Trainer")
+    after = properties(create_pipeline(complete(**change)), "Trainer")
+    assert (before != after) == trains
+
+
+def test_code_is_part_of_what_is_cached(complete):
+    pipeline = create_pipeline(complete())
+    for component in (
+        "ExampleGen",
+        "Transform",
+        "Trainer",
+        "TFLiteRewriter",
+        "Evaluator",
+        "DeviceCheck",
+        "Pusher",
+    ):
+        assert "finger" in str(properties(pipeline, component)), component
+
+
+def test_a_gate_without_a_threshold_is_refused(complete):
+    with pytest.raises(UserError, match="min_map50"):
+        create_pipeline(complete(**{"evaluation.min_map50": None}))

@@ -1,0 +1,188 @@
+import io
+import json
+
+import pytest
+
+from pipeline import summary as summary_module
+from pipeline.config import PipelineConfig
+from pipeline.run_record import ArtifactRecord, ComponentRecord
+from pipeline.summary import print_summary, summarize
+
+CONFIG = PipelineConfig(name="detector", preset="small_data_cpu")
+DEVICE = {"blessed": True, "reasons": [], "latency": {"median_ms": 4.25}}
+GATE = {
+    "metrics": {"mAP50": 0.91, "mAP": 0.6, "AP/cat": 0.6, "AP50/cat": 0.91},
+    "baseline_metrics": None,
+    "thresholds": [{"metric": "mAP50", "passed": True}],
+    "blessed": True,
+    "text": ["mAP50 0.9100, at least 0.8000: passed"],
+}
+EXAMPLES = {
+    "num_train": 80,
+    "num_eval": 20,
+    "num_negatives": 3,
+    "num_set_aside": 2,
+    "set_aside_reasons": {"unreadable image": 2},
+    "num_ignored": 1,
+    "leaked_images": 0,
+    "data_fingerprint": "da7a",
+}
+
+
+def components(tmp_path, device=DEVICE, pushed=1, state="complete"):
+    """The records of a run."""
+    (tmp_path / "device").mkdir(exist_ok=True)
+    (tmp_path / "device" / "device_check.json").write_text(json.dumps(device))
+    (tmp_path / "schema").mkdir(exist_ok=True)
+    (tmp_path / "schema" / "schema.pbtxt").write_text("the schema")
+    outputs = {
+        "ExampleGen": ("examples", "examples", EXAMPLES),
+        "SchemaGen": ("schema", "schema", {}),
+        "Trainer": ("model_run", "logs", {}),
+        "TFLiteRewriter": ("shipping_model", "m", {"size_bytes": 1_234_567, "sha256": "5a"}),
+        "Evaluator": ("evaluation", "evaluation", {}),
+        "DeviceCheck": ("blessing", "device", {}),
+        "Pusher": (
+            "pushed_model",
+            "p",
+            {"pushed": pushed, "pushed_destination": "/pushed/3", "pushed_version": "3"},
+        ),
+    }
+    return {
+        name: ComponentRecord(
+            name,
+            index,
+            state,
+            12.5,
+            {channel: [ArtifactRecord(index, "A", str(tmp_path / uri), properties)]},
+            {},
+        )
+        for index, (name, (channel, uri, properties)) in enumerate(outputs.items(), start=1)
+    }
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """Summarizes a run whose Evaluator found the given figures."""
+
+    def run(records=None, gate=GATE, error=None, config=CONFIG):
+        monkeypatch.setattr(summary_module, "_evaluation", lambda artifact: artifact and gate)
+        return summarize(
+            components(tmp_path) if records is None else records,
+            config=config,
+            run_id="r1",
+            run_folder=tmp_path / "runs" / "r1",
+            workdir=tmp_path,
+            metadata="m.sqlite",
+            seconds=61.26,
+            error=error,
+        )
+
+    return run
+
+
+def printed(summary):
+    file = io.StringIO()
+    print_summary(summary, file)
+    return file.getvalue()
+
+
+def test_a_pushed_run(make, tmp_path):
+    summary = make()
+    assert summary["status"] == "pushed"
+    assert summary["blessed"] is True
+    assert summary["reasons"] == []
+    assert summary["metrics"] == {
+        "mAP50": 0.91,
+        "mAP": 0.6,
+        "per_class": {"cat": {"AP": 0.6, "AP50": 0.91}},
+    }
+    assert (summary["size_bytes"], summary["latency_ms"]) == (1_234_567, 4.25)
+    assert summary["pushed_path"] == "/pushed/3"
+    assert summary["components"]["Trainer"] == {
+        "status": "complete",
+        "seconds": 12.5,
+        "execution_id": 3,
+    }
+    assert summary["images"]["set_aside_reasons"] == {"unreadable image": 2}
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    inferred = tmp_path / "schema" / "detector" / "schema.pbtxt"
+    assert summary["inferred_schema"] == str(inferred.parent)
+    assert inferred.read_text() == "the schema"
+
+
+def test_what_a_newcomer_reads(make):
+    text = printed(make())
+    for part in (
+        "80 to train on, 20 to evaluate on (3 of them without objects)",
+        "2 set aside: 2 unreadable image",
+        "mAP@.5 0.910, mAP@[.5:.95] 0.600 on the 20 evaluation images",
+        "AP@.5 by class: cat 0.910",
+        "1.23 MB, 4.2 ms an image",
+        "gate: blessed",
+        "mAP50 0.9100, at least 0.8000: passed",
+        "no earlier blessed model to compare with",
+        "device check passed",
+        "/pushed/3/detect.tflite",
+        "-m pipeline.detect",
+        "tensorboard --logdir",
+        "--schema",
+        "pushed in 61 s",
+    ):
+        assert part in text, part
+    assert "WARNING" not in text
+
+
+def test_a_curated_schema_is_not_published(make):
+    config = CONFIG.model_copy(update={"schema_dir": "schema/demo"})
+    assert make(config=config)["inferred_schema"] is None
+
+
+def test_a_run_that_was_not_blessed_says_why(make, tmp_path):
+    gate = {
+        **GATE,
+        "blessed": False,
+        "thresholds": [{"metric": "mAP50", "passed": False}],
+        "text": ["mAP50 0.5000, at least 0.8000: failed"],
+        "baseline_metrics": {"mAP50": 0.7},
+    }
+    device = {**DEVICE, "blessed": False, "reasons": ["size: too large"]}
+    summary = make(components(tmp_path, device, pushed=0), gate)
+    assert summary["status"] == "not_blessed"
+    assert summary["reasons"] == ["mAP50 0.5000, at least 0.8000: failed", "size: too large"]
+    assert summary["pushed_path"] is None
+    text = printed(summary)
+    assert "not blessed: nothing was pushed" in text
+    assert "last blessed model: mAP@.5 0.700 on the same images" in text
+    assert "device check failed: size: too large" in text
+    assert "detect.tflite" not in text
+
+
+def test_figures_that_could_not_be_measured(make, tmp_path):
+    """No labelled object to evaluate on, and a file that does not run: still a summary."""
+    gate = {**GATE, "blessed": False, "metrics": {"AP/cat": 0.5}}
+    gate["thresholds"] = [{"metric": "mAP50", "passed": False}]
+    device = {"blessed": False, "reasons": ["outputs: garbage"], "latency": None}
+    summary = make(components(tmp_path, device, pushed=0), gate)
+    assert summary["metrics"]["mAP50"] is None
+    assert summary["latency_ms"] is None
+    assert "mAP@.5 not a number" in printed(summary)
+
+
+def test_a_run_that_failed_early(make):
+    summary = make(records={}, error="Expected a folder. Received: none.")
+    assert summary["status"] == "failed"
+    assert summary["blessed"] is False
+    assert summary["reasons"] == ["Expected a folder. Received: none."]
+    assert summary["metrics"] is summary["images"] is summary["pushed_path"] is None
+
+
+def test_outputs_of_failed_components_are_not_read(make, tmp_path):
+    summary = make(components(tmp_path, state="failed"), error="it broke")
+    assert summary["metrics"] is summary["images"] is summary["size_bytes"] is None
+
+
+def test_cached_components_have_no_time(make, tmp_path):
+    text = printed(make(components(tmp_path, state="cached")))
+    assert "cached" in text
+    assert "12.5" not in text

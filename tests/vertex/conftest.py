@@ -1,0 +1,73 @@
+"""A cloud on this machine, credentials for it, and a configuration that names it."""
+
+import json
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from fake_cloud import FakeCloud
+
+from pipeline import presets
+from pipeline.config import override
+
+IMAGE = "us-central1-docker.pkg.dev/my-project/detector/{}@sha256:" + "0" * 64
+
+
+@pytest.fixture
+def config():
+    """The demo preset, for a bucket."""
+    return override(
+        presets.load("demo"),
+        {
+            "data.path": "gs://my-bucket/data",
+            "data.images": "images",
+            "data.annotations": "annotations/xmls",
+            "vertex.project": "my-project",
+            "vertex.bucket": "my-bucket",
+            "vertex.pipeline_image": IMAGE.format("pipeline"),
+            "vertex.trainer_image": IMAGE.format("tpu-trainer"),
+            "vertex.api_transport": "rest",
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def private_key():
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+@pytest.fixture
+def cloud(monkeypatch, tmp_path, private_key):
+    """A `FakeCloud` that the clients find through their usual environment."""
+    fake = FakeCloud()
+    key = tmp_path / "credentials.json"
+    key.write_text(
+        json.dumps(
+            {
+                "type": "service_account",
+                "project_id": "my-project",
+                "private_key_id": "1",
+                "private_key": private_key,
+                "client_email": "runner@my-project.iam.gserviceaccount.com",
+                "token_uri": f"{fake.url}/token",
+            }
+        )
+    )
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "my-project")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", fake.url)
+    # The client would ask a host of its own which regions the account may use.
+    monkeypatch.setenv("GOOGLE_AUTH_TRUST_BOUNDARY_ENABLED", "false")
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def settings(config, cloud):
+    """The section `vertex`, at the fake endpoint."""
+    return override(config, {"vertex.api_endpoint": cloud.url}).vertex
