@@ -118,7 +118,13 @@ def _complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
     if config.schema_dir:
         # The presets' schemas lie beside the code.
         here = Path(config.schema_dir)
-        filled["schema_dir"] = str((here if here.exists() else ROOT / here).absolute())
+        folder = (here if here.exists() else ROOT / here).absolute()
+        if not (folder / "schema.pbtxt").is_file():
+            raise UserError(
+                f"Expected --schema to be a folder with a schema.pbtxt. Received: {here}, which is "
+                "none. Leave --schema out to infer a schema from the data."
+            )
+        filled["schema_dir"] = str(folder)
     weights = config.warm_start.weights
     if weights and weights != "imagenet":
         if not os.path.exists(weights):

@@ -70,7 +70,8 @@ def train(scope, synchronized):
         model.optimizer.build(model.trainable_variables)
     data = training_batches(records(), input_size=64, batch_size=4, max_boxes=4,
                             augmentation=Augmentation(), seed=1, num_records=10, shuffle_size=1)
-    history = model.fit(data, steps_per_epoch=3, epochs=1, verbose=0).history
+    # One step: batch norms over the few cells of so small a network amplify roundings from then on.
+    history = model.fit(data, steps_per_epoch=1, epochs=1, verbose=0).history
     return model, data, history
 
 one, data, alone = train(tf.distribute.get_strategy().scope(), False)
@@ -107,6 +108,6 @@ def test_two_replicas_train_as_one_device_does():
     lines = dict(line.split(" ", 1) for line in result.stdout.splitlines())
     for term in ("loss", "classification_loss", "localization_loss"):
         alone, shared = map(float, lines[term].split())
-        assert shared == pytest.approx(alone, rel=1e-3), term
-    assert float(lines["weights"]) < 2e-3
+        assert shared == pytest.approx(alone, rel=1e-5), term
+    assert float(lines["weights"]) < 5e-4
     assert lines["image"] == "[4]"
