@@ -32,6 +32,7 @@ def test_the_schemas_of_presets_are_found_from_anywhere(places, tmp_path):
     named = override(OWN, {"schema_dir": "schema/demo"})
     assert local_run._complete(named, places).schema_dir == str(ROOT / "schema" / "demo")
     (tmp_path / "schema" / "demo").mkdir(parents=True)
+    (tmp_path / "schema" / "demo" / "schema.pbtxt").write_text("")
     assert local_run._complete(named, places).schema_dir == str(tmp_path / "schema" / "demo")
 
 
