@@ -14,7 +14,7 @@ FIND_PYTHON = for python in "$$PYTHON310" python3.10 "$$HOME"/.pyenv/versions/3.
 help:
 	@echo "make run        set up, then run the whole pipeline on the embedded demo"
 	@echo "make test       set up, then run all tests"
-	@echo "make test-fast  only the tests that take seconds"
+	@echo "make test-fast  all but the slow tests"
 	@echo "make lint       ruff"
 	@echo "make setup      the environment alone, in $(VENV)"
 

@@ -57,6 +57,7 @@ def naive_ancestors(store: metadata_store.MetadataStore, artifact: int) -> int:
 
 def lineage_subgraph(store: metadata_store.MetadataStore, artifact: int) -> int:
     """Number of nodes behind an artifact, by ML Metadata's own query."""
+    # The only way to name the start here; newer ML Metadata has dropped it, and we never use it.
     options = mlmd.LineageSubgraphQueryOptions(
         starting_artifacts=mlmd.LineageSubgraphQueryOptions.StartingNodes(
             filter_query=f"id = {artifact}"

@@ -80,9 +80,9 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
                 seconds=time.monotonic() - started,
                 error=str(error) if error else None,
             )
+            (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
             if console.ran:
                 record_end(store.open_store(connection), run_id, summary)
-        (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         if error is not None:
             raise error
         print_summary(summary)
