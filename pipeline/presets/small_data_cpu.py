@@ -4,9 +4,9 @@
         --warm-start mobilenet_2_5_224_tf_no_top.h5
 
 Not measured as it stands. What was, by a script of its own instead of the pipeline, at 1,400 steps
-(quantization-aware from 1,200) with min_scale 0.2 and final_learning_rate 0: on 43 held-out of 200 photographs of three breeds, two
-shared CPU cores, November 2026: mAP@.5 0.880 of the network and 0.874 of its int8 file (0.74 MB),
-in 9 minutes of training. With the first five blocks frozen,
+(quantization-aware from 1,200) with min_scale 0.2 and final_learning_rate 0: on 43 held-out of 200
+photographs of three breeds, two shared CPU cores, November 2026: mAP@.5 0.880 of the network and
+0.874 of its int8 file (0.74 MB), in 9 minutes of training. With the first five blocks frozen,
 stronger augmentation and 2,400 steps the file had 0.857.
 """
 
