@@ -1,8 +1,10 @@
 """ExampleValidator that stops the run: anomalies that would poison training are errors."""
 
-from tfx import v1 as tfx
+from tfx import types
 from tfx.components.example_validator import executor as example_validator_executor
-from tfx.dsl.components.base import executor_spec
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import standard_artifacts, standard_component_specs
+from tfx.types.component_spec import ExecutionParameter
 
 from pipeline.errors import UserError
 
@@ -39,11 +41,36 @@ class ExampleValidatorExecutor(example_validator_executor.Executor):
         return result
 
 
-class StrictExampleValidator(tfx.components.ExampleValidator):
-    """ExampleValidator with `ExampleValidatorExecutor`; its id is `ExampleValidator`."""
+class StrictExampleValidatorSpec(standard_component_specs.ExampleValidatorSpec):
+    """ExampleValidator's, and the fingerprint of our code."""
 
+    PARAMETERS = {
+        **standard_component_specs.ExampleValidatorSpec.PARAMETERS,
+        "code_fingerprint": ExecutionParameter(type=str),
+    }
+
+
+class StrictExampleValidator(base_component.BaseComponent):
+    """ExampleValidator with `ExampleValidatorExecutor`; its id is `ExampleValidator`.
+
+    Args:
+      statistics: of the examples.
+      schema: what they have to be.
+      code_fingerprint: part of the cache key, so that an edit of the code validates anew.
+    """
+
+    SPEC_CLASS = StrictExampleValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(ExampleValidatorExecutor)
 
-    def __init__(self, statistics, schema):
-        super().__init__(statistics=statistics, schema=schema)
+    def __init__(
+        self, statistics: types.BaseChannel, schema: types.BaseChannel, code_fingerprint: str
+    ):
+        super().__init__(
+            StrictExampleValidatorSpec(
+                statistics=statistics,
+                schema=schema,
+                code_fingerprint=code_fingerprint,
+                anomalies=types.Channel(type=standard_artifacts.ExampleAnomalies),
+            )
+        )
         self.with_id("ExampleValidator")

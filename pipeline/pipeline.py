@@ -69,14 +69,19 @@ def create_pipeline(
     )
     statistics = statistics_gen.outputs["statistics"]
 
+    schema_code = code_fingerprint("pipeline.schema_gen")
     if config.schema_dir:
         curated = text_format.MessageToString(load_schema(config.schema_dir))
-        schema_gen = CuratedSchemaGen(schema_text=curated).with_id("SchemaGen")
+        schema_gen = CuratedSchemaGen(schema_text=curated, code_fingerprint=schema_code).with_id(
+            "SchemaGen"
+        )
     else:
-        schema_gen = DetectionSchemaGen(statistics)
+        schema_gen = DetectionSchemaGen(statistics, schema_code)
     schema = schema_gen.outputs["schema"]
 
-    example_validator = StrictExampleValidator(statistics, schema)
+    example_validator = StrictExampleValidator(
+        statistics, schema, code_fingerprint("pipeline.example_validator")
+    )
 
     transform = DetectionTransform(
         examples=examples,

@@ -1,10 +1,12 @@
+import re
+
 import pytest
 from data_samples import VocFolder
 
 from pipeline import presets
 from pipeline.config import override
 from pipeline.errors import UserError
-from pipeline.fingerprint import ROOT
+from pipeline.fingerprint import ROOT, import_closure
 from pipeline.pipeline import create_pipeline
 
 STEPS = [
@@ -87,18 +89,33 @@ def test_only_what_training_depends_on_trains_again(complete, change, trains):
     assert (before != after) == trains
 
 
-def test_code_is_part_of_what_is_cached(complete):
-    pipeline = create_pipeline(complete())
-    for component in (
-        "ExampleGen",
-        "Transform",
-        "Trainer",
-        "TFLiteRewriter",
-        "Evaluator",
-        "DeviceCheck",
-        "Pusher",
-    ):
-        assert "finger" in str(properties(pipeline, component)), component
+@pytest.mark.parametrize(
+    ("component", "module", "changes"),
+    [
+        ("ExampleGen", "pipeline.example_gen_executor", {}),
+        ("ExampleGen", "pipeline.voc", {}),
+        ("ExampleGen", "pipeline.tfrecord_reader", {"data.format": "tfrecord"}),
+        ("SchemaGen", "pipeline.schema_gen", {}),
+        ("SchemaGen", "pipeline.schema", {"schema_dir": ""}),
+        ("ExampleValidator", "pipeline.example_validator", {}),
+        ("Transform", "models.image", {}),
+        ("Trainer", "models.training", {}),
+        ("TFLiteRewriter", "models.export", {}),
+        ("Evaluator", "pipeline.tflite_extractor", {}),
+        ("Evaluator", "models.coco", {}),
+        ("DeviceCheck", "pipeline.device_checks", {}),
+        ("Pusher", "pipeline.publish", {}),
+    ],
+)
+def test_the_code_behind_a_component_is_part_of_its_cache_key(
+    complete, monkeypatch, component, module, changes
+):
+    monkeypatch.setattr(
+        "pipeline.pipeline.code_fingerprint",
+        lambda *modules: " ".join(sorted(import_closure(modules))),
+    )
+    found = properties(create_pipeline(complete(**changes)), component)
+    assert module in re.findall(r"[\w.]+", str(found))
 
 
 def test_a_gate_without_a_threshold_is_refused(complete):

@@ -50,6 +50,13 @@ def test_classes_of_all_splits_in_alphabetical_order(infer):
 
 
 @pytest.mark.slow
-def test_no_classes_are_an_error(infer):
-    with pytest.raises(UserError, match=r"Expected between 1 and 1000 classes"):
+def test_images_without_objects_are_named_as_such(infer):
+    with pytest.raises(UserError, match=r"labelled objects.*without a single object"):
         infer(train=[], eval=[])
+
+
+@pytest.mark.slow
+def test_too_many_classes_are_an_error(infer, monkeypatch):
+    monkeypatch.setattr(schema_gen, "MAX_CLASSES", 3)
+    with pytest.raises(UserError, match=r"at most 3 classes.*more, in 8 objects"):
+        infer(train=["a", "b", "c", "d"], eval=["e", "f", "g", "h"])
