@@ -1,7 +1,8 @@
 """Runs the pipeline on this machine: labelled images in, a judged and pushed detector out.
 
 Exit codes: 0 a model was pushed (or is already), 3 the run finished and the gate did not bless,
-1 the run failed (bad data, a failing component), 2 the command line or a setting is wrong.
+1 the run failed (bad data, a failing component), 2 the command line or a setting is wrong, 130 it
+was interrupted by Ctrl-C.
 """
 
 import argparse
@@ -9,9 +10,10 @@ import sys
 
 from pipeline import presets
 from pipeline.config import PipelineConfig, override, parse_assignments
+from pipeline.data_name import name_of_data
 from pipeline.errors import UserError
 
-EXIT_PUSHED, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_BLESSED = 0, 1, 2, 3
+EXIT_PUSHED, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_BLESSED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 # For data of one's own, unless --preset says otherwise.
 _OWN_DATA_PRESET = "small_data_cpu"
 
@@ -23,7 +25,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description="Trains, judges and publishes an object detector; everything is recorded in "
         "ML Metadata. Without options: the embedded demo.",
         epilog="Exit codes: 0 pushed, 3 finished but not blessed (nothing pushed), 1 failed, "
-        "2 wrong command line or setting.",
+        "2 wrong command line or setting, 130 interrupted.",
         allow_abbrev=False,
     )
     data = parser.add_argument_group("data")
@@ -73,13 +75,6 @@ def make_config(options: argparse.Namespace) -> PipelineConfig:
     Raises:
       UserError: an unknown preset or setting, a value that does not fit.
     """
-    own_data = bool(options.data or options.train)
-    preset = options.preset or (_OWN_DATA_PRESET if own_data else presets.DEFAULT)
-    config = presets.load(preset)
-    assignments = {}
-    if own_data and preset == presets.DEFAULT:
-        # The demo's classes are those of its own pictures.
-        assignments["schema_dir"] = ""
     flags = {
         "data.path": options.data,
         "data.format": options.format,
@@ -90,8 +85,19 @@ def make_config(options: argparse.Namespace) -> PipelineConfig:
         "warm_start.weights": options.warm_start,
         "push.destination": options.push_to,
     }
-    assignments |= {name: value for name, value in flags.items() if value is not None}
-    return override(config, assignments | parse_assignments(options.set))
+    given = {name: value for name, value in flags.items() if value is not None}
+    given |= parse_assignments(options.set)
+    own_data = bool(given.get("data.path") or given.get("data.train"))
+    preset = options.preset or (_OWN_DATA_PRESET if own_data else presets.DEFAULT)
+    config = presets.load(preset)
+    if own_data and preset == presets.DEFAULT:
+        # The demo's classes are those of its own pictures.
+        given = {"schema_dir": "", **given}
+    config = override(config, given)
+    if own_data and "name" not in given:
+        # A model is compared with earlier ones of the same name: those of the same data.
+        config = override(config, {"name": name_of_data(config.data)})
+    return config
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -115,9 +121,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         summary = run_locally(config, options.workdir, options.metadata)
-    except UserError as error:
+    except (UserError, OSError) as error:  # OSError: a folder is read-only, a disk is full
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("interrupted: the same command again goes on from here", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return EXIT_PUSHED if summary["blessed"] else EXIT_NOT_BLESSED
 
 

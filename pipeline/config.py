@@ -125,6 +125,9 @@ class ExecutionSettings(Settings):
     """Beam's pipeline options."""
     stock_resolver: bool = False
     """Compare with the last blessed model whatever its age: Vertex AI resolves in no other way."""
+    lost_versions: tuple[str, ...] = ()
+    """Published versions that are no longer where they were pushed: they make the Pusher look
+    again instead of being served from the cache."""
     training_service: dict[str, Any] | None = None
     """The custom job that trains, for TFX's Trainer for Vertex AI; null trains where the pipeline
     runs."""
@@ -184,6 +187,10 @@ class PipelineConfig(Settings):
                     f"training.steps_per_execution ({training.steps_per_execution})"
                 )
         return self
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings that decide what is made, as JSON: without places and Vertex AI's."""
+        return self.model_dump(mode="json", exclude={"preset", "push", "execution", "vertex"})
 
     def flat(self) -> dict[str, Any]:
         """All settings as `section.key` -> value."""
@@ -273,11 +280,16 @@ def explain(error: ValidationError) -> str:
     return " ".join(sentences)
 
 
+# The runners fill in the other settings of `execution`: a value from the command line would be
+# overwritten.
+_EXECUTION_SETTINGS_OF_USERS = ("beam_args",)
+
+
 def parse_assignments(pairs: list[str]) -> dict[str, str]:
     """["section.key=value", ...] -> {"section.key": "value"}.
 
     Raises:
-      UserError: a pair without "=".
+      UserError: a pair without "=", or a setting that only runners set.
     """
     assignments = {}
     for pair in pairs:
@@ -287,5 +299,17 @@ def parse_assignments(pairs: list[str]) -> dict[str, str]:
                 f"Expected --set section.key=value. Received: --set {pair}. "
                 "For example: --set training.steps=500"
             )
+        section, _, key = name.strip().rpartition(".")
+        if section == "execution" and key in ExecutionSettings.model_fields:
+            _check_is_for_users(key)
         assignments[name.strip()] = value.strip()
     return assignments
+
+
+def _check_is_for_users(key: str) -> None:
+    if key not in _EXECUTION_SETTINGS_OF_USERS:
+        raise UserError(
+            f"Expected a setting that users can make. Received: execution.{key}, which the runner "
+            "fills in. The places of a run are the flags --workdir, --push-to and --metadata, or "
+            "on Vertex AI --bucket."
+        )

@@ -1,31 +1,24 @@
 """One run on this machine: prepares the workdir, runs the DAG, and tells what came out."""
 
-import contextlib
 import datetime
 import hashlib
 import json
 import logging
 import os
-import re
-import sys
 import time
 import traceback
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import store
+from pipeline import beam_options, store
 from pipeline.config import PipelineConfig, override
+from pipeline.console import Console, quiet_but_logged
 from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT
+from pipeline.lost_versions import lost_versions
 from pipeline.run_facts import record_end, record_start
 from pipeline.run_record import read_run
-from pipeline.workdir import Workdir
-
-# Beam's default runner tries to download another one; this one is all that one machine needs.
-_BEAM_ARGS = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
-_STARTED = re.compile(r"Component (\S+) is running\.")
-_FINISHED = re.compile(r"Component (\S+) is finished\.")
+from pipeline.training_state import remove_finished_state
+from pipeline.workdir import Workdir, write_whole
 
 
 def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> dict:
@@ -41,6 +34,7 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
 
     Raises:
       UserError: everything that the user can mend; the trace of a failed run is in its log.
+      KeyboardInterrupt: Ctrl-C; what is finished is kept, as after a crash.
     """
     started = time.monotonic()
     places = Workdir(workdir)
@@ -48,45 +42,57 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
         config = _complete(config, places)
         connection = store.connection_config(metadata or str(places.metadata))
         places.bind_to_store(lambda name: _identify(connection, name))
+        config = _with_lost_versions(config, connection)
         run_id = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
         folder = places.run_folder(run_id)
-        (folder / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
-        with _quiet_but_logged(folder / "run.log") as console:
+        write_whole(folder / "config.json", config.model_dump_json(indent=2) + "\n")
+        with quiet_but_logged(folder / "run.log") as console:
             console.say(f"run {run_id} of preset {config.preset} (log: {folder / 'run.log'})")
             console.say("loading TensorFlow and TFX ...")
+            failure: BaseException | None = None
             try:
                 _run_dag(config, connection, run_id, console)
-                error = None
-            except UserError as failure:
-                error = failure
-            except Exception as failure:  # whatever a component raises; the trace is in the log
-                message = (str(failure).strip() or "no message").splitlines()[0]
-                error = UserError(
-                    f"{type(failure).__name__}: {message[:500]} "
-                    f"(the trace is in {folder / 'run.log'})"
-                )
-                error.__cause__ = failure
-            if error is not None:
-                logging.getLogger().error("".join(traceback.format_exception(error)))
+            # Whatever a component raises, or Ctrl-C.
+            except (Exception, KeyboardInterrupt) as caught:
+                failure = caught
+                logging.getLogger().error("".join(traceback.format_exception(caught)))
+            components = read_run(store.open_store(connection), run_id) if console.ran else {}
+            remove_finished_state(components, places.checkpoints)
             from pipeline.summary import print_summary, summarize
 
             summary = summarize(
-                read_run(store.open_store(connection), run_id) if console.ran else {},
+                components,
                 config=config,
                 run_id=run_id,
                 run_folder=folder,
                 workdir=places.root,
                 metadata=metadata or str(places.metadata),
                 seconds=time.monotonic() - started,
-                error=str(error) if error else None,
+                error=_in_one_line(failure, folder / "run.log") if failure else None,
             )
-            (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+            write_whole(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
             if console.ran:
                 record_end(store.open_store(connection), run_id, summary)
-        if error is not None:
-            raise error
+        if isinstance(failure, KeyboardInterrupt | UserError):
+            raise failure
+        if failure is not None:
+            raise UserError(summary["error"]) from failure
         print_summary(summary)
         return summary
+
+
+def _in_one_line(failure: BaseException, log: Path) -> str:
+    if isinstance(failure, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(failure, UserError):
+        return str(failure)
+    message = (str(failure).strip() or "no message").splitlines()[0]
+    return f"{type(failure).__name__}: {message[:500]} (the trace is in {log})"
+
+
+def _with_lost_versions(config: PipelineConfig, connection) -> PipelineConfig:
+    lost = lost_versions(store.open_store(connection), config.push.destination)
+    return override(config, {"execution.lost_versions": lost})
 
 
 def _identify(connection, proposal: str) -> str:
@@ -98,7 +104,7 @@ def _complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
     filled = {
         "execution.pipeline_root": str(places.pipeline_root),
         "execution.state_dir": str(places.checkpoints),
-        "execution.beam_args": config.execution.beam_args or _BEAM_ARGS,
+        "execution.beam_args": config.execution.beam_args or beam_options.IN_PROCESS,
         "push.destination": os.path.abspath(config.push.destination or places.pushed),
     }
     if config.evaluation.min_map50 is None:
@@ -133,7 +139,12 @@ def _complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
                 f"run's model. Received: {weights}, which does not exist."
             )
         filled["warm_start.weights"] = os.path.abspath(weights)
-        filled["warm_start.sha256"] = _sha256(Path(weights))
+        filled["warm_start.sha256"] = sha256 = _sha256(Path(weights))
+        if config.warm_start.sha256 not in ("", sha256):
+            raise UserError(
+                f"Expected weights with the sha256 {config.warm_start.sha256} "
+                f"(warm_start.sha256). Received: {weights} with {sha256}."
+            )
     return override(config, filled)
 
 
@@ -146,56 +157,7 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-class _Console(logging.Handler):
-    """Shows the components as they come and go, and what they say, on standard output."""
-
-    def __init__(self):
-        super().__init__()
-        self.ran = False
-        self._started = 0.0
-
-    def say(self, line: str) -> None:
-        print(line, flush=True)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
-        if record.name == "detector":
-            self.say(f"  {message}")
-        elif match := _STARTED.match(message):
-            self.ran = True
-            self._started = time.monotonic()
-            self.say(f"{match[1]} ...")
-        elif match := _FINISHED.match(message):
-            self.say(f"{match[1]}: {time.monotonic() - self._started:.1f} s")
-
-
-@contextlib.contextmanager
-def _quiet_but_logged(path: Path) -> Iterator[_Console]:
-    """Sends all logs, warnings and native chatter to a file; the console gets the essentials."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    warnings.simplefilter("ignore")
-    console = _Console()
-    root = logging.getLogger()
-    sys.stderr.flush()
-    original = os.dup(2)
-    with open(path, "a") as file:
-        handler = logging.StreamHandler(file)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        previous = root.handlers[:]
-        root.handlers = [handler, console]
-        root.setLevel(logging.INFO)
-        logging.getLogger("detector").setLevel(logging.INFO)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield console
-        finally:
-            sys.stderr.flush()
-            os.dup2(original, 2)
-            os.close(original)
-            root.handlers = previous
-
-
-def _run_dag(config: PipelineConfig, connection, run_id: str, console: _Console) -> None:
+def _run_dag(config: PipelineConfig, connection, run_id: str, console: Console) -> None:
     from absl import logging as absl_logging
 
     # absl would add a handler of its own at its first message.

@@ -155,9 +155,10 @@ def create_pipeline(
         push_destination=config.push.destination,
         fingerprints={
             "code": code_fingerprint("pipeline.pipeline"),
-            "configuration": fingerprint_of(settings),
+            "configuration": fingerprint_of(config.decisive()),
             "environment": environment_fingerprint(),
         },
+        lost_versions=config.execution.lost_versions,
     )
 
     components: list[BaseNode] = [

@@ -8,7 +8,7 @@ import datetime
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import logging
@@ -138,6 +138,7 @@ class PusherSpec(ComponentSpec):
     PARAMETERS = {
         "push_destination": ExecutionParameter(type=str),
         "fingerprints": ExecutionParameter(type=str),
+        "lost_versions": ExecutionParameter(type=str),
     }
     INPUTS = {
         "model": ChannelParameter(type=standard_artifacts.Model),
@@ -169,6 +170,7 @@ class Pusher(base_component.BaseComponent):
       push_destination: see `pipeline.publish.publisher_for`.
       fingerprints: further facts for the manifest, by name: of the code, the configuration, the
         environment. Part of the cache key, so the same for the same work.
+      lost_versions: see `pipeline.lost_versions`. Nothing but a part of the cache key.
     """
 
     SPEC_CLASS = PusherSpec
@@ -184,6 +186,7 @@ class Pusher(base_component.BaseComponent):
         schema: types.BaseChannel,
         push_destination: str,
         fingerprints: Mapping[str, str],
+        lost_versions: Sequence[str] = (),
     ):
         super().__init__(
             PusherSpec(
@@ -195,6 +198,7 @@ class Pusher(base_component.BaseComponent):
                 schema=schema,
                 push_destination=push_destination,
                 fingerprints=json.dumps(dict(fingerprints), sort_keys=True),
+                lost_versions=json.dumps(list(lost_versions)),
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),
             )
         )

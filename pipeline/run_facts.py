@@ -57,6 +57,9 @@ def record_start(
         fingerprint = fingerprint_of(content)
         write_record(store, kind, fingerprint, content)
         facts[kind] = fingerprint
+    # The manifest of a pushed version names these.
+    decisive = config.decisive()
+    write_record(store, "configuration", fingerprint_of(decisive), decisive)
     _add_facts(store, run_id, facts)
 
 

@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.config import PipelineConfig
+from pipeline.publish import LATEST
 from pipeline.run_record import ArtifactRecord, ComponentRecord
+from pipeline.workdir import write_whole
 
 _WIDTH = 100
 
@@ -163,9 +165,7 @@ def _publish_schema(
         return None
     folder = workdir / "schema" / config.name
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / ".schema.pbtxt"
-    temporary.write_text(Path(schema.uri, "schema.pbtxt").read_text())
-    os.replace(temporary, folder / "schema.pbtxt")
+    write_whole(folder / "schema.pbtxt", Path(schema.uri, "schema.pbtxt").read_text())
     return str(folder)
 
 
@@ -267,6 +267,12 @@ def _file_lines(summary: dict) -> list[str]:
     if summary["pushed_path"]:
         lines.append(f"pushed  {_short(summary['pushed_path'])}/detect.tflite")
         lines.append(f"        {_short(summary['pushed_path'])}/labels.txt, manifest.json")
+        latest = os.path.join(os.path.dirname(summary["pushed_path"]), LATEST)
+        served = os.path.basename(os.path.realpath(latest))
+        if "://" not in latest and served != summary["pushed_version"]:
+            lines.append(
+                f"        NOTE: {_short(latest)} is version {served}, which was pushed later"
+            )
     lines.append(f"summary {_short(summary['run_folder'])}/summary.json")
     return lines
 

@@ -22,6 +22,20 @@ from pipeline.errors import UserError
 _STORE_MARKER = "metadata_store"
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file so that a reader, whenever it comes, finds the old one or the whole new one."""
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def _not_writable(root: Path, error: OSError) -> UserError:
+    return UserError(
+        f"Expected --workdir to be a folder that can be written. Received: {root} "
+        f"({error.strerror})."
+    )
+
+
 class Workdir:
     """Paths inside a workdir.
 
@@ -37,10 +51,7 @@ class Workdir:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(
-                f"Expected --workdir to be a folder that can be written. Received: {self.root} "
-                f"({error.strerror})."
-            ) from error
+            raise _not_writable(self.root, error) from error
         self.pipeline_root = self.root / "pipeline_root"
         self.pushed = self.root / "pushed"
         self.checkpoints = self.root / "checkpoints"
@@ -52,9 +63,13 @@ class Workdir:
         """Keeps other runs out of this workdir; a run that dies frees it.
 
         Raises:
-          UserError: when another run holds it.
+          UserError: when another run holds it, or nothing can be written here.
         """
-        with open(self.root / ".lock", "w") as file:
+        try:
+            file = open(self.root / ".lock", "w")  # noqa: SIM115 - closed below
+        except OSError as error:
+            raise _not_writable(self.root, error) from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -68,7 +83,8 @@ class Workdir:
         """Makes the folder of a run and points `latest_run` at it."""
         folder = self.root / "runs" / run_id
         folder.mkdir(parents=True)
-        pointer = self.root / f".latest_run-{os.getpid()}"
+        pointer = self.root / ".latest_run"
+        pointer.unlink(missing_ok=True)  # of a run that was killed right here
         pointer.symlink_to(Path("runs") / run_id)
         os.replace(pointer, self.root / "latest_run")
         return folder
@@ -76,6 +92,12 @@ class Workdir:
     def schema_folder(self, name: str) -> Path:
         """Where an inferred schema is put for review."""
         return self.root / "schema" / name
+
+    def _has_artifacts(self) -> bool:
+        # Components' folders; what starts with a dot is a marker that a kill has cut off.
+        return self.pipeline_root.exists() and any(
+            not entry.name.startswith(".") for entry in self.pipeline_root.iterdir()
+        )
 
     def bind_to_store(self, identify) -> None:
         """Ties the pipeline root to its metadata store, or checks that it is this one's.
@@ -91,7 +113,7 @@ class Workdir:
         marker = self.pipeline_root / _STORE_MARKER
         bound = marker.read_text().strip() if marker.exists() else None
         name = identify(uuid.uuid4().hex)
-        if bound is None and self.pipeline_root.exists() and any(self.pipeline_root.iterdir()):
+        if bound is None and self._has_artifacts():
             raise UserError(
                 "Expected a pipeline root that says which metadata store it belongs to. "
                 f"Received: {self.pipeline_root}, which has artifacts and no {_STORE_MARKER}. "
@@ -104,4 +126,4 @@ class Workdir:
                 "another --workdir."
             )
         self.pipeline_root.mkdir(parents=True, exist_ok=True)
-        marker.write_text(name + "\n")
+        write_whole(marker, name + "\n")

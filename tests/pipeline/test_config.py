@@ -1,6 +1,12 @@
 import pytest
 
-from pipeline.config import PipelineConfig, flatten, override, parse_assignments
+from pipeline.config import (
+    ExecutionSettings,
+    PipelineConfig,
+    flatten,
+    override,
+    parse_assignments,
+)
 from pipeline.errors import UserError
 
 CONFIG = PipelineConfig(name="test")
@@ -132,6 +138,16 @@ def test_assignments_split_at_the_first_equals_sign():
 def test_an_assignment_without_a_value_is_refused(pair):
     with pytest.raises(UserError, match=r"Expected --set section\.key=value"):
         parse_assignments([pair])
+
+
+@pytest.mark.parametrize("key", sorted({*ExecutionSettings.model_fields} - {"beam_args"}))
+def test_what_the_runner_fills_in_can_not_be_set(key):
+    with pytest.raises(UserError, match=rf"execution\.{key}, which the runner fills in"):
+        parse_assignments([f"execution.{key}=x"])
+
+
+def test_beam_arguments_can_be_set():
+    assert parse_assignments(["execution.beam_args=[]"]) == {"execution.beam_args": "[]"}
 
 
 def test_every_setting_says_what_it_is():

@@ -1,5 +1,5 @@
-import logging
-import os
+import hashlib
+import json
 
 import pytest
 
@@ -70,19 +70,24 @@ def test_whatever_fails_becomes_one_line(tmp_path, monkeypatch, failure, message
     assert '"small_data_cpu"' in (run_folder / "config.json").read_text()
 
 
-def test_logs_go_to_the_file_and_the_essentials_to_the_console(tmp_path, capfd):
-    before = logging.getLogger().handlers[:]
-    with local_run._quiet_but_logged(tmp_path / "run.log") as console:
-        logging.getLogger("tfx").info("Component Trainer is running.")
-        logging.getLogger("detector").info("step 5")
-        logging.getLogger("tfx").info("chatter")
-        os.write(2, b"native chatter\n")
-        assert console.ran
-    assert logging.getLogger().handlers == before
-    os.write(2, b"afterwards\n")
-    out, err = capfd.readouterr()
-    assert out == "Trainer ...\n  step 5\n"
-    assert err == "afterwards\n"
-    log = (tmp_path / "run.log").read_text()
-    assert "chatter" in log
-    assert "native chatter" in log
+def test_ctrl_c_is_told_apart_and_leaves_the_workdir_free(tmp_path, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local_run, "_run_dag", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        local_run.run_locally(OWN, str(tmp_path / "work"), None)
+    summary = json.loads((tmp_path / "work" / "latest_run" / "summary.json").read_text())
+    assert (summary["status"], summary["error"]) == ("failed", "interrupted")
+    with Workdir(str(tmp_path / "work")).lock():
+        pass
+
+
+def test_the_sha256_of_a_warm_start_can_be_asked_for(places, tmp_path):
+    (tmp_path / "w.h5").write_bytes(b"one")
+    config = override(OWN, {"warm_start.weights": "w.h5", "warm_start.sha256": "5a"})
+    with pytest.raises(UserError, match=r"with the sha256 5a .*w\.h5 with 7692c3"):
+        local_run._complete(config, places)
+    right = hashlib.sha256(b"one").hexdigest()
+    config = override(config, {"warm_start.sha256": right})
+    assert local_run._complete(config, places).warm_start.sha256 == right

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+import local_runner
 from pipeline.fingerprint import ROOT
 
 RUNNER = str(ROOT / "local_runner.py")
@@ -62,10 +63,28 @@ def test_showing_something_loads_neither_tensorflow_nor_tfx(flag):
         (["--set", "training.steps=many"], ["training.steps", "'many'"]),
         (["--set", "training.steps"], ["--set section.key=value"]),
         (["--train", "here"], ["data.train and data.eval go together"]),
+        (["--set", "execution.state_dir=x"], ["execution.state_dir", "the runner fills in"]),
     ],
 )
 def test_a_wrong_setting_is_one_line_and_exit_code_2(arguments, parts):
     assert_one_line(run(*arguments), 2, *parts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ([], "demo"),
+        (["--data", "sets/Bees_2"], "bees-2"),
+        (["--data", "sets/Bees_2", "--preset", "demo"], "bees-2"),
+        (["--train", "bees/a", "--eval", "bees/b"], "bees"),
+        (["--set", "data.path=bees"], "bees"),
+        (["--data", "sets/Bees_2", "--set", "name=mine"], "mine"),
+    ],
+)
+def test_the_data_set_names_the_pipeline(arguments, name):
+    config = local_runner.make_config(local_runner.parse_arguments(arguments))
+    assert config.name == name
+    assert bool(config.schema_dir) == (name == "demo")
 
 
 @pytest.mark.parametrize("arguments", [["--frobnicate"], ["--format", "coco"], ["--pre", "demo"]])

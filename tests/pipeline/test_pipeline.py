@@ -118,6 +118,21 @@ def test_the_code_behind_a_component_is_part_of_its_cache_key(
     assert module in re.findall(r"[\w.]+", str(found))
 
 
+@pytest.mark.parametrize(
+    ("change", "pushes"),
+    [
+        ({"vertex.project": "another"}, False),
+        ({"execution.beam_args": ["--runner=FnApiRunner"]}, False),
+        ({"training.learning_rate": 0.001}, True),
+        ({"execution.lost_versions": ["1:5a"]}, True),
+    ],
+)
+def test_only_what_a_push_depends_on_pushes_again(complete, change, pushes):
+    before = properties(create_pipeline(complete()), "Pusher")
+    after = properties(create_pipeline(complete(**change)), "Pusher")
+    assert (before != after) == pushes
+
+
 def test_a_gate_without_a_threshold_is_refused(complete):
     with pytest.raises(UserError, match="min_map50"):
         create_pipeline(complete(**{"evaluation.min_map50": None}))

@@ -1,0 +1,69 @@
+"""What a run shows while it is under way, and the log file that gets everything else."""
+
+import contextlib
+import logging
+import os
+import re
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+_STARTED = re.compile(r"Component (\S+) is running\.")
+_FINISHED = re.compile(r"Component (\S+) is finished\.")
+
+
+class Console(logging.Handler):
+    """Shows the components as they come and go, and what they say, on standard output.
+
+    Attributes:
+      ran: whether a component has started.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.ran = False
+        self._started = 0.0
+
+    def say(self, line: str) -> None:
+        """Prints a line at once."""
+        print(line, flush=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Picks what a person wants to see from TFX's log and from our own."""
+        message = record.getMessage()
+        if record.name == "detector":
+            self.say(f"  {message}")
+        elif match := _STARTED.match(message):
+            self.ran = True
+            self._started = time.monotonic()
+            self.say(f"{match[1]} ...")
+        elif match := _FINISHED.match(message):
+            self.say(f"{match[1]}: {time.monotonic() - self._started:.1f} s")
+
+
+@contextlib.contextmanager
+def quiet_but_logged(path: Path) -> Iterator[Console]:
+    """Sends all logs, warnings and native chatter to a file; the console gets the essentials."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    warnings.simplefilter("ignore")
+    console = Console()
+    root = logging.getLogger()
+    sys.stderr.flush()
+    original = os.dup(2)
+    with open(path, "a") as file:
+        handler = logging.StreamHandler(file)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        previous = root.handlers[:]
+        root.handlers = [handler, console]
+        root.setLevel(logging.INFO)
+        logging.getLogger("detector").setLevel(logging.INFO)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield console
+        finally:
+            sys.stderr.flush()
+            os.dup2(original, 2)
+            os.close(original)
+            root.handlers = previous

@@ -1,0 +1,50 @@
+"""Notices that published versions are gone, so that a cached Pusher does not claim them."""
+
+import hashlib
+import os
+
+from ml_metadata.metadata_store import metadata_store
+
+from pipeline import publish
+
+_PUSHED_MODEL = "PushedModel"
+
+
+def lost_versions(store: metadata_store.MetadataStore, destination: str) -> tuple[str, ...]:
+    """What was pushed to a folder and is no longer there as it was pushed.
+
+    Args:
+      store: has the PushedModel artifacts of earlier runs, see `pipeline.pusher.Pusher`.
+      destination: a folder; of URLs nothing is known here.
+
+    Returns:
+      `VERSION:sha256` of each version that is missing, incomplete or another file by now, and
+      `latest` when versions were pushed and no `latest` leads to one; sorted. The same losses
+      give the same value: it is a part of the Pusher's cache key.
+    """
+    if "://" in destination:
+        return ()
+    folder = os.path.realpath(destination)
+    lost, pushed_any = set(), False
+    for artifact in store.get_artifacts_by_type(_PUSHED_MODEL):
+        facts = artifact.custom_properties
+        version = os.path.realpath(facts["pushed_destination"].string_value)
+        if not facts["pushed"].int_value or os.path.dirname(version) != folder:
+            continue
+        pushed_any = True
+        sha256 = facts["sha256"].string_value
+        if not _is_whole(version, sha256):
+            lost.add(f"{os.path.basename(version)}:{sha256}")
+    if pushed_any and not os.path.isdir(os.path.join(folder, publish.LATEST)):
+        lost.add(publish.LATEST)
+    return tuple(sorted(lost))
+
+
+def _is_whole(version: str, sha256: str) -> bool:
+    try:
+        for name in (publish.LABELS_FILE, publish.MANIFEST_FILE):
+            os.stat(os.path.join(version, name))
+        with open(os.path.join(version, publish.MODEL_FILE), "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest() == sha256
+    except OSError:
+        return False
