@@ -1,6 +1,13 @@
 """Weights to start from: ImageNet's, or an earlier run's."""
 
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+
 import keras
+from tensorflow import errors
+from tensorflow.io import gfile
 
 from models.ssd import SsdConfig
 
@@ -13,8 +20,8 @@ def load_imagenet_weights(network: keras.Model, config: SsdConfig, weights: str)
     Args:
       network: the float network; its backbone is changed in place.
       config: the network's.
-      weights: "imagenet" for Keras's own download, or a local .h5 file of the same kind
-        (`mobilenet_2_5_224_tf_no_top.h5` for a depth multiplier of 0.25).
+      weights: "imagenet" for Keras's own download, or a .h5 file of the same kind, local or on
+        cloud storage (`mobilenet_2_5_224_tf_no_top.h5` for a depth multiplier of 0.25).
 
     Returns:
       Names of the layers that were loaded.
@@ -23,14 +30,15 @@ def load_imagenet_weights(network: keras.Model, config: SsdConfig, weights: str)
       ValueError: when the weights are not of this architecture and depth multiplier.
     """
     try:
-        source = keras.applications.MobileNet(
-            # The padding differs from ours, the weights do not; the size is any it accepts.
-            input_shape=(224, 224, 3),
-            alpha=config.depth_multiplier,
-            include_top=False,
-            weights=weights,
-        )
-    except (OSError, ValueError, KeyError) as error:
+        with _local(weights) as path:
+            source = keras.applications.MobileNet(
+                # The padding differs from ours, the weights do not; the size is any it accepts.
+                input_shape=(224, 224, 3),
+                alpha=config.depth_multiplier,
+                include_top=False,
+                weights=path,
+            )
+    except (OSError, ValueError, KeyError, errors.OpError) as error:
         raise ValueError(
             "Expected weights of keras.applications.MobileNet with depth multiplier "
             f"{config.depth_multiplier} and without top. Received: {weights} ({error})."
@@ -41,6 +49,18 @@ def load_imagenet_weights(network: keras.Model, config: SsdConfig, weights: str)
             network.get_layer(layer.name).set_weights(layer.get_weights())
             loaded.append(layer.name)
     return loaded
+
+
+@contextlib.contextmanager
+def _local(weights: str) -> Iterator[str]:
+    """The file on this machine: HDF5 reads no cloud storage."""
+    if "://" not in weights:
+        yield weights
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = os.path.join(folder, os.path.basename(weights))
+        gfile.copy(weights, copy)
+        yield copy
 
 
 def load_matching_weights(network: keras.Model, source: keras.Model) -> tuple[list, list]:
