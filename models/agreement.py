@@ -7,6 +7,9 @@ import numpy as np
 
 from models.post_processing import Detections
 
+# Detections that overlap less than this are two objects, not one that is placed differently.
+_SAME_PLACE = 0.5
+
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
@@ -16,23 +19,43 @@ class Agreement:
       num_images: images compared.
       num_expected: sure detections of the reference.
       num_received: sure detections of the other.
-      num_matched: those of the reference that the other has too, within the tolerances.
-      max_score_difference: over the pairs of one class and place.
-      min_iou: over those pairs; 1 without any.
+      num_pairs: detections of both at one place, one to one.
+      num_unpaired: sure detections that only one of the two has: the counts differ by them.
+      num_classes: pairs whose classes are equal.
+      num_boxes: pairs whose boxes agree within the tolerance.
+      num_scores: pairs whose scores agree within the tolerance.
+      num_matched: pairs that agree in all three.
+      max_score_difference: over the pairs.
+      min_iou: over the pairs; 1 without any.
     """
 
     num_images: int
     num_expected: int
     num_received: int
+    num_pairs: int
+    num_unpaired: int
+    num_classes: int
+    num_boxes: int
+    num_scores: int
     num_matched: int
     max_score_difference: float
     min_iou: float
 
     @property
-    def share(self) -> float:
-        """Matched detections among all that either has, 0..1; 1 when there are none."""
-        either = max(self.num_expected, self.num_received)
-        return self.num_matched / either if either else 1.0
+    def shares(self) -> dict[str, float]:
+        """By output, the share that agrees, 0..1; 1 when there is nothing to compare.
+
+        `count`: pairs among all sure detections of either. `classes`, `boxes`, `scores`: those
+        that agree among the pairs. `all`: pairs that agree in everything among all.
+        """
+        either = self.num_pairs + self.num_unpaired
+        return {
+            "count": self.num_pairs / either if either else 1.0,
+            "classes": self.num_classes / self.num_pairs if self.num_pairs else 1.0,
+            "boxes": self.num_boxes / self.num_pairs if self.num_pairs else 1.0,
+            "scores": self.num_scores / self.num_pairs if self.num_pairs else 1.0,
+            "all": self.num_matched / either if either else 1.0,
+        }
 
 
 def compare(
@@ -43,14 +66,15 @@ def compare(
     max_score_difference: float,
     min_iou: float,
 ) -> Agreement:
-    """Pairs the detections of two detectors.
+    """Pairs the detections of two detectors, one to one.
 
-    Each sure detection of the reference is paired with the other's detection of the same class
-    that overlaps it most. A pair agrees when boxes and scores are within the tolerances.
+    Detections of one class that overlap most are paired first, then what is left of different
+    classes. A score that rounding moved across the line of `min_score` is no disagreement: a sure
+    detection's partner may be below it by the tolerance.
 
     Args:
       expected: of the reference, one an image.
-      received: of the other, likewise. Its detections just below `min_score` may be partners.
+      received: of the other, likewise.
       min_score: a detection is sure from this score on.
       max_score_difference: tolerance of the scores.
       min_iou: tolerance of the boxes.
@@ -58,35 +82,64 @@ def compare(
     Returns:
       `Agreement`.
     """
-    num_expected = num_received = num_matched = 0
+    counts = np.zeros(8, np.int64)
     worst_score, worst_iou = 0.0, 1.0
     for reference, other in zip(expected, received, strict=True):
-        sure = np.flatnonzero(reference.scores >= min_score)
-        num_expected += len(sure)
-        # A score that rounding moved across the line is no disagreement.
-        num_received += int(np.sum(other.scores >= min_score + max_score_difference / 2))
-        for row in sure:
-            candidates = np.flatnonzero(other.class_ids == reference.class_ids[row])
-            if not len(candidates):
+        sure, other_sure = reference.scores >= min_score, other.scores >= min_score
+        paired, other_paired = np.zeros_like(sure), np.zeros_like(other_sure)
+        for row, column, overlap in _pairs(reference, other, min_score - max_score_difference):
+            if not (sure[row] or other_sure[column]):
                 continue
-            overlaps = _iou(reference.boxes[row], other.boxes[candidates])
-            best = int(np.argmax(overlaps))
-            if overlaps[best] < 0.5:
-                continue  # another object
-            difference = abs(float(other.scores[candidates[best]] - reference.scores[row]))
-            worst_score = max(worst_score, difference)
-            worst_iou = min(worst_iou, float(overlaps[best]))
-            num_matched += difference <= max_score_difference and overlaps[best] >= min_iou
-    return Agreement(
-        len(expected), num_expected, num_received, int(num_matched), worst_score, worst_iou
-    )
+            paired[row] = other_paired[column] = True
+            difference = abs(float(other.scores[column] - reference.scores[row]))
+            worst_score, worst_iou = max(worst_score, difference), min(worst_iou, overlap)
+            agree = (
+                reference.class_ids[row] == other.class_ids[column],
+                overlap >= min_iou,
+                difference <= max_score_difference,
+            )
+            counts += [0, 0, 1, 0, *agree, all(agree)]
+        unpaired = np.sum(sure & ~paired) + np.sum(other_sure & ~other_paired)
+        counts += [sure.sum(), other_sure.sum(), 0, unpaired, 0, 0, 0, 0]
+    return Agreement(len(expected), *counts.tolist(), worst_score, worst_iou)
 
 
-def _iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Overlap of one box [4] with others [n, 4]: [n]."""
-    top_left = np.maximum(box[:2], boxes[:, :2])
-    bottom_right = np.minimum(box[2:], boxes[:, 2:])
-    intersection = np.prod(np.maximum(bottom_right - top_left, 0), axis=1)
-    area = np.prod(box[2:] - box[:2])
+def _pairs(reference: Detections, other: Detections, min_score: float):
+    """Yields (row, column, overlap) one to one, over detections from `min_score` on."""
+    rows = np.flatnonzero(reference.scores >= min_score)
+    columns = np.flatnonzero(other.scores >= min_score)
+    overlaps = _iou(reference.boxes[rows], other.boxes[columns])  # [n, m]
+    same_class = reference.class_ids[rows][:, None] == other.class_ids[columns]
+    free_rows, free_columns = np.ones(len(rows), bool), np.ones(len(columns), bool)
+    # Pairs of one class come first, by their overlap.
+    for index in np.argsort(-(overlaps + 2 * same_class), axis=None, kind="stable"):
+        row, column = np.unravel_index(index, overlaps.shape)
+        if overlaps[row, column] >= _SAME_PLACE and free_rows[row] and free_columns[column]:
+            free_rows[row] = free_columns[column] = False
+            yield rows[row], columns[column], float(overlaps[row, column])
+
+
+def _iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Overlaps of boxes [n, 4] with others [m, 4]: [n, m]."""
+    top_left = np.maximum(boxes[:, None, :2], others[:, :2])  # [n, m, 2]
+    bottom_right = np.minimum(boxes[:, None, 2:], others[:, 2:])
+    intersection = np.prod(np.maximum(bottom_right - top_left, 0), axis=2)  # [n, m]
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    return intersection / np.maximum(area + areas - intersection, 1e-9)
+    other_areas = np.prod(others[:, 2:] - others[:, :2], axis=1)
+    return intersection / np.maximum(areas[:, None] + other_areas - intersection, 1e-9)
+
+
+def relative_error(expected: np.ndarray, received: np.ndarray, least_spread: float) -> float:
+    """How far values are off, whatever they stand for.
+
+    Args:
+      expected: of the reference.
+      received: of the other, of the same shape.
+      least_spread: spreads below it count as this much: no comparison is finer than rounding.
+
+    Returns:
+      The root mean square of the difference, divided by the standard deviation of `expected`. A
+      file that computes something else, or always the same, has about 1 or more.
+    """
+    difference = np.sqrt(np.mean(np.square(received - expected, dtype=np.float64)))
+    return float(difference / max(float(np.std(expected, dtype=np.float64)), least_spread))

@@ -49,9 +49,7 @@ class TFLiteDetector:
         Returns:
           float32 arrays [1, K, 4], [1, K], [1, K] and [1] by their signature names.
         """
-        if self._dtype == np.float32:
-            image = image.astype(np.float32) / np.float32(127.5) - np.float32(1)
-        return self._run(**{INPUT_NAME: image[None]})
+        return self._run(**{INPUT_NAME: as_input(image, self._dtype)})
 
     def detect(self, image: np.ndarray) -> Detections:
         """The detections of one image.
@@ -70,6 +68,13 @@ class TFLiteDetector:
             outputs["detection_classes"][0, :count].astype(np.int32),
             outputs["detection_scores"][0, :count],
         )
+
+
+def as_input(image: np.ndarray, dtype: type) -> np.ndarray:
+    """uint8 [S, S, 3] as a file takes it: [1, S, S, 3] of uint8, or of float32 in [-1, 1]."""
+    if dtype == np.float32:
+        image = image.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    return image[None]
 
 
 def _name(model: str | bytes) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from ai_edge_litert import schema_py_generated as schema
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
+_POST_PROCESSING = b"TFLite_Detection_PostProcess"
 _FILE_IDENTIFIER = b"TFL3"
 
 
@@ -32,16 +33,7 @@ def convolutions(model: bytes) -> list[Convolution]:
     Raises:
       ValueError: when it is no such file.
     """
-    if model[4:8] != _FILE_IDENTIFIER:
-        raise ValueError(
-            f"Expected a TFLite file, with {_FILE_IDENTIFIER} at byte 4. Received: {model[4:8]}."
-        )
-    try:
-        root = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-    except (struct.error, IndexError, TypeError) as error:  # offsets that lead nowhere
-        raise ValueError(
-            f"Expected a whole TFLite file. Received: {len(model)} bytes, damaged ({error})."
-        ) from error
+    root = _parse(model)
     ops, dtypes = _names(schema.BuiltinOperator), _names(schema.TensorType)
     found = []
     for graph in root.subgraphs:
@@ -58,6 +50,42 @@ def convolutions(model: bytes) -> list[Convolution]:
                 )
             )
     return found
+
+
+def post_processing_inputs(model: bytes) -> tuple[int, int]:
+    """Indices of the tensors that go into the post-processing: box encodings and class scores.
+
+    Args:
+      model: content of a .tflite file.
+
+    Raises:
+      ValueError: when it is no such file, or does not have one post-processing.
+    """
+    root = _parse(model)
+    found = [
+        operator
+        for operator in root.subgraphs[0].operators
+        if root.operatorCodes[operator.opcodeIndex].customCode == _POST_PROCESSING
+    ]
+    if len(found) != 1:
+        raise ValueError(
+            f"Expected one {_POST_PROCESSING.decode()} in the file. Received: {len(found)}."
+        )
+    encodings, scores, _ = found[0].inputs
+    return int(encodings), int(scores)
+
+
+def _parse(model: bytes) -> schema.ModelT:
+    if model[4:8] != _FILE_IDENTIFIER:
+        raise ValueError(
+            f"Expected a TFLite file, with {_FILE_IDENTIFIER} at byte 4. Received: {model[4:8]}."
+        )
+    try:
+        return schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+    except (struct.error, IndexError, TypeError) as error:  # offsets that lead nowhere
+        raise ValueError(
+            f"Expected a whole TFLite file. Received: {len(model)} bytes, damaged ({error})."
+        ) from error
 
 
 def _names(enum):

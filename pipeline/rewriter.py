@@ -1,6 +1,5 @@
 """TFLiteRewriter: turns the trained network into the .tflite that ships, and proves it equal."""
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -12,16 +11,13 @@ import tfx.v1 as tfx
 from tfx.types import standard_artifacts
 
 from models import checkpoint
-from models.agreement import Agreement, compare
 from models.detector import normalize
 from models.export import export_tflite
 from models.image import decode_and_resize
 from models.labels import format_labels
-from models.post_processing import post_process
 from models.settings import PostProcessing
-from models.tflite_detector import TFLiteDetector
+from pipeline.comparison import compare_with_network, require_agreement
 from pipeline.config import RewriterSettings
-from pipeline.errors import UserError
 from pipeline.raw_examples import encoded_pictures
 from pipeline.shipping_model import DETECTOR_FILE, LABELS_FILE, MODEL_FILE, serving_path
 
@@ -47,7 +43,8 @@ def TFLiteRewriter(
       model: the Trainer's.
       examples: raw examples; the eval split is compared on, the train split may set ranges.
       shipping_model: gets the files of `pipeline.shipping_model`, and the custom properties
-        `sha256`, `size_bytes`, `agreement` (0..1) and `quantization`.
+        `sha256`, `size_bytes`, `quantization`, and the figures of the comparison, see
+        `pipeline.comparison.Comparison.properties`.
       quantization: "aware", "post_training" or "none".
       post_processing: JSON of `models.settings.PostProcessing`.
       comparison: JSON of `pipeline.config.RewriterSettings`.
@@ -82,20 +79,9 @@ def TFLiteRewriter(
         )
 
     images = pictures("eval", tolerances.num_images)
-    detector = TFLiteDetector(content)
-    outputs = network.predict_on_batch(np.asarray(normalize(np.stack(images))))
-    expected = [
-        post_process(encodings, logits, config.anchors, settings)
-        for encodings, logits in zip(outputs["box_encodings"], outputs["class_logits"], strict=True)
-    ]
-    agreement = compare(
-        expected,
-        [detector.detect(image) for image in images],
-        min_score=tolerances.min_score,
-        max_score_difference=tolerances.max_score_difference,
-        min_iou=tolerances.min_iou,
-    )
-    _judge(agreement, tolerances)
+    found = compare_with_network(network, config, settings, content, images, tolerances)
+    _log.info("TFLiteRewriter: %s", found)
+    require_agreement(found, tolerances)
 
     class_names = facts["class_names"]
     description = {
@@ -104,7 +90,7 @@ def TFLiteRewriter(
         "post_processing": settings.model_dump(),
         "network": config.model_dump(),
         "training": {key: facts[key] for key in ("step", "score", "float_score", "resumed_at")},
-        "agreement": {**dataclasses.asdict(agreement), "share": agreement.share},
+        "agreement": found.properties(),
     }
     files = {
         LABELS_FILE: format_labels(class_names).encode(),
@@ -115,21 +101,9 @@ def TFLiteRewriter(
         checkpoint.write_atomically(serving_path(shipping_model.uri, name), data)
     shipping_model.set_string_custom_property("sha256", hashlib.sha256(content).hexdigest())
     shipping_model.set_int_custom_property("size_bytes", len(content))
-    shipping_model.set_float_custom_property("agreement", agreement.share)
     shipping_model.set_string_custom_property("quantization", quantization)
-
-
-def _judge(agreement: Agreement, tolerances: RewriterSettings) -> None:
-    summary = (
-        f"{agreement.num_matched} of {agreement.num_expected} detections agree "
-        f"({agreement.num_received} in the file, {agreement.num_images} images, scores differ by "
-        f"at most {agreement.max_score_difference:.3f}, boxes overlap by at least "
-        f"{agreement.min_iou:.3f})"
-    )
-    _log.info("TFLiteRewriter: %s", summary)
-    if agreement.share < tolerances.min_agreement:
-        raise UserError(
-            f"Expected the .tflite to find what the network finds, in at least "
-            f"{tolerances.min_agreement:.0%} of the detections. Received: {summary}. "
-            "quantization=aware loses least; the tolerances are the settings of rewriter."
-        )
+    for name, value in found.properties().items():
+        if isinstance(value, int):
+            shipping_model.set_int_custom_property(name, value)
+        else:
+            shipping_model.set_float_custom_property(name, value)

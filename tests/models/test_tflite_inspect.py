@@ -1,7 +1,7 @@
 import pytest
 import tensorflow as tf
 
-from models.tflite_inspect import convolutions
+from models.tflite_inspect import convolutions, post_processing_inputs
 
 
 def converted(quantize: bool) -> bytes:
@@ -35,3 +35,8 @@ def test_other_files_are_errors(content):
 def test_a_file_cut_short_is_an_error():
     with pytest.raises(ValueError, match="whole TFLite file"):
         convolutions(converted(quantize=False)[:600])
+
+
+def test_a_file_without_post_processing_is_an_error():
+    with pytest.raises(ValueError, match=r"one TFLite_Detection_PostProcess.*Received: 0"):
+        post_processing_inputs(converted(quantize=False))

@@ -3,14 +3,13 @@ import json
 from pathlib import Path
 
 import keras
-import numpy as np
 import pytest
 from keras import layers
 from tfx.types import standard_artifacts
 from tiny_detector import LABELS
 
 from models import checkpoint
-from models.agreement import Agreement
+from models.export import export_tflite as export
 from models.settings import PostProcessing
 from models.ssd import SsdConfig
 from models.tflite_detector import TFLiteDetector
@@ -28,30 +27,39 @@ FACTS = {
 }
 
 
-def network(seed=0):
+def network(seed=0, class_bias=0.0):
     """A linear network that the converter is done with in a second."""
     keras.utils.set_random_seed(seed)
     image = keras.Input((64, 64, 3))
     pooled = layers.Flatten()(layers.AveragePooling2D(8)(image))
     count = len(CONFIG.anchors)
 
-    def output(width, deviation):
-        initializer = keras.initializers.RandomNormal(stddev=deviation)
-        flat = layers.Dense(count * width, kernel_initializer=initializer)(pooled)
+    def output(width, deviation, bias=0.0):
+        flat = layers.Dense(
+            count * width,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=deviation),
+            bias_initializer=keras.initializers.Constant(bias),
+        )(pooled)
         return layers.Reshape((count, width))(flat)
 
-    return keras.Model(image, {"box_encodings": output(4, 0.1), "class_logits": output(3, 0.2)})
+    outputs = {"box_encodings": output(4, 0.1), "class_logits": output(3, 0.2, class_bias)}
+    return keras.Model(image, outputs)
+
+
+SILENT = -8.0
 
 
 @pytest.fixture
 def rewrite(tmp_path, monkeypatch, examples_artifact):
     """Runs the component over the given network; gives its output artifact."""
 
-    def run(reloaded=None, **tolerances):
-        original = network()
+    def run(original=None, exported=None, **tolerances):
+        original = original or network()
         monkeypatch.setattr(checkpoint, "load_detector", lambda folder: (original, CONFIG, FACTS))
-        if reloaded is not None:
-            monkeypatch.setattr(rewriter, "TFLiteDetector", reloaded)
+        if exported is not None:
+            monkeypatch.setattr(
+                rewriter, "export_tflite", lambda _, *args, **more: export(exported, *args, **more)
+            )
         model, output = standard_artifacts.Model(), standard_artifacts.Model()
         model.uri, output.uri = str(tmp_path / "model"), str(tmp_path / "out")
         function = rewriter.TFLiteRewriter.EXECUTOR_SPEC.executor_class._FUNCTION
@@ -82,32 +90,30 @@ def test_the_shipping_model_is_whole(rewrite):
     content = (folder / "tflite").read_bytes()
     assert artifact.get_string_custom_property("sha256") == hashlib.sha256(content).hexdigest()
     assert artifact.get_int_custom_property("size_bytes") == len(content)
-    assert artifact.get_float_custom_property("agreement") == 1
     assert artifact.get_string_custom_property("quantization") == "none"
+    for output in ("", "_boxes", "_classes", "_scores", "_count"):
+        assert artifact.get_float_custom_property(f"agreement{output}") == 1
+    assert artifact.get_int_custom_property("compared_images") == 12
+    assert artifact.get_int_custom_property("compared_detections") > 10
+    assert 0 <= artifact.get_float_custom_property("raw_box_error") < 1e-3
     assert (folder / "labels.txt").read_text().splitlines() == list(LABELS)
     description = json.loads((folder / "detector.json").read_text())
     assert description["input_size"] == TFLiteDetector(content).input_size == 64
     assert description["post_processing"]["max_detections"] == 20
-    assert description["agreement"]["num_expected"] > 10
+    assert description["agreement"]["compared_detections"] > 10
     assert description["training"]["step"] == 5
 
 
 def test_a_file_that_computes_something_else_is_not_written(rewrite, tmp_path):
-    class Shifted(TFLiteDetector):
-        def detect(self, image):
-            found = super().detect(image)
-            return found._replace(boxes=np.clip(found.boxes + 0.2, 0, 1))
-
-    with pytest.raises(UserError, match=r"to find what the network finds.*at least 95%"):
-        rewrite(reloaded=Shifted)
+    with pytest.raises(UserError, match=r"find what the network finds.*count: .*min_agreement"):
+        rewrite(exported=network(seed=1))
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("matched", "passes"), [(95, True), (94, False)])
-def test_the_share_that_has_to_agree(matched, passes):
-    agreement = Agreement(32, 100, 100, matched, 0.05, 0.9)
-    if passes:
-        rewriter._judge(agreement, RewriterSettings())
-    else:
-        with pytest.raises(UserError, match="94 of 100 detections agree"):
-            rewriter._judge(agreement, RewriterSettings())
+def test_a_file_of_a_silent_network_is_told_from_another_silent_one(rewrite):
+    silent = network(class_bias=SILENT)
+    artifact = rewrite(silent)
+    assert artifact.get_int_custom_property("compared_detections") == 0
+    expected = r"box encodings before the post-processing: 1\.\d+.*no detection was compared"
+    with pytest.raises(UserError, match=expected):
+        rewrite(silent, exported=network(seed=1, class_bias=SILENT))
