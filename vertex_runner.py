@@ -1,7 +1,7 @@
 """Runs the pipeline on Vertex AI: compile, submit, follow, schedule, check, rehearse.
 
 Exit codes are the local runner's: 0 done (with --wait: a model was pushed), 3 the run finished and
-the gate did not bless, 1 it failed, 2 the command line or a setting is wrong.
+the gate did not bless, 1 it failed, 2 the command line or a setting is wrong, 130 interrupted.
 """
 
 import argparse
@@ -9,7 +9,18 @@ import os
 import sys
 import warnings
 
-from local_runner import EXIT_FAILED, EXIT_NOT_BLESSED, EXIT_PUSHED, EXIT_USAGE, make_config
+from pipeline.command_line import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_NOT_BLESSED,
+    EXIT_PUSHED,
+    EXIT_USAGE,
+    add_data_flags,
+    add_run_flags,
+    make_config,
+    print_lists,
+)
+from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 
 _VERTEX_FLAGS = {
@@ -21,22 +32,13 @@ _VERTEX_FLAGS = {
     "accelerator": "what trains, such as tpu-v3-8; default: tpu-v3-8",
     "service_account": "that the run acts as",
 }
-_PIPELINE_FLAGS = {
-    "preset": "configuration to start from",
-    "data": "VOC folder, or TFRecord pattern; gs://, but for a rehearsal",
-    "format": "voc (default) or tfrecord",
-    "class_from": "VOC: name (default) or filename",
-    "train": "own split: data to train on",
-    "eval": "the same for evaluation",
-    "schema": "folder with a curated schema",
-    "warm_start": "'imagenet', or an earlier run's model in the bucket",
-    "push_to": "gs://BUCKET/FOLDER; default: pushed/NAME in the bucket",
+# What make_config reads of a pipeline's flags, for commands that have none.
+_NO_PIPELINE = {
+    **dict.fromkeys(("data", "format", "class_from", "train", "eval", "schema")),
+    **dict.fromkeys(("preset", "warm_start", "push_to")),
+    "list_presets": False,
+    "list_settings": False,
 }
-
-
-def _flags(parser: argparse.ArgumentParser, names: dict[str, str]) -> None:
-    for name, text in names.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", help=text)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -48,10 +50,17 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
     def command(name: str, text: str, pipeline: bool = False) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        _flags(added.add_argument_group("Vertex AI"), _VERTEX_FLAGS)
+        where = added.add_argument_group("Vertex AI")
+        for flag, meaning in _VERTEX_FLAGS.items():
+            where.add_argument(f"--{flag.replace('_', '-')}", help=meaning)
         if pipeline:
-            _flags(added.add_argument_group("pipeline"), _PIPELINE_FLAGS)
-        added.add_argument("--set", metavar="SECTION.KEY=VALUE", action="append", default=[])
+            add_data_flags(added)
+            add_run_flags(added)
+            push = "gs://BUCKET/FOLDER; default: pushed/NAME in the bucket"
+            added.add_argument("--push-to", metavar="URL", help=push)
+        else:
+            added.add_argument("--set", metavar="SECTION.KEY=VALUE", action="append", default=[])
+            added.set_defaults(**_NO_PIPELINE)
         return added
 
     compile_ = command("compile", "write the pipeline spec; needs no credentials", pipeline=True)
@@ -76,24 +85,26 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def configure(options: argparse.Namespace):
+def configure(options: argparse.Namespace) -> PipelineConfig:
     """The configuration that the command line asks for.
 
     Raises:
       UserError: an unknown preset or setting, a value that does not fit.
     """
-    for name in _PIPELINE_FLAGS:
-        options.__dict__.setdefault(name, None)
-    given = {name: getattr(options, name) for name in _VERTEX_FLAGS if getattr(options, name)}
-    options.set = [*(f"vertex.{name}={value}" for name, value in given.items()), *options.set]
-    return make_config(options)
+    return make_config(
+        options, {f"vertex.{name}": getattr(options, name) for name in _VERTEX_FLAGS}
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     options = parse_arguments(arguments)
     try:
+        if print_lists(options):
+            return EXIT_PUSHED
         config = configure(options)
+        if print_lists(options, config):
+            return EXIT_PUSHED
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -103,9 +114,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         blessed = getattr(commands, options.command)(config, options)
-    except UserError as error:
+    except (UserError, OSError) as error:  # OSError: a folder is read-only, a disk is full
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("interrupted: a run that was submitted goes on", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return EXIT_NOT_BLESSED if blessed is False else EXIT_PUSHED
 
 
