@@ -190,6 +190,18 @@ def take_census(
     )
 
 
+def _strays(census: Census) -> str:
+    if not census.ignored:
+        return ", and no other file"
+    first = census.ignored[0]
+    return f", but {len(census.ignored)} without use, such as {first.file}: {first.reason}"
+
+
+def _share_above(part: int, whole: int) -> float:
+    """The least share in whole percent that lets this many pass."""
+    return -(-100 * part // whole) / 100
+
+
 def require_usable(census: Census, rule: SplitRule, max_set_aside: float, where: str) -> None:
     """Refuses data that one can't train and evaluate on.
 
@@ -211,16 +223,16 @@ def require_usable(census: Census, rule: SplitRule, max_set_aside: float, where:
     annotated = len(census.kept) + len(census.set_aside)
     if not annotated:
         raise UserError(
-            f"Expected annotated images in {where}. Received: none "
-            f"({len(census.ignored)} files without use there). Check the path, and that every "
-            "picture has its annotation."
+            f"Expected annotated images in {where}. Received: none{_strays(census)}. Check the "
+            "path, and that every picture has its annotation."
         )
     if len(census.set_aside) > max_set_aside * annotated:
         listing = "".join(f"\n  {item.file}: {item.reason}" for item in census.set_aside[:10])
         raise UserError(
             f"Expected at most {max_set_aside:.4g} of the annotated images in {where} to be set "
-            f"aside (max_set_aside). Received: {len(census.set_aside)} of {annotated} unusable. "
-            f"Mend or remove them, or raise max_set_aside. The first ones:{listing}"
+            f"aside (data.max_set_aside). Received: {len(census.set_aside)} of {annotated} "
+            "unusable. Mend or remove them, or go on without them: --set data.max_set_aside="
+            f"{_share_above(len(census.set_aside), annotated)}. The first ones:{listing}"
         )
     num_train, num_eval = census.count(TRAIN), census.count(EVAL)
     if num_train and num_eval:
@@ -230,7 +242,7 @@ def require_usable(census: Census, rule: SplitRule, max_set_aside: float, where:
     if rule.listed is None and not any(item.side for item, _ in census.kept):
         remedy = (
             f"The hash of the image id puts {rule.eval_percent}% on the eval side. Add images, "
-            "change eval_fraction, or give your own train and eval lists."
+            "change data.eval_fraction, or give your own split with --train and --eval."
         )
     raise UserError(
         f"Expected at least one usable image for training and one for evaluation in {where}. "

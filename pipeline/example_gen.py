@@ -20,7 +20,7 @@ from tfx.proto import example_gen_pb2
 
 from pipeline.errors import UserError
 from pipeline.example_gen_executor import TfRecordExecutor, VocExecutor
-from pipeline.example_split import EVAL, TRAIN, percent_of
+from pipeline.example_split import EVAL, EVAL_LIST, TRAIN, TRAIN_LIST, percent_of
 from pipeline.voc import Layout, find_layout
 
 NODE_ID = "ExampleGen"
@@ -77,8 +77,9 @@ class VocExampleGen(example_gen.FileBasedExampleGen):
         roots = _paths_by_side(data, train_data, eval_data)
         for root in roots.values():
             _refuse_glob(root)
-        base = _common_base(roots.values())
-        splits = []
+        lists = _remote_lists(train_list, eval_list)
+        base = _common_base([*roots.values(), *map(os.path.dirname, lists.values())])
+        splits = _list_splits(base, lists)
         for side, root in roots.items():
             layout = _layout(root, images, annotations)
             _refuse_undecodable_names(root, layout)
@@ -121,7 +122,8 @@ class TfRecordExampleGen(import_example_gen.ImportExampleGen):
 
         Args:
           data: a TFRecord file, a glob pattern of such files (it may hold `{SPAN}`), or a folder
-            of them; a file is read as GZIP when its name ends in `.gz`.
+            of them; a file is read as GZIP when its name ends in `.gz`. In an object store, which
+            isn't asked before the run, a name without a dot, a pattern or `-of-` is a folder's.
           train_data: the same for the training examples, instead of `data`.
           eval_data: the same for the evaluation examples, instead of `data`.
           train_list: as for `VocExampleGen`, and so are all that follow.
@@ -134,11 +136,12 @@ class TfRecordExampleGen(import_example_gen.ImportExampleGen):
           UserError: when the arguments contradict each other.
         """
         patterns = {
-            side: os.path.join(path, "*") if fileio.isdir(path) else path
+            side: os.path.join(path, "*") if _is_folder_of_shards(path) else path
             for side, path in _paths_by_side(data, train_data, eval_data).items()
         }
-        base = _common_base(map(os.path.dirname, patterns.values()))
-        splits = [
+        lists = _remote_lists(train_list, eval_list)
+        base = _common_base(map(os.path.dirname, [*patterns.values(), *lists.values()]))
+        splits = _list_splits(base, lists) + [
             example_gen_pb2.Input.Split(name=side or "examples", pattern=_below(base, pattern))
             for side, pattern in patterns.items()
         ]
@@ -158,7 +161,7 @@ class TfRecordExampleGen(import_example_gen.ImportExampleGen):
 
 def _absolute(path: str) -> str:
     """Makes a local path absolute, so that the working directory is no part of its meaning."""
-    return path.rstrip("/") if "://" in path else os.path.abspath(path)
+    return path.rstrip("/") if _is_remote(path) else os.path.abspath(path)
 
 
 def _paths_by_side(
@@ -188,11 +191,40 @@ def _common_base(folders: Iterable[str]) -> str:
         if len(set(parts)) > 1 or any(character in parts[0] for character in _PATTERN_CHARACTERS):
             break
         shared.append(parts[0])
-    return "/".join(shared) or "/"
+    base = "/".join(shared) or "/"
+    # Of two buckets: joining with `gs:/` would lose a slash.
+    return f"{base}/" if base.endswith(":/") else base
 
 
 def _below(base: str, path: str) -> str:
     return path[len(base) :].lstrip("/")
+
+
+def _is_remote(path: str) -> bool:
+    """Whether asking about the path would need the network, and credentials."""
+    return "://" in path
+
+
+def _is_folder_of_shards(path: str) -> bool:
+    if not _is_remote(path):
+        return fileio.isdir(path)
+    name = os.path.basename(path)
+    is_pattern = any(character in name for character in _PATTERN_CHARACTERS)
+    return not (is_pattern or "." in name or "-of-" in name)
+
+
+def _remote_lists(train_list: str | None, eval_list: str | None) -> dict[str, str]:
+    """Split lists in an object store, by the names of their fingerprint groups."""
+    lists = {TRAIN_LIST: train_list, EVAL_LIST: eval_list}
+    return {group: path for group, path in lists.items() if path and _is_remote(path)}
+
+
+def _list_splits(base: str, lists: dict[str, str]) -> list[example_gen_pb2.Input.Split]:
+    """Has the driver fingerprint lists, at run time, that can't be read before."""
+    return [
+        example_gen_pb2.Input.Split(name=group, pattern=_below(base, path))
+        for group, path in lists.items()
+    ]
 
 
 def _refuse_glob(path: str) -> None:
@@ -257,9 +289,11 @@ def _settings(
         "max_set_aside": max_set_aside,
         "code_fingerprint": code_fingerprint,
     }
-    for name, path in (("train_list", train_list), ("eval_list", eval_list)):
+    for name, path in ((TRAIN_LIST, train_list), (EVAL_LIST, eval_list)):
         settings[name] = _absolute(path) if path else ""
-        settings[f"{name}_sha256"] = _sha256(settings[name]) if path else ""
+        settings[f"{name}_sha256"] = (
+            _sha256(settings[name]) if path and not _is_remote(path) else ""
+        )
     return settings
 
 

@@ -33,7 +33,7 @@ from pipeline.example_census import (
 )
 from pipeline.example_checks import to_example
 from pipeline.example_inputs import Inputs, find_shards, find_voc_inputs
-from pipeline.example_split import SIDES, parse_lists
+from pipeline.example_split import EVAL_LIST, SIDES, TRAIN_LIST, parse_lists
 from pipeline.labelled_image import LabelledImage
 
 _LOG_EVERY = 1000
@@ -114,7 +114,11 @@ class CheckedExampleGenExecutor(base_beam_executor.BaseBeamExecutor, abc.ABC):
         proto_utils.json_to_proto(
             exec_properties[standard_component_specs.INPUT_CONFIG_KEY], input_config
         )
-        patterns = {split.name: split.pattern for split in input_config.splits}
+        patterns = {
+            split.name: split.pattern
+            for split in input_config.splits
+            if split.name not in (TRAIN_LIST, EVAL_LIST)  # only for the fingerprint
+        }
         settings = read_settings(exec_properties)
 
         inputs = self.find_inputs(base, patterns, settings)
@@ -184,9 +188,9 @@ def read_settings(exec_properties: dict[str, Any]) -> dict[str, Any]:
 
 def _split_rule(settings: dict[str, Any]) -> SplitRule:
     listed = None
-    if settings["train_list"]:
+    if settings[TRAIN_LIST]:
         texts = []
-        for key in ("train_list", "eval_list"):
+        for key in (TRAIN_LIST, EVAL_LIST):
             with fileio.open(settings[key], "rb") as file:
                 # Some editors put a byte order mark in front of the first id.
                 texts.append(file.read().decode("utf-8-sig", "surrogateescape"))

@@ -75,16 +75,23 @@ def find_voc_inputs(base: str, patterns: Mapping[str, str], class_from: str) -> 
                 by_stem.setdefault(stem, []).append(name)
                 pictures.add(os.path.join(images, name))
             else:
-                ignored.append(Ignored(os.path.join(images, name), "not a picture"))
+                ignored.append(_ignored(base, os.path.join(images, name), "not a picture"))
         for name in _list_folder(os.path.join(base, annotations)):
             stem, suffix = os.path.splitext(name)
             path = os.path.join(annotations, name)
             if suffix.lower() == ".xml" and not name.startswith("."):
                 items.append(VocItem(base, path, images, tuple(by_stem.get(stem, ())), side))
             else:
-                ignored.append(Ignored(path, "not an annotation"))
+                ignored.append(_ignored(base, path, "not an annotation"))
     read = functools.partial(read_voc, class_from=class_from)
     return Inputs(items, read, frozenset(pictures), ignored)
+
+
+def _ignored(base: str, path: str, reason: str) -> Ignored:
+    # A folder has no suffix, mostly: not every stray file is worth a question.
+    if not os.path.splitext(path)[1] and fileio.isdir(os.path.join(base, path)):
+        reason = "a folder; pictures and annotations have to be directly in theirs"
+    return Ignored(path, reason)
 
 
 def find_shards(base: str, patterns: Mapping[str, str]) -> Inputs:

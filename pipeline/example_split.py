@@ -7,6 +7,8 @@ from pipeline.labelled_image import image_id_of
 
 TRAIN, EVAL = "train", "eval"
 SIDES = (TRAIN, EVAL)
+# Names of the user's own split lists, among the settings and the fingerprint groups.
+TRAIN_LIST, EVAL_LIST = "train_list", "eval_list"
 
 
 def percent_of(eval_fraction: float) -> int:

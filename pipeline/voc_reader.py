@@ -71,8 +71,8 @@ def _find_picture(item: VocItem, filename: str | None) -> tuple[str, bytes]:
             return namesake, encoded
     raise Unusable(
         "missing_image",
-        f"no picture in {item.images}: neither the <filename> {filename!r} nor one with the "
-        "annotation's own name",
+        f"no picture directly in {item.images}: neither the <filename> {filename!r} nor one with "
+        "the annotation's own name",
     )
 
 

@@ -125,6 +125,7 @@ def test_beyond_the_limit_the_first_ten_are_named():
         usable([*many(30), *(bad(f"x{index:02}") for index in range(12))])
     message = str(caught.value)
     assert "at most 0.01" in message
+    assert "--set data.max_set_aside=0.29." in message  # 12 of 42
     assert "12 of 42" in message
     assert "max_set_aside" in message
     assert "x09.xml: it is a gif" in message
@@ -136,7 +137,7 @@ def test_ignored_files_do_not_count_against_the_limit():
 
 
 def test_nothing_at_all():
-    with pytest.raises(UserError, match=r"none \(1 files without use there\)"):
+    with pytest.raises(UserError, match=r"none, but 1 without use, such as \S+: "):
         usable([], ignored=[Ignored("a.jpg", "a picture without an annotation")])
 
 

@@ -256,16 +256,73 @@ def test_both_are_called_example_gen(voc):
     assert TfRecordExampleGen("a.record").id == "ExampleGen"
 
 
-def test_object_store_paths_stay_as_they_are():
+@pytest.fixture
+def offline(monkeypatch):
+    """Whoever asks an object store fails."""
+
+    def fail(path, *args):
+        assert "://" not in str(path), f"asked for {path}"
+        return os.path.isdir(path)
+
+    for name in ("isdir", "exists", "open", "glob", "listdir"):
+        monkeypatch.setattr(f"pipeline.example_gen.fileio.{name}", fail)
+
+
+def whole_patterns(component):
+    """Patterns by group as the driver joins them."""
+    properties = component.exec_properties
+    return {
+        split["name"]: os.path.join(properties["input_base"], split["pattern"])
+        for split in json.loads(properties["input_config"])["splits"]
+    }
+
+
+def test_object_store_paths_stay_as_they_are(offline):
     component = VocExampleGen(
         train_data="gs://bucket/set/train/", eval_data="gs://other/set/eval",
         images="images", annotations="annotations/xmls",
     )  # fmt: skip
-    properties = component.exec_properties
-    base = properties["input_base"]
-    patterns = [split["pattern"] for split in json.loads(properties["input_config"])["splits"]]
-    assert f"{base}/{patterns[0]}" == "gs://bucket/set/train/images/*"
-    assert f"{base}/{patterns[3]}" == "gs://other/set/eval/annotations/xmls/*"
+    patterns = whole_patterns(component)
+    assert patterns["train_images"] == "gs://bucket/set/train/images/*"
+    assert patterns["eval_annotations"] == "gs://other/set/eval/annotations/xmls/*"
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern"),
+    [
+        ("gs://bucket/tf_records", "gs://bucket/tf_records/*"),
+        ("gs://bucket/tf_records/", "gs://bucket/tf_records/*"),
+        ("gs://bucket/set/pets.record", "gs://bucket/set/pets.record"),
+        ("gs://bucket/set/train-00000-of-00002", "gs://bucket/set/train-00000-of-00002"),
+        ("gs://bucket/set/train-*", "gs://bucket/set/train-*"),
+    ],
+)
+def test_an_object_store_is_not_asked_before_the_run(offline, path, pattern):
+    assert whole_patterns(TfRecordExampleGen(path)) == {"examples": pattern}
+
+
+def test_split_lists_of_an_object_store_are_fingerprinted_by_the_driver(offline):
+    lists = {"train_list": "gs://bucket/lists/a.txt", "eval_list": "gs://bucket/lists/b.txt"}
+    for component in (
+        TfRecordExampleGen("gs://bucket/set/pets.record", **lists),
+        VocExampleGen("gs://bucket/set", images="i", annotations="a", **lists),
+    ):
+        patterns = whole_patterns(component)
+        assert {name: patterns[name] for name in lists} == lists
+
+
+@slow
+def test_lists_that_the_driver_fingerprints_are_no_data(voc, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.example_gen._is_remote", lambda path: path.endswith(".txt"))
+    voc.fill(3)
+    (tmp_path / "a.txt").write_text("cat_0\n")
+    (tmp_path / "b.txt").write_text("cat_1\n")
+    lists = {"train_list": str(tmp_path / "a.txt"), "eval_list": str(tmp_path / "b.txt")}
+    run = Run(VocExampleGen(str(voc.root), **lists), tmp_path / "root")
+    assert run.sides() == {"cat_0": "train", "cat_1": "eval"}
+    (tmp_path / "b.txt").write_text("cat_1\ncat_2\n")
+    run = Run(VocExampleGen(str(voc.root), **lists), tmp_path / "root")
+    assert run.sides() == {"cat_0": "train", "cat_1": "eval", "cat_2": "eval"}
 
 
 def test_a_file_name_that_is_no_utf8(voc):
