@@ -1,15 +1,20 @@
 """Reads what Transform wrote, as the records of `models.input_pipeline`."""
 
 import dataclasses
+import logging
 
 import numpy as np
 import tensorflow as tf
 
 from pipeline import features
 from pipeline.errors import UserError
+from pipeline.memory import available_bytes
 
-# Decoded canvases up to this many bytes are kept in memory, so that each is read once.
-_CACHE_BYTES = 6_000_000_000
+# Decoded canvases that fit into this share of the free memory are kept there, so that each is read
+# once; the rest is for the network, its optimizer and the batches on their way.
+_MEMORY_SHARE = 0.5
+
+_log = logging.getLogger("detector")
 
 _BOXES = features.BOXES_FLAT + features.RAGGED_VALUES
 _CLASS_IDS = features.CLASS_IDS + features.RAGGED_VALUES
@@ -84,7 +89,7 @@ def read_transformed_examples(
         # Files hold the images in no meaningful order: the first ones are as good as any.
         raw, image_ids, class_ids = raw.take(limit), image_ids[:limit], class_ids[:limit]
     records = raw.enumerate().map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-    if len(image_ids) * canvas_size**2 * 3 <= _CACHE_BYTES:
+    if _fits_into_memory(len(image_ids), canvas_size):
         records = records.cache()
     return TransformedExamples(
         records=records,
@@ -93,3 +98,16 @@ def read_transformed_examples(
         max_boxes=int(head[features.MAX_BOXES][0]),
         box_sizes=head[features.BOX_SIZES].values.numpy(),
     )
+
+
+def _fits_into_memory(num_images: int, canvas_size: int) -> bool:
+    needed, free = num_images * canvas_size**2 * 3, available_bytes()
+    fits = needed <= _MEMORY_SHARE * free
+    _log.info(
+        "Trainer: %d decoded pictures, %.2f GB, are %s (%.1f GB of memory free)",
+        num_images,
+        needed / 1e9,
+        "kept in memory" if fits else "too many to keep: each pass reads them from disk",
+        free / 1e9,
+    )
+    return fits

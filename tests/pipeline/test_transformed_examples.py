@@ -69,3 +69,15 @@ def test_no_images_are_an_error(tmp_path):
     tf.io.TFRecordWriter(path, options="GZIP").close()
     with pytest.raises(UserError, match=r"empty\.gz"):
         read_transformed_examples([path], SIDE)
+
+
+@pytest.mark.parametrize(("free", "kept"), [(6 * SIDE**2 * 3 * 2, True), (6 * SIDE**2 * 3, False)])
+def test_pictures_are_kept_in_memory_where_half_of_it_holds_them(
+    pattern, monkeypatch, caplog, free, kept
+):
+    monkeypatch.setattr("pipeline.transformed_examples.available_bytes", lambda: free)
+    caplog.set_level("INFO", "detector")
+    records = read_transformed_examples([pattern], SIDE).records
+    assert ("kept in memory" in caplog.text) == kept
+    assert ("reads them from disk" in caplog.text) != kept
+    assert ("Cache" in type(records).__name__) == kept
