@@ -7,7 +7,10 @@ from pipeline.lineage.records import Artifact, Event, Execution, NodeId, Run
 
 
 class Backend(Protocol):
-    """A store, opened for reading. Unknown ids are left out of the answers."""
+    """A store, opened for reading. Unknown ids are left out of the answers.
+
+    What was read is kept: open the store again to see what was written since.
+    """
 
     location: str
     """Where the store is, for messages."""

@@ -13,6 +13,7 @@ from pipeline.lineage.records import Artifact, local_path
 from pipeline.lineage.subject import find_subject
 from pipeline.lineage.trace import ancestry
 from pipeline.lineage.training import Training, last_trainer, schema_sha256, trainings
+from pipeline.lineage.walk import BROUGHT_BY
 
 _SAME_IMAGE = ("sha256", "annotation_sha256", "split")
 
@@ -118,7 +119,7 @@ def diff(backend: Backend, before: str, after: str) -> Diff:
 def _training(backend: Backend, given: str) -> Training:
     """The last training behind X."""
     subject = find_subject(backend, given)
-    part = ancestry(backend, subject)
+    part = ancestry(backend, subject, stop_at=BROUGHT_BY.values())
     trainer = last_trainer(part)
     if trainer is None:
         raise UserError(f"Expected a run or a model with a training. Received: {given!r}.")

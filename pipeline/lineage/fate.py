@@ -47,7 +47,7 @@ class Fate:
     Attributes:
       shipping_model: the Model artifact with the file.
       rewriter: the execution that made it.
-      evaluator: the first one that judged it; None when none has.
+      evaluator: the one whose judgement it is; None when none has.
       evaluation: what is recorded of its figures and thresholds; None when nothing is.
       baseline: the shipping model that it was compared with.
       blessed: by the Evaluator; None when it has not decided.
@@ -97,51 +97,51 @@ class Fate:
         }
 
 
-def fates(backend: Backend, models: Collection[NodeId]) -> dict[NodeId, list[Fate]]:
+def fates(
+    backend: Backend, models: Collection[NodeId], within: Collection[NodeId] | None = None
+) -> dict[NodeId, list[Fate]]:
     """What became of trained models.
 
     Args:
       backend: the store.
       models: ids of Model artifacts of a Trainer; those of a TFLiteRewriter have no fate here.
+      within: ids of a run's executions, to learn what that run made of them; default: of all runs,
+        the last judgement and every push.
 
     Returns:
       A list a model, in the order of the files' making; a cached use of a file adds nothing.
     """
     rewriters = _readers(backend, models, "model", "TFLiteRewriter")
-    outputs, _ = _channels(backend, rewriters.keys())
+    outputs, _ = _channels(backend, {rewriter.id for _, rewriter in rewriters})
     model_of, rewriter_of = {}, {}
-    for execution, (model, rewriter) in rewriters.items():
-        for shipping in outputs.get(execution, {}).get("shipping_model", ()):
-            if shipping.id not in rewriter_of or rewriter.id < rewriter_of[shipping.id].id:
-                model_of[shipping.id], rewriter_of[shipping.id] = model, rewriter
+    for model, rewriter in rewriters:
+        for shipping in outputs.get(rewriter.id, {}).get("shipping_model", ()):
+            model_of.setdefault(shipping.id, model)
+            rewriter_of.setdefault(shipping.id, rewriter)
     shipping_models = backend.artifacts(model_of)
     judged: dict[NodeId, list[tuple[Execution, dict]]] = {key: [] for key in model_of}
     readers = _readers(backend, model_of, "model", "Evaluator", "DeviceCheck", "Pusher")
-    outputs, baselines = _channels(backend, readers.keys())
-    for execution, (shipping, reader) in sorted(readers.items()):
-        judged[shipping].append((reader, outputs.get(execution, {})))
+    outputs, baselines = _channels(backend, {reader.id for _, reader in readers})
+    for shipping, reader in readers:
+        judged[shipping].append((reader, outputs.get(reader.id, {})))
     result: dict[NodeId, list[Fate]] = {model: [] for model in models}
-    for key, model in sorted(model_of.items()):
-        fate = _fate(backend, shipping_models[key], rewriter_of[key], judged[key], baselines)
-        result[model].append(fate)
+    for key, rewriter in rewriter_of.items():
+        fate = _fate(backend, shipping_models[key], rewriter, judged[key], baselines, within)
+        result[model_of[key]].append(fate)
     return result
 
 
 def _readers(
     backend: Backend, artifacts: Collection[NodeId], channel: str, *nodes: str
-) -> dict[NodeId, tuple[NodeId, Execution]]:
-    """Executions that read one of the artifacts through a channel, with the artifact."""
+) -> list[tuple[NodeId, Execution]]:
+    """Executions that read one of the artifacts through a channel, with the artifact, by time."""
     read = {
         event.execution: event.artifact
         for event in backend.events_at(artifacts)
         if not event.is_output and event.channel == channel
     }
-    executions = backend.executions(read)
-    return {
-        key: (read[key], execution)
-        for key, execution in executions.items()
-        if execution.node in nodes
-    }
+    executions = sorted(backend.executions(read).values(), key=lambda e: (e.started_ms, e.id))
+    return [(read[e.id], e) for e in executions if e.node in nodes]
 
 
 def _channels(
@@ -163,25 +163,28 @@ def _channels(
     return outputs, baselines
 
 
-def _fate(backend, shipping_model, rewriter, judged, baselines) -> Fate:
-    evaluator = evaluation = baseline = blessing = infra = None
+def _fate(backend, shipping_model, rewriter, judged, baselines, within) -> Fate:
+    evaluators: dict[NodeId, Execution] = {}  # that made a blessing, not those that reused it
+    blessing = evaluation = infra = None
     pushed: dict[NodeId, Artifact] = {}
     for execution, outputs in judged:
-        if execution.node == "Evaluator" and outputs:
-            evaluator = evaluator or execution
-            blessing = outputs["blessing"][0]
-            evaluation = backend.record("evaluation", outputs["evaluation"][0].id)
-            baseline = baselines.get(execution.id)
-        elif execution.node == "DeviceCheck" and outputs:
-            infra = outputs["blessing"][0].properties
-        elif execution.node == "Pusher":
+        if execution.node == "Evaluator" and "blessing" in outputs:
+            evaluators.setdefault(outputs["blessing"][0].id, execution)
+        if within is not None and execution.id not in within:
+            continue
+        if execution.node == "Pusher":
             pushed |= {artifact.id: artifact for artifact in outputs.get("pushed_model", ())}
+        elif execution.node == "Evaluator" and "blessing" in outputs:
+            blessing, evaluation = outputs["blessing"][0], outputs["evaluation"][0].id
+        elif execution.node == "DeviceCheck" and "blessing" in outputs:
+            infra = outputs["blessing"][0].properties
+    evaluator = evaluators[blessing.id] if blessing else None
     return Fate(
         shipping_model=shipping_model,
         rewriter=rewriter,
         evaluator=evaluator,
-        evaluation=evaluation,
-        baseline=baseline,
+        evaluation=backend.record("evaluation", evaluation) if blessing else None,
+        baseline=baselines.get(evaluator.id) if evaluator else None,
         blessed=bool(blessing.properties.get("blessed")) if blessing else None,
         infra_blessed=bool(infra.get("blessed")) if infra else None,
         reasons=list(infra.get("reasons") or ()) if infra else [],

@@ -17,15 +17,21 @@ from pipeline.lineage.training import (
     last_trainer,
     trainings_of_models,
 )
-from pipeline.lineage.walk import ancestors, descendants, find_makers
+from pipeline.lineage.walk import (
+    BROUGHT_BY,
+    WARM_START,
+    Subgraph,
+    ancestors,
+    descendants,
+    find_makers,
+    reached,
+)
 
 ITSELF = "itself"
 TRAINED = "trained"
 INHERITED = "inherited"
 EVALUATED = "evaluated"
 _STRENGTH = (ITSELF, TRAINED, INHERITED, EVALUATED)
-# Components whose outputs are not of their own making.
-_BRINGS_OLD = ("WarmStart", "LatestBlessedModel")
 _PICTURES = (".jpg", ".jpeg", ".png")
 
 
@@ -132,7 +138,7 @@ def _subject_impact(backend: Backend, subject: Subject) -> Impact:
     if subject.run:
         words = f"run {subject.run.name}"
         members = backend.executions_in(subject.run)
-        made = {m.id for m in members if m.state == COMPLETE and m.node not in _BRINGS_OLD}
+        made = {m.id for m in members if m.state == COMPLETE and m.node not in BROUGHT_BY}
         outputs = {event.artifact for event in backend.events_of(made) if event.is_output}
         begin = list(backend.artifacts(outputs).values())
     else:
@@ -140,7 +146,7 @@ def _subject_impact(backend: Backend, subject: Subject) -> Impact:
         begin = [subject.artifact]
         if subject.artifact.type in ("Model", "PushedModel"):
             # What others begin from is the Trainer's model behind the file.
-            part = ancestors(backend, [subject.artifact.id])
+            part = ancestors(backend, [subject.artifact.id], stop_at=BROUGHT_BY.values())
             trainer = last_trainer(part)
             begin = part.outputs(trainer.id)["model"] if trainer else begin
     examples = [artifact for artifact in begin if is_raw_examples(artifact)]
@@ -175,11 +181,14 @@ def _impact(
             how[model] = min(how.get(model, way), way, key=_STRENGTH.index)
 
     for way, artifacts in begin.items():
-        ids = [artifact.id for artifact in artifacts]
+        ids = {artifact.id for artifact in artifacts}
+        # Evaluation leaves nothing in the weights that others begin from.
+        part = descendants(backend, ids, through_warm_starts=way == TRAINED)
+        models = _models(part)
+        direct = models & reached(part, ids, not_through=WARM_START)
         touch(_own_models(backend, artifacts), ITSELF)
-        touch(_models(backend, ids, through_warm_starts=False), way)
-        if way == TRAINED:  # evaluation leaves nothing in the weights that others begin from
-            touch(_models(backend, ids, through_warm_starts=True), INHERITED)
+        touch(direct, way)
+        touch(models - direct, INHERITED)
     touched = [
         Touched(how[training.model.id], training) for training in trainings_of_models(backend, how)
     ]
@@ -194,11 +203,8 @@ def _own_models(backend: Backend, artifacts: list[Artifact]) -> set[NodeId]:
     return {model for model, maker in makers.items() if executions[maker].node == "Trainer"}
 
 
-def _models(
-    backend: Backend, artifacts: Iterable[NodeId], *, through_warm_starts: bool
-) -> set[NodeId]:
-    """The Trainers' models among the descendants."""
-    part = descendants(backend, artifacts, through_warm_starts=through_warm_starts)
+def _models(part: Subgraph) -> set[NodeId]:
+    """The Trainers' models in a part."""
     return {
         event.artifact
         for event in part.events

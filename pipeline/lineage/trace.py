@@ -1,12 +1,13 @@
 """`trace`: where does X come from?"""
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.subject import Subject, find_subject
 from pipeline.lineage.training import Training, data_json, is_raw_examples, trainings
-from pipeline.lineage.walk import Subgraph, ancestors
+from pipeline.lineage.walk import BASELINE, Subgraph, ancestors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +37,14 @@ class Trace:
         }
 
 
-def ancestry(backend: Backend, subject: Subject, *, through_baselines: bool = False) -> Subgraph:
-    """Everything behind an artifact, or behind all executions of a run."""
+def ancestry(
+    backend: Backend, subject: Subject, *, stop_at: Collection[str] = (BASELINE,)
+) -> Subgraph:
+    """Everything behind an artifact, or behind all executions of a run; see `ancestors`."""
     if subject.run:
         executions = [execution.id for execution in backend.executions_in(subject.run)]
-        return ancestors(backend, executions=executions, through_baselines=through_baselines)
-    return ancestors(backend, [subject.artifact.id], through_baselines=through_baselines)
+        return ancestors(backend, executions=executions, stop_at=stop_at)
+    return ancestors(backend, [subject.artifact.id], stop_at=stop_at)
 
 
 def trace(backend: Backend, given: str, *, through_baselines: bool = False) -> Trace:
@@ -56,5 +59,5 @@ def trace(backend: Backend, given: str, *, through_baselines: bool = False) -> T
       UserError: see `find_subject`.
     """
     subject = find_subject(backend, given)
-    subgraph = ancestry(backend, subject, through_baselines=through_baselines)
+    subgraph = ancestry(backend, subject, stop_at=() if through_baselines else (BASELINE,))
     return Trace(subject, subgraph, trainings(backend, subgraph)[::-1], backend)

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.fate import Fate, fates
 from pipeline.lineage.records import CACHED, Artifact, Execution, NodeId, Run, iso
-from pipeline.lineage.walk import WARM_START, Subgraph, ancestors
+from pipeline.lineage.walk import BROUGHT_BY, WARM_START, Subgraph, ancestors
 
 DATA_FACTS = (
     "span",
@@ -176,5 +176,5 @@ def last_trainer(subgraph: Subgraph) -> Execution | None:
 
 def trainings_of_models(backend: Backend, models: Iterable[NodeId]) -> list[Training]:
     """The trainings that made models, without those that they began from."""
-    part = ancestors(backend, models)
+    part = ancestors(backend, models, stop_at=BROUGHT_BY.values())
     return trainings(backend, part, {part.makers[model] for model in models})

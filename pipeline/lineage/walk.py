@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Collection, Iterable
-from pathlib import PurePosixPath
 
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.records import CACHED, Artifact, Event, Execution, NodeId
 
 BASELINE = "baseline_model"
 WARM_START = "base_model"
+# The components that hand on what another run made, with the channel through which it is read.
+BROUGHT_BY = {"LatestBlessedModel": BASELINE, "WarmStart": WARM_START}
 # Channels whose artifacts judge what the execution puts out, and are no part of it.
 JUDGEMENTS = frozenset({BASELINE, "model_blessing", "infra_blessing", "evaluation"})
 _JUDGES = frozenset({"Evaluator", "DeviceCheck"})
@@ -21,7 +22,7 @@ class Subgraph:
     Attributes:
       artifacts: by id.
       executions: by id.
-      events: without those of cached executions.
+      events: of these executions.
       makers: the execution that made an artifact, by the artifact's id.
     """
 
@@ -59,7 +60,7 @@ def ancestors(
     artifacts: Iterable[NodeId] = (),
     executions: Iterable[NodeId] = (),
     *,
-    through_baselines: bool = False,
+    stop_at: Collection[str] = (BASELINE,),
 ) -> Subgraph:
     """Everything that artifacts and executions came from, however far back.
 
@@ -67,27 +68,26 @@ def ancestors(
       backend: the store.
       artifacts: where to begin.
       executions: likewise.
-      through_baselines: also what the models came from that candidates were compared with. They
-        are always there themselves; nothing of them is in the model.
+      stop_at: channels that are not followed: what came in through them is in the answer, and what
+        that came from is not. A baseline is only compared with, so nothing of it is in a model.
 
     Returns:
       The part of the store that was walked, the beginnings included.
     """
-    events: dict[Event, None] = {}
+    beginnings = backend.executions(set(executions))
+    events_of = backend.events_of(beginnings)
+    events: dict[Event, None] = dict.fromkeys(events_of)
     makers: dict[NodeId, NodeId] = {}
-    seen_executions = set(executions)
+    seen_executions = set(beginnings)
     all_artifacts: dict[NodeId, Artifact] = {}
-    events_of = backend.events_of(seen_executions)
-    events.update(dict.fromkeys(events_of))
-    # A Resolver puts out what it found, which is what others compare with.
-    resolvers = {
-        key for key, execution in backend.executions(seen_executions).items()
-        if execution.node == "LatestBlessedModel"
-    }  # fmt: skip
-    events_of = [event for event in events_of if event.execution not in resolvers]
-    named = [*artifacts, *(event.artifact for event in events_of if event.is_output)]
-    waiting = {*named, *_inputs(events_of, through_baselines)}
-    compared = {event.artifact for event in events_of} - waiting
+    # What these two put out is what came in through a channel of another component.
+    bringers = {
+        key for key, execution in beginnings.items() if BROUGHT_BY.get(execution.node) in stop_at
+    }
+    followed = [event for event in events_of if event.execution not in bringers]
+    waiting = {*artifacts, *(event.artifact for event in followed if event.is_output)}
+    waiting |= _inputs(followed, stop_at)
+    stopped = {event.artifact for event in events_of} - waiting
     while waiting:
         found = backend.artifacts(waiting)
         all_artifacts |= found
@@ -97,23 +97,21 @@ def ancestors(
         seen_executions |= new
         events_of = [event for event in events_of if event.execution in new]
         events.update(dict.fromkeys(events_of))
-        read = _inputs(events_of, through_baselines)
-        compared |= {event.artifact for event in events_of if not event.is_output} - read
+        read = _inputs(events_of, stop_at)
+        stopped |= {event.artifact for event in events_of if not event.is_output} - read
         waiting = read - all_artifacts.keys()
-    all_artifacts |= backend.artifacts(compared - all_artifacts.keys())
+    all_artifacts |= backend.artifacts(stopped - all_artifacts.keys())
     return Subgraph(
         all_artifacts,
-        backend.executions(seen_executions),
+        beginnings | backend.executions(seen_executions - beginnings.keys()),
         [event for event in events if event.artifact in all_artifacts],
         makers,
     )
 
 
-def _inputs(events: Iterable[Event], through_baselines: bool) -> set[NodeId]:
+def _inputs(events: Iterable[Event], stop_at: Collection[str]) -> set[NodeId]:
     return {
-        event.artifact
-        for event in events
-        if not event.is_output and (through_baselines or event.channel != BASELINE)
+        event.artifact for event in events if not event.is_output and event.channel not in stop_at
     }
 
 
@@ -130,8 +128,6 @@ def find_makers(
     events = backend.events_of({hint for hint in hints.values() if hint is not None})
     outputs = {(event.artifact, event.execution) for event in events if event.is_output}
     makers = {artifact: hint for artifact, hint in hints.items() if (artifact, hint) in outputs}
-    copies = _imported_copies(backend, artifacts, hints, events, makers)
-    makers |= {event.artifact: event.execution for event in copies}
     others = hints.keys() - makers.keys()
     writers: dict[NodeId, list[NodeId]] = {}
     for event in backend.events_at(others):
@@ -142,25 +138,11 @@ def find_makers(
         fresh = [e for e in group if executions[e].state != CACHED] or group
         makers[artifact] = min(fresh, key=lambda e: (executions[e].started_ms, e))
     late = set(makers.values()) - {event.execution for event in events}
-    return makers, [*events, *copies, *backend.events_of(late)]
-
-
-def _imported_copies(backend: Backend, artifacts, hints, events, makers) -> list[Event]:
-    """Outputs that an Importer entered once more: another artifact with the uri of the first."""
-    unknown = {a.uri: a.id for a in artifacts if hints[a.id] is not None and a.id not in makers}
-    if not unknown:
-        return []
-    outputs = [event for event in events if event.is_output]
-    originals = backend.artifacts({event.artifact for event in outputs})
-    return [
-        event._replace(artifact=unknown[originals[event.artifact].uri])
-        for event in outputs
-        if originals[event.artifact].uri in unknown
-    ]
+    return makers, [*events, *backend.events_of(late)]
 
 
 def _execution_in(uri: str) -> int | None:
-    name = PurePosixPath(uri).name
+    name = uri.rpartition("/")[2]
     return int(name) if name.isdecimal() and name.isascii() else None
 
 
@@ -180,19 +162,16 @@ def descendants(
     Returns:
       The part of the store that was walked, the beginnings included.
     """
+    not_followed = JUDGEMENTS if through_warm_starts else JUDGEMENTS | {WARM_START}
     seen = set(artifacts)
     executions: dict[NodeId, Execution] = {}
     events: dict[Event, None] = {}
-    if through_warm_starts:
-        seen |= _copies_of(backend, seen)
     waiting = set(seen)
     while waiting:
         read = [
             event
             for event in backend.events_at(waiting)
-            if not event.is_output
-            and event.channel not in JUDGEMENTS
-            and (through_warm_starts or event.channel != WARM_START)
+            if not event.is_output and event.channel not in not_followed
         ]
         found = backend.executions({event.execution for event in read} - executions.keys())
         found = {
@@ -205,19 +184,24 @@ def descendants(
         events.update(dict.fromkeys(event for event in read if event.execution in executions))
         events.update(dict.fromkeys(written))
         waiting = {event.artifact for event in written} - seen
-        if through_warm_starts:
-            models = [
-                event.artifact
-                for event in written
-                if event.channel == "model" and event.artifact in waiting
-            ]
-            waiting |= _copies_of(backend, models) - seen
         seen |= waiting
     makers = {event.artifact: event.execution for event in events if event.is_output}
     return Subgraph(backend.artifacts(seen), executions, list(events), makers)
 
 
-def _copies_of(backend: Backend, artifacts: Iterable[NodeId]) -> set[NodeId]:
-    """Model artifacts under the same uris: an Importer may have entered one once more."""
-    models = [a for a in backend.artifacts(set(artifacts)).values() if a.type == "Model"]
-    return {copy.id for model in models for copy in backend.artifacts_with_uri(model.uri)}
+def reached(part: Subgraph, artifacts: Iterable[NodeId], *, not_through: str) -> set[NodeId]:
+    """Artifacts of a part that were made from others without passing a channel."""
+    readers: dict[NodeId, set[NodeId]] = {}
+    written: dict[NodeId, set[NodeId]] = {}
+    for event in part.events:
+        if event.is_output:
+            written.setdefault(event.execution, set()).add(event.artifact)
+        elif event.channel != not_through:
+            readers.setdefault(event.artifact, set()).add(event.execution)
+    found = set(artifacts)
+    waiting = set(found)
+    while waiting:
+        executions = {e for artifact in waiting for e in readers.get(artifact, ())}
+        waiting = {a for e in executions for a in written.get(e, ())} - found
+        found |= waiting
+    return found

@@ -7,15 +7,14 @@ from pipeline.errors import UserError
 from pipeline.lineage import records
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.differences import Difference, differences
-from pipeline.lineage.fate import Fate
+from pipeline.lineage.fate import Fate, fates
 from pipeline.lineage.records import Execution, NodeId, Run
 from pipeline.lineage.subject import find_subject
-from pipeline.lineage.trace import ancestry
-from pipeline.lineage.training import last_trainer, trainings
-from pipeline.lineage.walk import find_makers
+from pipeline.lineage.walk import BROUGHT_BY, find_makers
 
+_MODEL_MAKERS = ("Trainer", "TFLiteRewriter")
 # TFX runs these anew every time.
-_NEVER_CACHED = ("WarmStart", "LatestBlessedModel")
+_NEVER_CACHED = tuple(BROUGHT_BY)
 _CODE = "code_fingerprint"
 
 
@@ -143,20 +142,18 @@ def why(backend: Backend, given: str) -> Why:
     if run is None:
         raise UserError(f"Expected something that a run made. Received: {given!r}.")
     members = backend.executions_in(run)
-    shipped = [m.id for m in members if m.node == "TFLiteRewriter"]
-    outputs = {event.artifact for event in backend.events_of(shipped) if event.is_output}
-    return Why(
-        run=run,
-        fate=_fate(backend, run, outputs),
-        reruns=[_rerun(backend, run, member) for member in members],
-    )
+    return Why(run, _fate(backend, members), [_rerun(backend, run, member) for member in members])
 
 
-def _fate(backend: Backend, run: Run, shipping_models: set[NodeId]) -> Fate | None:
-    part = ancestry(backend, find_subject(backend, f"run:{run.name}"))
-    trainer = last_trainer(part)
-    found = trainings(backend, part, [trainer.id])[0].fates if trainer else []
-    return next((fate for fate in found if fate.shipping_model.id in shipping_models), None)
+def _fate(backend: Backend, members: list[Execution]) -> Fate | None:
+    """Of the file that a run made, or found in the cache."""
+    made: dict[str, set[NodeId]] = {"model": set(), "shipping_model": set()}
+    for event in backend.events_of([m.id for m in members if m.node in _MODEL_MAKERS]):
+        if event.is_output and event.channel in made:
+            made[event.channel].add(event.artifact)
+    became = fates(backend, made["model"], within={member.id for member in members})
+    found = [fate for group in became.values() for fate in group]
+    return next((fate for fate in found if fate.shipping_model.id in made["shipping_model"]), None)
 
 
 def _rerun(backend: Backend, run: Run, execution: Execution) -> Rerun:
