@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from models.labels import parse_labels
 from pipeline.config import PipelineConfig
 from pipeline.publish import LATEST
 from pipeline.run_record import ArtifactRecord, ComponentRecord
+from pipeline.shipping_model import LABELS_FILE, serving_path
 from pipeline.workdir import write_whole
 
 _WIDTH = 100
@@ -42,9 +45,9 @@ def summarize(
 
     Returns:
       JSON. `status` ("pushed", "not_blessed" or "failed"), `components`, `images`, `metrics`
-      (of the .tflite that ships: `mAP50`, `mAP`, `per_class`), `size_bytes`, `latency_ms`,
-      `blessed`, `reasons`, `gate`, `pushed_path`, `run_id` and where things are. Values that the
-      run did not get to are null.
+      (of the .tflite that ships: `mAP50`, `mAP`, `per_class`), `classes_not_evaluated`,
+      `size_bytes`, `latency_ms`, `blessed`, `reasons`, `gate`, `pushed_path`, `run_id` and where
+      things are. Values that the run did not get to are null.
     """
 
     def output(component: str, channel: str) -> ArtifactRecord | None:
@@ -76,6 +79,7 @@ def summarize(
         },
         "images": _images(examples),
         "metrics": _metrics(evaluation),
+        "classes_not_evaluated": _not_evaluated(evaluation, shipping),
         "size_bytes": shipping.properties["size_bytes"] if shipping else None,
         "sha256": shipping.properties["sha256"] if shipping else None,
         "latency_ms": (device.get("latency") or {}).get("median_ms") if device else None,
@@ -137,6 +141,15 @@ def _metrics(evaluation: dict | None) -> dict | None:
     return {"mAP50": metrics.get("mAP50"), "mAP": metrics.get("mAP"), "per_class": per_class}
 
 
+def _not_evaluated(evaluation: dict | None, shipping: ArtifactRecord | None) -> list[str] | None:
+    """Classes of the model that no evaluation image shows: the mean precision leaves them out."""
+    if evaluation is None or shipping is None or "://" in shipping.uri:  # only what is here is read
+        return None
+    path = serving_path(shipping.uri, LABELS_FILE)
+    classes = parse_labels(Path(path).read_text(), path)
+    return [name for name in classes if f"AP50/{name}" not in evaluation["metrics"]]
+
+
 def _device_report(artifact: ArtifactRecord | None) -> dict | None:
     if artifact is None:
         return None
@@ -195,6 +208,7 @@ def _sections(summary: dict[str, Any]):
     images, metrics, gate = summary["images"], summary["metrics"], summary["gate"]
     yield "images", _image_lines(images)
     baseline = gate["baseline_metrics"]
+    missing = summary["classes_not_evaluated"]
     per_class = ", ".join(
         f"{name} {_figure(values.get('AP50'))}" for name, values in metrics["per_class"].items()
     )
@@ -204,6 +218,11 @@ def _sections(summary: dict[str, Any]):
             f"mAP@.5 {_figure(metrics['mAP50'])}, mAP@[.5:.95] {_figure(metrics['mAP'])} on the "
             f"{images['eval']} evaluation images",
             f"AP@.5 by class: {per_class}",
+            *(
+                [f"WARNING: no evaluation image shows {', '.join(missing)}: not judged at all"]
+                if missing
+                else []
+            ),
             f"{summary['size_bytes'] / 1e6:.2f} MB, {_latency(summary['latency_ms'])}",
         ],
     )
@@ -269,7 +288,7 @@ def _file_lines(summary: dict) -> list[str]:
         lines.append(f"        {_short(summary['pushed_path'])}/labels.txt, manifest.json")
         latest = os.path.join(os.path.dirname(summary["pushed_path"]), LATEST)
         served = os.path.basename(os.path.realpath(latest))
-        if "://" not in latest and served != summary["pushed_version"]:
+        if os.path.islink(latest) and served != summary["pushed_version"]:
             lines.append(
                 f"        NOTE: {_short(latest)} is version {served}, which was pushed later"
             )
@@ -280,11 +299,16 @@ def _file_lines(summary: dict) -> list[str]:
 def _next_lines(summary: dict) -> list[str]:
     model = summary["pushed_path"] or os.path.join(summary["model"], "Format-Serving", "tflite")
     return [
-        f".venv/bin/python -m pipeline.detect {_short(model)} PICTURE_OR_FOLDER --out detections",
-        f".venv/bin/tensorboard --logdir {_short(summary['tensorboard'])}",
-        f".venv/bin/python -m pipeline.lineage trace {_short(model)} "
-        f"--metadata {_short(summary['metadata'])}",
+        f".venv/bin/python -m pipeline.detect {_quoted(model)} PICTURE_OR_FOLDER --out detections",
+        f".venv/bin/tensorboard --logdir {_quoted(summary['tensorboard'])}",
+        f".venv/bin/python -m pipeline.lineage trace {_quoted(model)} "
+        f"--metadata {_quoted(summary['metadata'])}",
     ]
+
+
+def _quoted(path: str) -> str:
+    """As a shell takes it."""
+    return shlex.quote(_short(path))
 
 
 def _short(path: str) -> str:

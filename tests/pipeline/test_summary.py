@@ -33,6 +33,9 @@ def components(tmp_path, device=DEVICE, pushed=1, state="complete"):
     """The records of a run."""
     (tmp_path / "device").mkdir(exist_ok=True)
     (tmp_path / "device" / "device_check.json").write_text(json.dumps(device))
+    serving = tmp_path / "m" / "Format-Serving"
+    serving.mkdir(parents=True, exist_ok=True)
+    (serving / "labels.txt").write_text("cat\n")
     (tmp_path / "schema").mkdir(exist_ok=True)
     (tmp_path / "schema" / "schema.pbtxt").write_text("the schema")
     outputs = {
@@ -131,6 +134,31 @@ def test_what_a_newcomer_reads(make):
     ):
         assert part in text, part
     assert "WARNING" not in text
+    assert "NOTE" not in text
+
+
+def test_classes_that_were_not_judged_are_named(make, tmp_path):
+    records = components(tmp_path)
+    (tmp_path / "m" / "Format-Serving" / "labels.txt").write_text("cat\ndog\nfrog\n")
+    summary = make(records)
+    assert summary["classes_not_evaluated"] == ["dog", "frog"]
+    assert "WARNING: no evaluation image shows dog, frog: not judged" in printed(summary)
+
+
+def test_a_cached_push_that_is_no_longer_the_latest_says_so(make, tmp_path):
+    (tmp_path / "pushed" / "4").mkdir(parents=True)
+    (tmp_path / "pushed" / "latest").symlink_to("4")
+    summary = make()
+    summary["pushed_path"] = str(tmp_path / "pushed" / "3")
+    assert "latest is version 4, which was pushed later" in printed(summary)
+    summary["pushed_path"], summary["pushed_version"] = str(tmp_path / "pushed" / "4"), "4"
+    assert "NOTE" not in printed(summary)
+
+
+def test_paths_in_commands_are_quoted(make):
+    summary = make()
+    summary["pushed_path"] = "/my models/3"
+    assert "pipeline.detect '/my models/3' PICTURE" in printed(summary)
 
 
 def test_a_curated_schema_is_not_published(make):
