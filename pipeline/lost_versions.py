@@ -18,26 +18,27 @@ def lost_versions(store: metadata_store.MetadataStore, destination: str) -> tupl
       destination: a folder; of URLs nothing is known here.
 
     Returns:
-      `VERSION:sha256` of each version that is missing, incomplete or another file by now, and
-      `latest` when versions were pushed and no `latest` leads to one; sorted. The same losses
-      give the same value: it is a part of the Pusher's cache key.
+      The ids of the PushedModel artifacts whose version is missing, incomplete or another file by
+      now, and `latest after ID` when versions were pushed, the last of them as that artifact, and
+      no `latest` leads to one. It is a part of the Pusher's cache key: the same losses give the
+      same value, and what is pushed again and lost again gives another one.
     """
     if "://" in destination:
         return ()
     folder = os.path.realpath(destination)
-    lost, pushed_any = set(), False
+    pushed, lost = [], []
     for artifact in store.get_artifacts_by_type(_PUSHED_MODEL):
         facts = artifact.custom_properties
         version = os.path.realpath(facts["pushed_destination"].string_value)
         if not facts["pushed"].int_value or os.path.dirname(version) != folder:
             continue
-        pushed_any = True
-        sha256 = facts["sha256"].string_value
-        if not _is_whole(version, sha256):
-            lost.add(f"{os.path.basename(version)}:{sha256}")
-    if pushed_any and not os.path.isdir(os.path.join(folder, publish.LATEST)):
-        lost.add(publish.LATEST)
-    return tuple(sorted(lost))
+        pushed.append(artifact.id)
+        if not _is_whole(version, facts["sha256"].string_value):
+            lost.append(artifact.id)
+    values = [str(artifact_id) for artifact_id in sorted(lost)]
+    if pushed and not os.path.isdir(os.path.join(folder, publish.LATEST)):
+        values.append(f"{publish.LATEST} after {max(pushed)}")
+    return tuple(values)
 
 
 def _is_whole(version: str, sha256: str) -> bool:

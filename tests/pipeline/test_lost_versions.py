@@ -15,7 +15,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def push(tmp_path, store):
-    """Publishes a model and records it as the Pusher does; gives its folder and sha256."""
+    """Publishes a model and records it as the Pusher does; gives the artifact's id."""
 
     def run(content: bytes):
         published = FolderPublisher(str(tmp_path / "pushed")).publish(
@@ -23,12 +23,10 @@ def push(tmp_path, store):
         )
         type_id = store.put_artifact_type(mlmd.ArtifactType(name="PushedModel"))
         artifact = mlmd.Artifact(type_id=type_id, uri="anywhere")
-        sha256 = published.sha256["detect.tflite"]
         artifact.custom_properties["pushed"].int_value = 1
         artifact.custom_properties["pushed_destination"].string_value = published.path
-        artifact.custom_properties["sha256"].string_value = sha256
-        store.put_artifacts([artifact])
-        return sha256
+        artifact.custom_properties["sha256"].string_value = published.sha256["detect.tflite"]
+        return str(store.put_artifacts([artifact])[0])
 
     return run
 
@@ -45,38 +43,42 @@ def test_what_is_there_is_not_lost(tmp_path, store, push):
 
 
 def test_a_deleted_folder_is_lost_until_it_is_pushed_again(tmp_path, store, push):
-    sha256 = push(b"one")
+    first = push(b"one")
     shutil.rmtree(tmp_path / "pushed")
-    assert lost_versions(store, str(tmp_path / "pushed")) == (f"1:{sha256}", "latest")
+    lost = (first, f"latest after {first}")
+    assert lost_versions(store, str(tmp_path / "pushed")) == lost
     push(b"one")
     assert lost_versions(store, str(tmp_path / "pushed")) == ()
+    # Lost a second time, it is another loss: the Pusher of the first one is cached.
+    shutil.rmtree(tmp_path / "pushed")
+    assert lost_versions(store, str(tmp_path / "pushed")) not in ((), lost)
 
 
 @pytest.mark.parametrize("name", ["detect.tflite", "labels.txt", "manifest.json"])
 def test_a_version_without_one_of_its_files_is_lost(tmp_path, store, push, name):
-    sha256 = push(b"one")
+    lost = push(b"one")
     push(b"two")
     (tmp_path / "pushed" / "1" / name).unlink()
-    assert lost_versions(store, str(tmp_path / "pushed")) == (f"1:{sha256}",)
+    assert lost_versions(store, str(tmp_path / "pushed")) == (lost,)
 
 
 def test_another_model_in_its_place_is_noticed(tmp_path, store, push):
-    sha256 = push(b"one")
+    lost = push(b"one")
     (tmp_path / "pushed" / "1" / "detect.tflite").write_bytes(b"another")
-    assert lost_versions(store, str(tmp_path / "pushed")) == (f"1:{sha256}",)
+    assert lost_versions(store, str(tmp_path / "pushed")) == (lost,)
 
 
 def test_a_latest_that_is_gone_is_noticed(tmp_path, store, push):
-    push(b"one")
+    last = push(b"one")
     (tmp_path / "pushed" / "latest").unlink()
-    assert lost_versions(store, str(tmp_path / "pushed")) == ("latest",)
+    assert lost_versions(store, str(tmp_path / "pushed")) == (f"latest after {last}",)
 
 
 def test_a_linked_destination_is_the_same_one(tmp_path, store, push):
-    sha256 = push(b"one")
+    lost = push(b"one")
     (tmp_path / "link").symlink_to("pushed")
     shutil.rmtree(tmp_path / "pushed" / "1")
-    assert f"1:{sha256}" in lost_versions(store, str(tmp_path / "link"))
+    assert lost in lost_versions(store, str(tmp_path / "link"))
 
 
 def test_of_a_bucket_nothing_is_known(store):
