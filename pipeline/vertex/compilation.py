@@ -10,7 +10,7 @@ from typing import Any
 from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
 from pipeline.errors import UserError
-from pipeline.fingerprint import ROOT
+from pipeline.fingerprint import ROOT, code_fingerprint
 from pipeline.vertex.machines import MACHINES, check_region
 
 _IMAGE = re.compile(r"[\w.-]+(:\d+)?/[\w./-]+@sha256:[0-9a-f]{64}")
@@ -48,6 +48,8 @@ def for_vertex(config: PipelineConfig) -> PipelineConfig:
             )
     check_region(vertex.accelerator, vertex.region)
     _check_data(config)
+    if vertex.model_registry:
+        _check_model_id(config.name)
     root = f"{_CLOUD}{vertex.bucket}"
     beam_args = beam_options.IN_PROCESS
     if vertex.data_processing == "dataflow":
@@ -153,18 +155,38 @@ def compile_job(config: PipelineConfig) -> dict[str, Any]:
     with contextlib.redirect_stdout(io.StringIO()):
         from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
-        from pipeline.pipeline import create_pipeline
-
         runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
             kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
                 default_image=config.vertex.pipeline_image
             )
         )
-        job = runner.run(create_pipeline(_with_absolute_schema(config)), write_out=False)
+        job = runner.run(_pipeline(_with_absolute_schema(config)), write_out=False)
     validate(job)
     if config.execution.pipeline_root.startswith(_CLOUD):
         _refuse_local_paths(job)
     return job
+
+
+def _pipeline(config: PipelineConfig):
+    """The pipeline of both runners; on Vertex AI the Model Registry may come after its Pusher."""
+    from tfx.dsl.context_managers import dsl_context_registry
+
+    from pipeline.pipeline import create_pipeline
+    from pipeline.vertex.registrar import ModelRegistrar
+
+    pipeline = create_pipeline(config)
+    if config.vertex.model_registry:
+        (pusher,) = [node for node in pipeline.components if node.id == "Pusher"]
+        # A component belongs to the pipeline in whose registry it is made.
+        with dsl_context_registry.use_registry(pipeline.dsl_context_registry):
+            registrar = ModelRegistrar(
+                pushed_model=pusher.outputs["pushed_model"],
+                pipeline_name=config.name,
+                settings=config.vertex,
+                code_fingerprint=code_fingerprint("pipeline.vertex.registrar"),
+            )
+        pipeline.components = [*pipeline.components, registrar]
+    return pipeline
 
 
 def validate(job: dict[str, Any]) -> None:
@@ -216,6 +238,15 @@ def _refuse_local_paths(job: dict[str, Any]) -> None:
 def _require(value: str, what: str, how: str) -> None:
     if not value:
         raise UserError(f"Expected {what}. Received: none. Name it with {how}.")
+
+
+def _check_model_id(name: str) -> None:
+    from pipeline.vertex.model_registry import model_id
+
+    try:
+        model_id(name)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _check_data(config: PipelineConfig) -> None:

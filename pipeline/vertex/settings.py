@@ -44,6 +44,8 @@ class VertexSettings(Settings):
     """key=value, on every resource that the run makes."""
     caching: bool = True
     """Reuse the outputs of earlier, equal tasks."""
+    model_registry: bool = False
+    """Register each pushed model in Vertex Model Registry, with its metrics and lineage labels."""
     experiment: str = ""
     """Vertex AI Experiment that the run is filed under."""
     api_endpoint: str = ""

@@ -1,66 +1,134 @@
-"""A local endpoint that speaks the wire protocol of Vertex AI and of Cloud Storage.
+"""A local endpoint that speaks the wire protocol of Vertex AI, and of what `doctor` asks.
 
 Google's own clients talk to it over HTTP. Every request body is parsed with the service's published
 protos, and an unknown or ill-typed field is answered with 400, as the service would.
 """
 
-import base64
-import hashlib
 import json
 import re
 import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+from cloud_proxy import CloudProxy
+from fake_storage import FakeStorage
 from google.cloud.aiplatform_v1 import types as gca
 from google.protobuf import json_format
 
 PARENT = "projects/my-project/locations/us-central1"
+DONE = {"name": f"{PARENT}/operations/1", "done": True}
+TYPE = "type.googleapis.com"
 
 
 class FakeCloud:
-    """The state of the service, and what it was asked.
+    """The state of the services, and what they were asked.
 
     Attributes:
+      storage: see `FakeStorage`; `buckets` and `objects` are its.
       failures: (status, message) to answer the next Vertex AI requests with, oldest first.
       script: states of the next job, one for each look at it; the last one stays.
-      error: message of the task that fails.
+      tasks: details of the job's tasks.
       requests: (method, path) of every request.
+      enabled_apis, quotas, images, bindings: what `doctor` looks at.
+      proxy: for processes that are to see the cloud at its usual addresses; see `open_proxy`.
     """
 
     def __init__(self):
-        self.buckets = {"my-bucket": "US-CENTRAL1"}
-        self.objects: dict[tuple[str, str], tuple[bytes, int]] = {}
+        self.storage = FakeStorage()
+        self.buckets, self.objects = self.storage.buckets, self.storage.objects
         self.jobs: dict[str, dict] = {}
         self.schedules: dict[str, dict] = {}
+        self.models: dict[str, list[dict]] = {}
+        self.evaluations: dict[str, list[dict]] = {}
         self.failures: list[tuple[int, str]] = []
         self.script = ["PIPELINE_STATE_RUNNING", "PIPELINE_STATE_SUCCEEDED"]
         self.tasks: list[dict] = []
         self.requests: list[tuple[str, str]] = []
-        self.before_write = None
-        self._lock = threading.Lock()
+        self.enabled_apis: set[str] = set()
+        self.quotas: dict[str, int] = {}
+        self.images: set[str] = set()
+        self.bindings: list[dict] = []
+        self.proxy: CloudProxy | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
+    def open_proxy(self, folder: Path) -> CloudProxy:
+        """Serves Google's hosts, too; the folder gets the certificate."""
+        self.proxy = CloudProxy(lambda handler: _serve(self, handler), folder)
+        return self.proxy
+
     def close(self):
+        if self.proxy:
+            self.proxy.close()
         self._server.shutdown()
         self._server.server_close()
 
-    def answer(self, method: str, target: str, headers, body: bytes) -> tuple[int, dict | bytes]:
+    def answer(self, method: str, target: str, headers, body: bytes):
+        """Status, headers and body of the answer."""
         path, _, query = target.partition("?")
-        parameters = dict(urllib.parse.parse_qsl(query))
         self.requests.append((method, path))
+        host = headers.get("x-origin", "")
         if path == "/token":
-            return 200, {"access_token": "token", "expires_in": 3600, "token_type": "Bearer"}
-        if "/storage/v1/" in path:
-            return self._storage(method, path, parameters, headers, body)
+            return _json({"access_token": "token", "expires_in": 3600, "token_type": "Bearer"})
+        if "/storage/v1/" in path or path.startswith("/upload/") or "storage.google" in host:
+            return self.storage.answer(method, path, query, headers, body)
+        if "consumerQuotaMetrics" in path or "/services/" in path or "/v2/" in path:
+            return self._for_doctor(path)
+        if path.endswith(":getIamPolicy"):
+            return _json({"bindings": self.bindings})
         if self.failures:
             status, message = self.failures.pop(0)
-            return status, {"error": {"code": status, "message": message}}
-        return self._vertex(method, path.removeprefix("/v1/"), parameters, body)
+            return _json({"error": {"code": status, "message": message}}, status)
+        parameters = dict(urllib.parse.parse_qsl(query))
+        status, value = self._vertex(method, path.removeprefix("/v1/"), parameters, body)
+        return _json(value, status)
+
+    def _for_doctor(self, path: str):
+        if "consumerQuotaMetrics" in path:
+            quota = urllib.parse.unquote(path.rpartition("/")[2]).rpartition("/")[2]
+            limit = self.quotas.get(quota, 0)
+            bucket = {"effectiveLimit": str(limit), "dimensions": {"region": "us-central1"}}
+            return _json({"consumerQuotaLimits": [{"quotaBuckets": [bucket]}]})
+        if "/v2/" in path:
+            image = re.fullmatch(r"/v2/(.+)/manifests/(sha256:[0-9a-f]{64})", path)
+            found = image is not None and f"{image[1]}@{image[2]}" in self.images
+            return _json({}, 200 if found else 404)
+        api = path.rpartition("/")[2].removesuffix(".googleapis.com")
+        return _json({"state": "ENABLED" if api in self.enabled_apis else "DISABLED"})
+
+    def _models(self, method, name, body):
+        if method == "POST" and name == f"{PARENT}/models:upload":
+            request = _parsed(gca.UploadModelRequest, json.dumps({"parent": PARENT}).encode(), body)
+            resource = request.get("parentModel") or f"{PARENT}/models/{request['modelId']}"
+            if "parentModel" not in request and resource in self.models:
+                return 409, {"error": {"code": 409, "message": "model exists"}}
+            versions = self.models.setdefault(resource, [])
+            version = str(len(versions) + 1)
+            versions.append({**request["model"], "name": resource, "versionId": version})
+            response = {"@type": f"{TYPE}/google.cloud.aiplatform.v1.UploadModelResponse"}
+            return 200, DONE | {
+                "response": response | {"model": resource, "modelVersionId": version}
+            }
+        resource, _, rest = name.partition("@")
+        if rest.endswith("/evaluations:import"):
+            version = rest.partition("/")[0]
+            sent = _parsed(gca.ImportModelEvaluationRequest, body)
+            self.evaluations.setdefault(f"{resource}@{version}", []).append(sent["modelEvaluation"])
+            return 200, sent["modelEvaluation"]
+        if rest.endswith("/evaluations"):
+            found = self.evaluations.get(f"{resource}@{rest.partition('/')[0]}", [])
+            return 200, {"modelEvaluations": found}
+        for version in self.models.get(resource, []):
+            if rest in ("", version["versionId"]) or rest in version.get("versionAliases", []):
+                return 200, version
+        return 404, {"error": {"code": 404, "message": f"{name} not found"}}
 
     def _vertex(self, method, name, parameters, body):
+        if name.startswith(f"{PARENT}/models"):
+            return self._models(method, name, body)
         if method == "POST" and name == f"{PARENT}/pipelineJobs":
             job_id = parameters["pipelineJobId"]
             job = _parsed(gca.PipelineJob, body)
@@ -89,60 +157,39 @@ class FakeCloud:
             return 200, self.schedules[name]
         if method == "DELETE" and name in self.schedules:
             del self.schedules[name]
-            empty = {"@type": "type.googleapis.com/google.protobuf.Empty"}
-            return 200, {"name": f"{PARENT}/operations/1", "done": True, "response": empty}
+            return 200, DONE | {"response": {"@type": f"{TYPE}/google.protobuf.Empty"}}
         return 404, {"error": {"code": 404, "message": f"{name} not found"}}
 
-    def _storage(self, method, path, parameters, headers, body):
-        match = re.search(r"/b/([^/]+)(?:/o(?:/(.+))?)?$", path)
-        bucket, name = match[1], urllib.parse.unquote(match[2] or "")
-        if bucket not in self.buckets:
-            return 404, {"error": {"code": 404, "message": "no such bucket"}}
-        if path.startswith("/upload/"):
-            return self._upload(bucket, parameters, headers, body)
-        if name:
-            content, generation = self.objects.get((bucket, name), (None, 0))
-            if content is None:
-                return 404, {"error": {"code": 404, "message": "no such object"}}
-            if int(parameters.get("ifGenerationMatch", generation)) != generation:
-                return 412, {"error": {"code": 412, "message": "generation"}}
-            if parameters.get("alt") == "media":
-                return 200, content
-            return 200, _metadata(bucket, name, content, generation)
-        if path.endswith("/o"):
-            prefix = parameters["prefix"]
-            inner = [key[len(prefix) :] for b, key in self.objects if key.startswith(prefix)]
-            folders = {key.split("/")[0] + "/" for key in inner if "/" in key}
-            return 200, {"prefixes": sorted(prefix + folder for folder in folders)}
-        return 200, {"name": bucket, "location": self.buckets[bucket]}
 
-    def _upload(self, bucket, parameters, headers, body):
-        boundary = re.search(r'boundary="?([^";]+)', headers["content-type"])[1].encode()
-        parts = body.split(b"--" + boundary)
-        metadata = json.loads(parts[1].split(b"\r\n\r\n", 1)[1])
-        content = parts[2].split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n")
-        name = metadata["name"]
-        if self.before_write:
-            self.before_write(name)
-        with self._lock:
-            _, generation = self.objects.get((bucket, name), (b"", 0))
-            if int(parameters.get("ifGenerationMatch", generation)) != generation:
-                return 412, {"error": {"code": 412, "message": "generation"}}
-            self.objects[bucket, name] = (content, generation + 1)
-        return 200, _metadata(bucket, name, content, generation + 1)
-
-
-def _metadata(bucket: str, name: str, content: bytes, generation: int) -> dict:
-    md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
-    facts = {"bucket": bucket, "name": name, "size": str(len(content)), "md5Hash": md5}
-    return {**facts, "generation": str(generation)}
-
-
-def _parsed(message_type, body: bytes) -> dict:
+def _parsed(message_type, *bodies: bytes) -> dict:
     """The body after a strict trip through the published proto."""
     message = message_type.pb(message_type())
-    json_format.Parse(body, message)
+    for body in bodies:
+        json_format.Parse(body, message)
     return json_format.MessageToDict(message)
+
+
+def _json(value: dict, status: int = 200):
+    return status, {"content-type": "application/json"}, json.dumps(value).encode()
+
+
+def _serve(cloud: FakeCloud, handler: BaseHTTPRequestHandler) -> None:
+    """Answers a request that came to the endpoint, or through the proxy."""
+    body = handler.rfile.read(int(handler.headers.get("content-length", 0)))
+    handler.headers["x-origin"] = getattr(handler, "origin", cloud.url)
+    try:
+        status, headers, content = cloud.answer(
+            handler.command, handler.path, handler.headers, body
+        )
+    except Exception as error:  # a client would wait for the answer, and ask again and again
+        status, headers, content = _json({"error": {"code": 400, "message": repr(error)}}, 400)
+    handler.send_response(status)
+    for name, value in headers.items():
+        handler.send_header(name, value)
+    handler.send_header("content-length", str(len(content)))
+    handler.end_headers()
+    if handler.command != "HEAD":
+        handler.wfile.write(content)
 
 
 def _handler(cloud: FakeCloud):
@@ -150,19 +197,9 @@ def _handler(cloud: FakeCloud):
         protocol_version = "HTTP/1.1"
 
         def _serve(self):
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            try:
-                status, answer = cloud.answer(self.command, self.path, self.headers, body)
-            except json_format.ParseError as error:
-                status, answer = 400, {"error": {"code": 400, "message": str(error)}}
-            content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("content-length", str(len(content)))
-            self.send_header("content-type", "application/json")
-            self.end_headers()
-            self.wfile.write(content)
+            _serve(cloud, self)
 
-        do_GET = do_POST = do_DELETE = do_PUT = _serve
+        do_GET = do_POST = do_DELETE = do_PUT = do_HEAD = _serve
 
         def log_message(self, *arguments):
             pass

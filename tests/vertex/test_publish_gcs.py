@@ -45,7 +45,7 @@ def test_pushes_that_end_at_once_leave_the_greatest_version_as_latest(cloud):
             waited.add(threading.get_ident())
             meeting.wait()
 
-    cloud.before_write = meet
+    cloud.storage.before_write = meet
     published = []
     threads = [
         threading.Thread(
