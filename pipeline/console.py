@@ -4,7 +4,9 @@ import contextlib
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -67,3 +69,47 @@ def quiet_but_logged(path: Path) -> Iterator[Console]:
             os.dup2(original, 2)
             os.close(original)
             root.handlers = previous
+
+
+@contextlib.contextmanager
+def without_native_chatter() -> Iterator[None]:
+    """Drops what libraries print from C++; what went wrong they also raise."""
+    sys.stderr.flush()
+    original, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(original, 2)
+        os.close(original)
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
+def insist_on_ctrl_c() -> Iterator[None]:
+    """Raises KeyboardInterrupt in the end if somebody swallowed it: some libraries do, in imports.
+
+    Does nothing where another handler than Python's own takes Ctrl-C, or outside of the main
+    thread.
+    """
+    if (
+        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        or threading.current_thread() is not threading.main_thread()
+    ):
+        yield
+        return
+    pressed = False
+
+    def remember(number, frame):
+        nonlocal pressed
+        pressed = True
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if pressed:
+        raise KeyboardInterrupt

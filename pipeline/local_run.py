@@ -11,7 +11,12 @@ from pathlib import Path
 
 from pipeline import beam_options, store
 from pipeline.config import PipelineConfig, override
-from pipeline.console import Console, quiet_but_logged
+from pipeline.console import (
+    Console,
+    insist_on_ctrl_c,
+    quiet_but_logged,
+    without_native_chatter,
+)
 from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT
 from pipeline.lost_versions import lost_versions
@@ -41,7 +46,8 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
     with places.lock():
         config = _complete(config, places)
         connection = store.connection_config(metadata or str(places.metadata))
-        places.bind_to_store(lambda name: _identify(connection, name))
+        with without_native_chatter():
+            places.bind_to_store(lambda name: _identify(connection, name))
         config = _with_lost_versions(config, connection)
         run_id = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
         folder = places.run_folder(run_id)
@@ -105,8 +111,9 @@ def _complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
         "execution.pipeline_root": str(places.pipeline_root),
         "execution.state_dir": str(places.checkpoints),
         "execution.beam_args": config.execution.beam_args or beam_options.IN_PROCESS,
-        "push.destination": os.path.abspath(config.push.destination or places.pushed),
+        "push.destination": _local(config.push.destination or str(places.pushed)),
     }
+    _check_can_push(filled["push.destination"])
     if config.evaluation.min_map50 is None:
         raise UserError(
             "Expected a threshold for the gate. Received: none. Say from which mAP@.5 on a model "
@@ -117,10 +124,10 @@ def _complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
 
         filled["data.path"] = str(write_demo_data(places.data / "demo"))
     elif config.data.path:
-        filled["data.path"] = os.path.abspath(config.data.path)
+        filled["data.path"] = _local(config.data.path)
     for side in ("train", "eval"):
         if getattr(config.data, side):
-            filled[f"data.{side}"] = os.path.abspath(getattr(config.data, side))
+            filled[f"data.{side}"] = _local(getattr(config.data, side))
     if config.schema_dir:
         # The presets' schemas lie beside the code.
         here = Path(config.schema_dir)
@@ -148,6 +155,25 @@ def _complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
     return override(config, filled)
 
 
+def _local(path: str) -> str:
+    """Absolute, where it is a path of this machine."""
+    return path if "://" in path else os.path.abspath(path)
+
+
+def _check_can_push(destination: str) -> None:
+    """Finds out before training, rather than after it, that nothing can be written there."""
+    if "://" in destination:
+        return
+    folder = Path(destination)
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(
+            f"Expected --push-to to be a folder that can be written. Received: {destination}, "
+            f"where {folder} {'can not be written' if folder.is_dir() else 'is no folder'}."
+        )
+
+
 def _sha256(path: Path) -> str:
     """Of a file, or of all files of a folder."""
     digest = hashlib.sha256()
@@ -166,12 +192,13 @@ def _run_dag(config: PipelineConfig, connection, run_id: str, console: Console) 
     root.removeHandler(absl_logging.get_absl_handler())
     absl_logging.set_verbosity(absl_logging.INFO)
 
-    import tfx.v1 as tfx
-    from tfx.dsl.compiler.compiler import Compiler
-    from tfx.dsl.compiler.constants import PIPELINE_RUN_ID_PARAMETER_NAME
-    from tfx.orchestration.portable import runtime_parameter_utils
+    with insist_on_ctrl_c():
+        import tfx.v1 as tfx
+        from tfx.dsl.compiler.compiler import Compiler
+        from tfx.dsl.compiler.constants import PIPELINE_RUN_ID_PARAMETER_NAME
+        from tfx.orchestration.portable import runtime_parameter_utils
 
-    from pipeline.pipeline import create_pipeline
+        from pipeline.pipeline import create_pipeline
 
     compiled = Compiler().compile(create_pipeline(config, connection))
     record_start(store.open_store(connection), run_id, config)

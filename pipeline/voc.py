@@ -66,7 +66,7 @@ def find_layout(folder: str, is_dir: Callable[[str], bool] = os.path.isdir) -> L
     if not is_dir(folder):
         raise UserError(
             f"Expected a folder in Pascal VOC layout. Received: {folder}, which is no folder. "
-            "Check the path."
+            "Check the path; for TFRecord files, pass --format tfrecord."
         )
     found = []
     for what, names in (("pictures", IMAGE_FOLDERS), ("annotations", ANNOTATION_FOLDERS)):

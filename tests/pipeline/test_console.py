@@ -1,7 +1,10 @@
 import logging
 import os
+import signal
 
-from pipeline.console import quiet_but_logged
+import pytest
+
+from pipeline.console import insist_on_ctrl_c, quiet_but_logged
 
 
 def test_logs_go_to_the_file_and_the_essentials_to_the_console(tmp_path, capfd):
@@ -20,3 +23,36 @@ def test_logs_go_to_the_file_and_the_essentials_to_the_console(tmp_path, capfd):
     log = (tmp_path / "run.log").read_text()
     assert "chatter" in log
     assert "native chatter" in log
+
+
+@pytest.fixture
+def python_takes_ctrl_c():
+    """Whoever runs the tests may ignore it, as shells do for what is in the background."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+def test_a_ctrl_c_that_a_library_swallows_counts(python_takes_ctrl_c):
+    steps = []
+
+    def import_with_a_swallowed_interrupt():
+        with insist_on_ctrl_c():
+            try:
+                signal.raise_signal(signal.SIGINT)
+                steps.append("not interrupted")
+            except BaseException:
+                steps.append("swallowed")
+            steps.append("imported")
+
+    with pytest.raises(KeyboardInterrupt):
+        import_with_a_swallowed_interrupt()
+    assert steps == ["swallowed", "imported"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_another_handler_of_ctrl_c_is_left_alone(python_takes_ctrl_c):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with insist_on_ctrl_c():
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

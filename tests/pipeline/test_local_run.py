@@ -28,6 +28,19 @@ def test_locations_are_filled_in_and_absolute(places, tmp_path):
     assert config.push.destination == str(tmp_path / "out")
 
 
+def test_a_bucket_is_no_path(places):
+    urls = {"push.destination": "gs://bucket/pushed", "data.path": "gs://bucket/data"}
+    config = local_run._complete(override(OWN, urls), places)
+    assert {name: config.flat()[name] for name in urls} == urls
+
+
+def test_a_place_that_nothing_can_be_pushed_to_is_found_before_training(places, tmp_path):
+    (tmp_path / "file").write_text("")
+    config = override(OWN, {"push.destination": "file/pushed"})
+    with pytest.raises(UserError, match=r"--push-to .*file/pushed, where .*file is no folder"):
+        local_run._complete(config, places)
+
+
 def test_the_schemas_of_presets_are_found_from_anywhere(places, tmp_path):
     named = override(OWN, {"schema_dir": "schema/demo"})
     assert local_run._complete(named, places).schema_dir == str(ROOT / "schema" / "demo")

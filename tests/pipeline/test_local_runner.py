@@ -7,9 +7,11 @@ import subprocess
 import sys
 
 import pytest
+from data_samples import VocFolder
 
 import local_runner
 from pipeline.fingerprint import ROOT
+from pipeline.workdir import Workdir
 
 RUNNER = str(ROOT / "local_runner.py")
 
@@ -119,6 +121,11 @@ def test_a_metadata_file_that_is_none_is_one_line(tmp_path, content):
     assert_one_line(result, 1, "m.sqlite")
 
 
+def test_a_metadata_server_that_is_not_there_is_one_line(tmp_path):
+    result = run("--workdir", tmp_path, "--data", tmp_path, "--metadata", "mysql://u@127.0.0.1:1/d")
+    assert_one_line(result, 1, "mysql://u@127.0.0.1:1/d")
+
+
 def test_a_pipeline_root_of_another_store_is_one_line(tmp_path):
     root = tmp_path / "pipeline_root"
     root.mkdir()
@@ -158,3 +165,34 @@ def test_data_that_is_not_there_is_one_line_and_the_trace_is_in_the_log(tmp_path
 def test_a_schema_that_is_not_there_is_one_line(tmp_path):
     result = run("--workdir", tmp_path / "w", "--data", tmp_path, "--schema", "nowhere")
     assert_one_line(result, 1, "schema.pbtxt", "nowhere")
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path):
+    VocFolder(tmp_path / "data").fill(3)
+    # Shells have what is in the background ignore Ctrl-C, and so may whoever runs the tests.
+    program = (
+        "import signal, sys, local_runner\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.exit(local_runner.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "--workdir", tmp_path / "w"]
+    with subprocess.Popen(
+        [*map(str, command), "--data", str(tmp_path / "data")],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("ExampleGen"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error == "interrupted: the same command again goes on from here\n"
+    summary = json.loads((tmp_path / "w" / "latest_run" / "summary.json").read_text())
+    assert summary["error"] == "interrupted"
+    with Workdir(str(tmp_path / "w")).lock():
+        pass
