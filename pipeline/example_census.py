@@ -197,9 +197,13 @@ def _strays(census: Census) -> str:
     return f", but {len(census.ignored)} without use, such as {first.file}: {first.reason}"
 
 
-def _share_above(part: int, whole: int) -> float:
-    """The least share in whole percent that lets this many pass."""
-    return -(-100 * part // whole) / 100
+def _remedy(census: Census) -> str:
+    """The least limit, in whole percent, that lets this many pass; where anything would be left."""
+    if not census.kept:
+        return ""
+    unusable = len(census.set_aside)
+    limit = -(-100 * unusable // (unusable + len(census.kept))) / 100
+    return f", or go on without them: --set data.max_set_aside={limit}"
 
 
 def require_usable(census: Census, rule: SplitRule, max_set_aside: float, where: str) -> None:
@@ -231,8 +235,7 @@ def require_usable(census: Census, rule: SplitRule, max_set_aside: float, where:
         raise UserError(
             f"Expected at most {max_set_aside:.4g} of the annotated images in {where} to be set "
             f"aside (data.max_set_aside). Received: {len(census.set_aside)} of {annotated} "
-            "unusable. Mend or remove them, or go on without them: --set data.max_set_aside="
-            f"{_share_above(len(census.set_aside), annotated)}. The first ones:{listing}"
+            f"unusable. Mend or remove them{_remedy(census)}. The first ones:{listing}"
         )
     num_train, num_eval = census.count(TRAIN), census.count(EVAL)
     if num_train and num_eval:

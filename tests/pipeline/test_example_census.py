@@ -132,6 +132,11 @@ def test_beyond_the_limit_the_first_ten_are_named():
     assert "x10.xml" not in message
 
 
+def test_nobody_is_told_to_go_on_with_nothing():
+    with pytest.raises(UserError, match=r"2 of 2 unusable\. Mend or remove them\. The first"):
+        usable([bad("x"), bad("y")])
+
+
 def test_ignored_files_do_not_count_against_the_limit():
     usable(many(30), 0.0, ignored=[Ignored(f"{n}.mat", "not a picture") for n in range(99)])
 
