@@ -49,6 +49,9 @@ def submit(config: PipelineConfig, options: argparse.Namespace) -> bool | None:
     seconds = time.monotonic() - started
     summary = summarize_run(config, run.job_id, results, seconds, "vertex_runs")
     print_summary(summary)
+    for result in results:
+        for artifact in result.outputs.get("registered_model", []):
+            print(f"registered as {artifact['metadata'].get('pushed_destination', 'nothing')}")
     return summary["blessed"]
 
 
@@ -79,7 +82,8 @@ def schedule(config: PipelineConfig, options: argparse.Namespace) -> None:
 
     client = VertexClient(config.vertex)
     schedule_id = create_schedule(client, config, job, options.cron, options.max_runs)
-    print(f"created schedule {schedule_id}\ndelete it: vertex_runner.py unschedule {schedule_id}")
+    print(f"created schedule {schedule_id}")
+    print(f"delete it: vertex_runner.py unschedule {schedule_id} {_where(config)}")
 
 
 def schedules(config: PipelineConfig, options: argparse.Namespace) -> None:
@@ -88,7 +92,10 @@ def schedules(config: PipelineConfig, options: argparse.Namespace) -> None:
     from pipeline.vertex.schedules import list_schedules
 
     _client(VertexClient, config)
-    for line in list_schedules(config.vertex):
+    lines = list_schedules(config.vertex)
+    if not lines:
+        print(f"no schedules in {config.vertex.project}, {config.vertex.region}")
+    for line in lines:
         print(f"{line.id}  {line.name}  {line.cron!r}  {line.state}  {line.started_runs} runs")
 
 
