@@ -18,6 +18,8 @@ from pipeline.lineage import diff, impact, open_backend, runs, trace, verify, wh
 from pipeline.lineage.runs import STATES
 
 EXIT_ANSWERED, EXIT_FOUND, EXIT_NO_ANSWER = 0, 1, 2
+# The verbs whose answers hold facts that not every kind of store records.
+_WITH_GAPS = ("trace", "diff", "why", "verify", "export")
 _GRAPHS = ("mermaid", "dot", "json", "html")
 _EXPORTS = ("openlineage", "in-toto")
 _X = (
@@ -33,7 +35,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     common.add_argument(
         "--metadata",
         metavar="FILE_OR_URL",
-        help="SQLite file, mysql:// or postgresql:// URL (WORKDIR/metadata.sqlite)",
+        help="SQLite file, mysql://, postgresql:// or vertex:// URL (WORKDIR/metadata.sqlite)",
     )
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.lineage",
@@ -87,7 +89,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with _without_native_logs():
             backend = open_backend(location)
-        return _answer(options, backend)
+        code = _answer(options, backend)
+        if backend.gaps and options.verb in _WITH_GAPS:
+            print(f"note: {backend.gaps}.", file=sys.stderr)
+        return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_NO_ANSWER

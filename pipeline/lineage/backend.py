@@ -15,6 +15,9 @@ class Backend(Protocol):
     location: str
     """Where the store is, for messages."""
 
+    gaps: str | None
+    """One line on what this kind of store does not record; None when it records everything."""
+
     def artifacts(self, ids: Collection[NodeId]) -> dict[NodeId, Artifact]:
         """Artifacts by id."""
 
@@ -47,6 +50,9 @@ class Backend(Protocol):
 
     def earlier(self, execution: Execution) -> Execution | None:
         """The last execution of the same component before this one that did not fail."""
+
+    def maker_hint(self, artifact: Artifact) -> NodeId | None:
+        """The execution that made an artifact by its uri alone; still to be confirmed."""
 
     def record(self, kind: str, name: str) -> Any:
         """What `pipeline.run_facts` recorded under a kind and a name; None if nothing."""

@@ -57,8 +57,8 @@ class Diff:
       schema: lines of a unified diff of schema.pbtxt; None when one is gone and the hashes, if
         they are known, differ.
       settings: of the whole configuration; of training alone where that is all that is recorded.
-      code: files by path with their sha256.
-      environment: packages with their versions.
+      code: files by path with their sha256; None when a side's are not recorded.
+      environment: packages with their versions; likewise.
       warm_start: artifact ids of the models that they began from.
       metrics: figures of the files that ship, per class ones included.
     """
@@ -67,15 +67,17 @@ class Diff:
     data: DataDiff
     schema: list[str] | None
     settings: list[Difference]
-    code: list[Difference]
-    environment: list[Difference]
+    code: list[Difference] | None
+    environment: list[Difference] | None
     warm_start: tuple[Any, Any]
     metrics: list[Difference]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; differences are {name: [before, after]}."""
 
-        def table(found: list[Difference]) -> dict[str, list]:
+        def table(found: list[Difference] | None) -> dict[str, list] | None:
+            if found is None:
+                return None
             return {name: [before, after] for name, before, after in found}
 
         return {
@@ -109,8 +111,8 @@ def diff(backend: Backend, before: str, after: str) -> Diff:
         data=_data(*(side.examples[0] if side.examples else None for side in sides)),
         schema=_schema(backend, *(side.schema for side in sides)),
         settings=differences(*(_settings(backend, side) for side in sides)),
-        code=differences(*(_recorded(backend, side, "code") for side in sides)),
-        environment=differences(*(_recorded(backend, side, "environment") for side in sides)),
+        code=_recorded_differences(backend, sides, "code"),
+        environment=_recorded_differences(backend, sides, "environment"),
         warm_start=(bases[0], bases[1]),
         metrics=differences(*(_metrics(side) for side in sides)),
     )
@@ -168,9 +170,16 @@ def _schema_text(schema: Artifact | None) -> str | None:
     return path.read_text() if path and path.is_file() else None
 
 
-def _recorded(backend: Backend, training: Training, kind: str) -> dict[str, Any]:
+def _recorded(backend: Backend, training: Training, kind: str) -> dict[str, Any] | None:
     fingerprint = training.run.facts.get(kind) if training.run else None
-    return (backend.record(kind, fingerprint) if fingerprint else None) or {}
+    return backend.record(kind, fingerprint) if fingerprint else None
+
+
+def _recorded_differences(
+    backend: Backend, sides: tuple[Training, Training], kind: str
+) -> list[Difference] | None:
+    tables = [_recorded(backend, side, kind) for side in sides]
+    return None if None in tables else differences(*tables)
 
 
 def _settings(backend: Backend, training: Training) -> dict[str, Any]:

@@ -39,6 +39,8 @@ class MlmdBackend:
       UserError: when it holds no run.
     """
 
+    gaps = None
+
     def __init__(self, store: metadata_store.MetadataStore, location: str):
         self.location = location
         self._store = store
@@ -171,6 +173,11 @@ class MlmdBackend:
     def _pipeline_of(self, execution: int) -> str | None:
         contexts = self._store.get_contexts_by_execution(execution)
         return next((context.name for context in contexts if context.type == "pipeline"), None)
+
+    def maker_hint(self, artifact: Artifact) -> int | None:
+        """See `Backend`: TFX's local uris end in the id of the execution that made them."""
+        name = artifact.uri.rpartition("/")[2]
+        return int(name) if name.isdecimal() and name.isascii() else None
 
     def record(self, kind: str, name: str) -> Any:
         """See `Backend`."""

@@ -9,11 +9,15 @@ def open_backend(location: str) -> Backend:
     """Opens a store for reading.
 
     Args:
-      location: a SQLite file, mysql://user@host:port/database or
-        postgresql://user@host:port/database.
+      location: a SQLite file, mysql://user@host:port/database,
+        postgresql://user@host:port/database, or vertex://PROJECT/LOCATION[/METADATASTORE].
 
     Raises:
       UserError: when there is none, it is empty, or it has another schema version.
     """
+    if location.startswith("vertex://"):
+        from pipeline.lineage.vertex_backend import VertexBackend  # loads Google's client
+
+        return VertexBackend(location)
     connection = store.connection_config(location, read_only=True)
     return MlmdBackend(store.open_store(connection), store.describe(connection))

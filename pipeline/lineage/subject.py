@@ -84,10 +84,10 @@ def _not_found(backend: Backend, given: str) -> NotFoundError:
 
 def _artifact_by_id(backend: Backend, given: str, name: str) -> Subject:
     key = int(name) if name.isdecimal() else name
-    artifact = backend.artifacts([key]).get(key)
-    if artifact is None:
+    found = list(backend.artifacts([key]).values())
+    if not found:
         raise _not_found(backend, given)
-    return Subject(given, artifact)
+    return Subject(given, found[0])
 
 
 def _by_path(backend: Backend, given: str) -> Subject | None:

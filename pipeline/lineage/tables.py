@@ -210,6 +210,9 @@ def _diff(answer: Diff) -> Iterator[str]:
         ("environment", answer.environment),
         ("metrics", answer.metrics),
     ):
+        if found is None:
+            yield f"{title:<12} not recorded"
+            continue
         yield f"{title:<12} {'the same' if not found else f'{len(found)} differ'}"
         for name, before, after in found:
             if title == "code":

@@ -120,11 +120,11 @@ def find_makers(
 ) -> tuple[dict[NodeId, NodeId], list[Event]]:
     """The execution that made each artifact, and all events of these executions.
 
-    An artifact that many runs share has an event for every run, so its events are not asked for:
-    TFX's local uris end in the id of the execution that made them, which its events confirm. Only
-    for other artifacts all events are read; then the first execution that was not cached made it.
+    An artifact that many runs share has an event for every run, so its events are not asked for
+    where the uri names the execution that made it, which the execution's events confirm. Only for
+    other artifacts all events are read; then the first execution that was not cached made it.
     """
-    hints = {artifact.id: _execution_in(artifact.uri) for artifact in artifacts}
+    hints = {artifact.id: backend.maker_hint(artifact) for artifact in artifacts}
     events = backend.events_of({hint for hint in hints.values() if hint is not None})
     outputs = {(event.artifact, event.execution) for event in events if event.is_output}
     makers = {artifact: hint for artifact, hint in hints.items() if (artifact, hint) in outputs}
@@ -139,11 +139,6 @@ def find_makers(
         makers[artifact] = min(fresh, key=lambda e: (executions[e].started_ms, e))
     late = set(makers.values()) - {event.execution for event in events}
     return makers, [*events, *backend.events_of(late)]
-
-
-def _execution_in(uri: str) -> int | None:
-    name = uri.rpartition("/")[2]
-    return int(name) if name.isdecimal() and name.isascii() else None
 
 
 def descendants(

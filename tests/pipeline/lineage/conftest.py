@@ -5,6 +5,7 @@ import dataclasses
 import os
 
 import pytest
+from fake_vertex import LOCATION, FakeVertex, write_credentials
 from servers import PASSWORD, mariadb, postgresql
 
 from benchmarks.lineage_store import GeneratedStore, generate
@@ -42,14 +43,42 @@ def password():
         os.environ[store.PASSWORD_VARIABLE] = before
 
 
-@pytest.fixture(scope="session", params=["sqlite", "mariadb", "postgresql"])
+@contextlib.contextmanager
+def vertex(folder, opened):
+    """What a store holds, served as Vertex ML Metadata; gives its URL."""
+    service = FakeVertex(opened)
+    write_credentials(folder / "credentials.json", service.url)
+    variables = {
+        "GOOGLE_APPLICATION_CREDENTIALS": str(folder / "credentials.json"),
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM": service.url,
+    }
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    yield LOCATION
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
+    service.close()
+
+
+@pytest.fixture(scope="session", params=["sqlite", "mariadb", "postgresql", "vertex"])
 def filled(request, tmp_path_factory):
     """The same generated store on each kind of server."""
     folder = tmp_path_factory.mktemp(request.param)
-    kinds = {"sqlite": lambda: sqlite(folder), "mariadb": mariadb, "postgresql": postgresql}
-    with kinds[request.param]() as location:
+    kinds = {"mariadb": mariadb, "postgresql": postgresql}
+    with kinds.get(request.param, lambda: sqlite(folder))() as location:
         opened = store.open_store(store.connection_config(location))
-        yield Filled(generate(opened, folder / "root", RUNS, chain=CHAIN), location)
+        made = generate(opened, folder / "root", RUNS, chain=CHAIN)
+        if request.param != "vertex":
+            yield Filled(made, location)
+            return
+        with vertex(folder, opened) as url:
+            # Its ids are texts.
+            names = ("examples", "models", "shipping_models", "pushed")
+            ids = {name: [str(key) for key in getattr(made, name)] for name in names}
+            yield Filled(dataclasses.replace(made, **ids), url)
 
 
 @pytest.fixture(scope="session")
