@@ -10,6 +10,7 @@ The password of a server is in the file that the environment's METADATA_PASSWORD
 METADATA_PASSWORD; never in the URL, which shows in process lists, logs and summaries.
 """
 
+import contextlib
 import os
 import urllib.parse
 
@@ -25,6 +26,8 @@ PASSWORD_VARIABLE = "METADATA_PASSWORD"
 PASSWORD_FILE_VARIABLE = "METADATA_PASSWORD_FILE"
 _DEFAULT_PORTS = {"mysql": 3306, "postgresql": 5432}
 _FORMS = "a SQLite file, mysql://user@host:port/database or postgresql://user@host:port/database"
+_CONNECT_SECONDS = 10
+_NO_TABLES = "a database without ML Metadata's tables: no run has been recorded in it."
 _SQLITE_MODE = metadata_store_pb2.SqliteMetadataSourceConfig
 
 
@@ -113,21 +116,83 @@ def _password() -> str:
         ) from error
 
 
-def open_store(config: metadata_store_pb2.ConnectionConfig) -> metadata_store.MetadataStore:
-    """Opens a store; a SQLite file that does not exist yet is made, unless it is only read.
+def open_store(
+    config: metadata_store_pb2.ConnectionConfig, *, read_only: bool = False
+) -> metadata_store.MetadataStore:
+    """Opens a store.
+
+    Args:
+      config: of `connection_config`.
+      read_only: the store has to be there. Otherwise a SQLite file is made if need be, and so are
+        the tables of an empty database.
 
     Raises:
       UserError: when there is none, it has another schema version, or nobody may connect.
     """
     if config.WhichOneof("config") == "sqlite":
         os.makedirs(os.path.dirname(config.sqlite.filename_uri), exist_ok=True)
+    elif read_only and not _has_tables(config):
+        raise _no_store(config, _NO_TABLES)
     try:
         return metadata_store.MetadataStore(config)
     except (mlmd_errors.StatusError, RuntimeError) as error:
-        raise UserError(
-            f"Expected an ML Metadata store at {describe(config)} that this version of "
-            f"ml-metadata reads. Received: {_in_one_line(error)}"
-        ) from error
+        raise _no_store(config, _in_one_line(error)) from error
+
+
+def _no_store(config: metadata_store_pb2.ConnectionConfig, received: str) -> UserError:
+    return UserError(
+        f"Expected an ML Metadata store at {describe(config)} that this version of ml-metadata "
+        f"reads. Received: {received}"
+    )
+
+
+def _has_tables(config: metadata_store_pb2.ConnectionConfig) -> bool:
+    """Whether a database of a server is a store: ML Metadata makes one of any that it opens."""
+    try:
+        with contextlib.closing(_connect(config)) as connection:
+            cursor = connection.cursor()
+            cursor.execute(
+                "SELECT COUNT(*) FROM information_schema.tables WHERE LOWER(table_name) = 'mlmdenv'"
+                # PostgreSQL shows one database; MySQL shows all of the server's.
+                + (" AND table_schema = DATABASE()" if config.HasField("mysql") else "")
+            )
+            return cursor.fetchone()[0] > 0
+    except (OSError, *_driver_errors(config)) as error:
+        raise _no_store(config, _in_one_line(error)) from error
+
+
+def _connect(config: metadata_store_pb2.ConnectionConfig):
+    if config.HasField("mysql"):
+        import pymysql
+
+        return pymysql.connect(
+            host=config.mysql.host,
+            port=config.mysql.port,
+            user=config.mysql.user,
+            password=config.mysql.password,
+            database=config.mysql.database,
+            connect_timeout=_CONNECT_SECONDS,
+        )
+    import pg8000.dbapi
+
+    return pg8000.dbapi.connect(
+        host=config.postgresql.host,
+        port=int(config.postgresql.port),
+        user=config.postgresql.user,
+        password=config.postgresql.password,
+        database=config.postgresql.dbname,
+        timeout=_CONNECT_SECONDS,
+    )
+
+
+def _driver_errors(config: metadata_store_pb2.ConnectionConfig) -> tuple[type[Exception], ...]:
+    if config.HasField("mysql"):
+        import pymysql
+
+        return (pymysql.MySQLError,)
+    import pg8000.exceptions
+
+    return (pg8000.exceptions.Error,)
 
 
 def describe(config: metadata_store_pb2.ConnectionConfig) -> str:
@@ -143,7 +208,7 @@ def describe(config: metadata_store_pb2.ConnectionConfig) -> str:
 def _in_one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     if "readonly database" in text:  # from the attempt to make the tables
-        return "a database without ML Metadata's tables: no run has been recorded in it."
+        return _NO_TABLES
     return text[:300] or type(error).__name__
 
 

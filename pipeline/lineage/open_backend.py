@@ -20,4 +20,4 @@ def open_backend(location: str) -> Backend:
 
         return VertexBackend(location)
     connection = store.connection_config(location, read_only=True)
-    return MlmdBackend(store.open_store(connection), store.describe(connection))
+    return MlmdBackend(store.open_store(connection, read_only=True), store.describe(connection))

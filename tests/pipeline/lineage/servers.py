@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 USER, PASSWORD, DATABASE = "tfx", "not-in-any-output", "metadata"
+# May only read; MariaDB's.
+READER = "reader"
 _START_SECONDS = 60
 
 
@@ -72,7 +74,9 @@ def mariadb() -> Iterator[str]:
             wait_for([*client, "SELECT 1"])
             statements = (
                 f"CREATE DATABASE {DATABASE}; CREATE USER {USER}@'127.0.0.1' IDENTIFIED BY "
-                f"'{PASSWORD}'; GRANT ALL ON {DATABASE}.* TO {USER}@'127.0.0.1';"
+                f"'{PASSWORD}'; GRANT ALL ON {DATABASE}.* TO {USER}@'127.0.0.1'; CREATE USER "
+                f"{READER}@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'; GRANT SELECT ON {DATABASE}.* "
+                f"TO {READER}@'127.0.0.1';"
             )
             subprocess.run([*client, statements], check=True, capture_output=True)
             yield f"mysql://{USER}@127.0.0.1:{port}/{DATABASE}"
