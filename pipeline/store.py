@@ -12,6 +12,8 @@ METADATA_PASSWORD; never in the URL, which shows in process lists, logs and summ
 
 import contextlib
 import os
+import re
+import time
 import urllib.parse
 
 from ml_metadata import errors as mlmd_errors
@@ -27,6 +29,10 @@ PASSWORD_FILE_VARIABLE = "METADATA_PASSWORD_FILE"
 _DEFAULT_PORTS = {"mysql": 3306, "postgresql": 5432}
 _FORMS = "a SQLite file, mysql://user@host:port/database or postgresql://user@host:port/database"
 _CONNECT_SECONDS = 10
+# What ML Metadata says of a SQLite file that another process is just writing to, which takes
+# milliseconds.
+_BUSY = re.compile(r"subset of tables|locked|Concurrent writes")
+_ATTEMPTS, _WAIT_SECONDS = 50, 0.1
 _NO_TABLES = "a database without ML Metadata's tables: no run has been recorded in it."
 _SQLITE_MODE = metadata_store_pb2.SqliteMetadataSourceConfig
 
@@ -133,10 +139,15 @@ def open_store(
         os.makedirs(os.path.dirname(config.sqlite.filename_uri), exist_ok=True)
     elif read_only and not _has_tables(config):
         raise _no_store(config, _NO_TABLES)
-    try:
-        return metadata_store.MetadataStore(config)
-    except (mlmd_errors.StatusError, RuntimeError) as error:
-        raise _no_store(config, _in_one_line(error)) from error
+    attempt = 0
+    while True:
+        try:
+            return metadata_store.MetadataStore(config)
+        except (mlmd_errors.StatusError, RuntimeError) as error:
+            attempt += 1
+            if attempt == _ATTEMPTS or not _BUSY.search(str(error)):
+                raise _no_store(config, _in_one_line(error)) from error
+        time.sleep(_WAIT_SECONDS)
 
 
 def _no_store(config: metadata_store_pb2.ConnectionConfig, received: str) -> UserError:
