@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from pipeline.lineage.records import Artifact, Execution, NodeId
+from pipeline.lineage.records import Artifact, Event
 from pipeline.lineage.trace import Trace
 from pipeline.lineage.walk import Subgraph
 
@@ -25,10 +25,11 @@ def draw(trace: Trace, form: str) -> str:
 
 
 def to_json(trace: Trace) -> dict[str, Any]:
-    """{title, nodes: [{key, kind, label, ...}], edges: [{source, target, channel}]}.
+    """{title, nodes: [{key, kind, label, ...}], edges: [{source, target, channel, reused}]}.
 
     Keys are a<id> for artifacts and e<id> for executions; `kind` is "artifact" or "execution";
-    the other facts are those of `Artifact.to_json` and `Execution.to_json`.
+    the other facts are those of `Artifact.to_json` and `Execution.to_json`. An edge is `reused`
+    when another execution made the artifact: it came out of the cache, or was found or imported.
     """
     part = trace.subgraph
     nodes = [
@@ -48,25 +49,17 @@ def _label(artifact: Artifact) -> str:
     return f"{artifact.type}{version}"
 
 
-def _edges(part: Subgraph) -> list[dict[str, str]]:
-    """Reads and writes; of a cached execution only what it read, as another one made the rest."""
+def _edges(part: Subgraph) -> list[dict[str, Any]]:
+    """Reads and writes, the writes to artifacts that another execution made as reused ones."""
 
-    def edge(execution: NodeId, artifact: NodeId, is_output: bool, channel: str) -> dict[str, str]:
-        ends = f"e{execution}", f"a{artifact}"
-        source, target = ends if is_output else ends[::-1]
-        return {"source": source, "target": target, "channel": channel}
+    def edge(event: Event) -> dict[str, Any]:
+        ends = f"e{event.execution}", f"a{event.artifact}"
+        source, target = ends if event.is_output else ends[::-1]
+        maker = part.makers.get(event.artifact, event.execution)
+        is_reused = event.is_output and maker != event.execution
+        return {"source": source, "target": target, "channel": event.channel, "reused": is_reused}
 
-    return [
-        edge(event.execution, event.artifact, event.is_output, event.channel)
-        for event in sorted(part.events)
-        if not event.is_output
-        or part.makers.get(event.artifact, event.execution) == event.execution
-        or not _is_cached(part.executions[event.execution])
-    ]
-
-
-def _is_cached(execution: Execution) -> bool:
-    return execution.state == "cached"
+    return [edge(event) for event in sorted(part.events)]
 
 
 def _caption(node: dict[str, Any]) -> str:
@@ -79,7 +72,9 @@ def _mermaid(graph: dict[str, Any]) -> str:
         opening, closing = ("[", "]") if node["kind"] == "execution" else ("([", "])")
         lines.append(f'  {node["key"]}{opening}"{_caption(node)}"{closing}')
     lines += [
-        f"  {edge['source']} -->|{edge['channel']}| {edge['target']}" for edge in graph["edges"]
+        f"  {edge['source']} {'-.->' if edge['reused'] else '-->'}|{edge['channel']}| "
+        f"{edge['target']}"
+        for edge in graph["edges"]
     ]
     return "\n".join(lines)
 
@@ -90,7 +85,8 @@ def _dot(graph: dict[str, Any]) -> str:
         shape = "box" if node["kind"] == "execution" else "ellipse"
         lines.append(f"  {node['key']} [shape={shape}, label={json.dumps(_caption(node))}];")
     lines += [
-        f"  {edge['source']} -> {edge['target']} [label={json.dumps(edge['channel'])}];"
+        f"  {edge['source']} -> {edge['target']} [label={json.dumps(edge['channel'])}"
+        f"{', style=dashed' * edge['reused']}];"
         for edge in graph["edges"]
     ]
     return "\n".join([*lines, "}"])

@@ -39,7 +39,7 @@ def page(graph: dict[str, Any]) -> str:
     return re.sub("@([A-Z]+)@", lambda match: replaced[match[1]], _TEMPLATE.read_text())
 
 
-def layout(keys: Iterable[str], edges: list[dict[str, str]]) -> dict[str, tuple[int, int]]:
+def layout(keys: Iterable[str], edges: list[dict[str, Any]]) -> dict[str, tuple[int, int]]:
     """Left upper corners in pixels by key: sources left of their targets, few crossings."""
     before: dict[str, list[str]] = {key: [] for key in keys}
     after: dict[str, list[str]] = {key: [] for key in before}
@@ -77,13 +77,15 @@ def _depths(before: dict[str, list[str]], after: dict[str, list[str]]) -> dict[s
     return depth
 
 
-def _lines(edges: list[dict[str, str]], places: dict[str, tuple[int, int]]) -> Iterable[str]:
+def _lines(edges: list[dict[str, Any]], places: dict[str, tuple[int, int]]) -> Iterable[str]:
     for edge in edges:
         (x, y), (to_x, to_y) = places[edge["source"]], places[edge["target"]]
         x, y, to_y = x + _WIDTH, y + _HEIGHT // 2, to_y + _HEIGHT // 2
         bend = max(20, (to_x - x) // 2)
+        classes = "edge reused" if edge["reused"] else "edge"
         yield (
-            f'<path class="edge" data-source="{edge["source"]}" data-target="{edge["target"]}" '
+            f'<path class="{classes}" data-source="{edge["source"]}" '
+            f'data-target="{edge["target"]}" '
             f'd="M{x},{y} C{x + bend},{y} {to_x - bend},{to_y} {to_x},{to_y}">'
             f"<title>{html.escape(edge['channel'])}</title></path>"
         )
