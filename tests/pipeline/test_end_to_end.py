@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,17 @@ _TINY = {
 }
 
 
+# The local runner in a process that dies once the new version is published, before the Pusher has
+# recorded it.
+_DIES_AFTER_PUBLISHING = """
+import os, signal, sys
+import pipeline.pusher
+pipeline.pusher._write = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+import local_runner
+sys.exit(local_runner.main(sys.argv[1:]))
+"""
+
+
 class Project:
     """A workdir and the runs in it."""
 
@@ -36,19 +48,19 @@ class Project:
         self.data = write_demo_data(folder / "data", num_images=60)
         self.workdir = folder / "work"
 
-    def command(self, **changes):
+    def command(self, *flags, program=(str(ROOT / "local_runner.py"),), **changes):
         settings = _TINY | {name.replace("__", "."): value for name, value in changes.items()}
-        command = [sys.executable, str(ROOT / "local_runner.py"), "--preset", "demo"]
+        command = [sys.executable, *program, *flags, "--preset", "demo"]
         command += ["--data", str(self.data), "--schema", str(ROOT / "schema" / "demo")]
         command += ["--workdir", str(self.workdir)]
         for name, value in settings.items():
             command += ["--set", f"{name}={value}"]
         return command
 
-    def run(self, **changes):
+    def run(self, *flags, **changes):
         """Exit code, what was printed, and summary.json."""
         result = subprocess.run(
-            self.command(**changes), capture_output=True, text=True, check=False, cwd=ROOT
+            self.command(*flags, **changes), capture_output=True, text=True, check=False, cwd=ROOT
         )
         summary = json.loads((self.workdir / "latest_run" / "summary.json").read_text())
         return result.returncode, result.stdout + result.stderr, summary
@@ -91,6 +103,7 @@ def test_the_first_run_pushes(project, first):
     for part in ("gate: blessed", "mAP@.5", "Trainer", "pipeline.detect", "tensorboard"):
         assert part in text
     assert "Traceback" not in text
+    assert not project.states()  # nothing to go on from: training is finished
 
 
 def test_a_second_run_is_cached_and_pushes_nothing_new(project, first):
@@ -105,6 +118,30 @@ def test_a_second_run_is_cached_and_pushes_nothing_new(project, first):
     assert summary["run_id"] != first[2]["run_id"]
     for name in ("metrics", "size_bytes", "sha256", "pushed_path", "images"):
         assert summary[name] == first[2][name]
+
+
+def test_a_push_that_was_deleted_is_pushed_again(project, first):
+    for _ in range(2):
+        shutil.rmtree(project.workdir / "pushed")
+        code, text, summary = project.run()
+        assert code == 0, text
+        assert summary["components"]["Pusher"]["status"] == "complete"
+        assert summary["components"]["Evaluator"]["status"] == "cached"
+        assert os.path.isfile(os.path.join(summary["pushed_path"], "detect.tflite"))
+
+
+def test_a_run_that_was_killed_between_push_and_record_pushes_once(project, first, tmp_path):
+    elsewhere = ("--push-to", str(tmp_path))
+    command = project.command(*elsewhere, program=("-c", _DIES_AFTER_PUBLISHING))
+    killed = subprocess.run(command, capture_output=True, check=False, cwd=ROOT)
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / "latest" / "manifest.json").is_file()
+    code, text, summary = project.run(*elsewhere)
+    assert code == 0, text
+    assert summary["components"]["TFLiteRewriter"]["status"] == "cached"
+    assert summary["components"]["Pusher"]["status"] == "complete"
+    assert summary["pushed_path"] == str(tmp_path / "1")
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == ["1", "latest"]
 
 
 def test_a_model_below_the_threshold_is_judged_anew_and_not_pushed(project, first):
