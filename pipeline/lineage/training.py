@@ -52,12 +52,15 @@ class Training:
     @property
     def settings(self) -> dict[str, Any]:
         """The sections of the configuration that training depends on."""
+        return self._config.get("settings", {})
+
+    @property
+    def _config(self) -> dict[str, Any]:
         config = self.execution.properties.get("custom_config")
-        return config.get("settings", {}) if isinstance(config, dict) else {}
+        return config if isinstance(config, dict) else {}
 
     def to_json(self, backend: Backend) -> dict[str, Any]:
         """Plain values; asks the backend for the schema's hash."""
-        config = self.execution.properties.get("custom_config")
         facts = self.run.facts if self.run else {}
         return {
             "execution": self.execution.id,
@@ -78,7 +81,7 @@ class Training:
                 sha256=self.warm_start and self.warm_start.properties.get("sha256"),
             ),
             "fingerprints": {
-                "trainer_code": isinstance(config, dict) and config.get("code_fingerprint"),
+                "trainer_code": self._config.get("code_fingerprint"),
                 **{name: facts.get(name) for name in ("code", "environment", "configuration")},
             },
             "files": [fate.to_json() for fate in self.fates],
