@@ -1,10 +1,15 @@
 """Measures the lineage's questions on generated stores, beside two other ways to the answer.
 
-    python -m benchmarks.lineage [--runs 180 1800]
+    python -m benchmarks.lineage [--stores 180:60 1800:60 1800:300]
 
-For each store: every question inside the process (median of several, each on a newly opened
-store), the whole command, ML Metadata's own get_lineage_subgraph (which stops at 100 hops) and a
-naive walk that asks for every node by itself.
+A store is RUNS:CHAIN, see `benchmarks.lineage_store`. Two stores with the same chain show what the
+size of the store costs when the answers are the same; two chains in stores of one size show what
+the size of the answer costs. Every question is asked inside the process (the median of several,
+each on a newly opened store, JSON included), and once by the whole command.
+
+The other ways are given one task that all can do: everything behind one artifact, by the same
+edges. `nodes` has to be equal for the first two. ML Metadata's get_lineage_subgraph stops at 100
+hops, and also enters cached executions and baselines, which it cannot leave out.
 """
 
 import argparse
@@ -23,6 +28,7 @@ from rich.table import Table
 
 from benchmarks.lineage_store import generate
 from pipeline.lineage import diff, impact, open_backend, trace, why
+from pipeline.lineage.walk import BASELINE, ancestors
 from pipeline.store import connection_config, open_store
 
 _REPEATS = 5
@@ -30,7 +36,7 @@ _MOST_HOPS = 100
 
 
 def naive_ancestors(store: metadata_store.MetadataStore, artifact: int) -> int:
-    """Number of nodes behind an artifact, asked for one by one."""
+    """Number of nodes behind an artifact, asked for one by one; baselines are not followed."""
     seen: set[tuple[str, int]] = set()
     waiting = [("artifact", artifact)]
     while waiting:
@@ -40,18 +46,23 @@ def naive_ancestors(store: metadata_store.MetadataStore, artifact: int) -> int:
         seen.add(node)
         if kind == "artifact":
             store.get_artifacts_by_id([key])
-            waiting += [
-                ("execution", event.execution_id)
+            writers = [
+                store.get_executions_by_id([event.execution_id])[0]
                 for event in store.get_events_by_artifact_ids([key])
                 if event.type == mlmd.Event.OUTPUT
             ]
+            made = [e.id for e in writers if e.last_known_state != mlmd.Execution.CACHED]
+            waiting += [("execution", min(made))] if made else []
         else:
             store.get_executions_by_id([key])
-            waiting += [
-                ("artifact", event.artifact_id)
-                for event in store.get_events_by_execution_ids([key])
-                if event.type == mlmd.Event.INPUT
-            ]
+            for event in store.get_events_by_execution_ids([key]):
+                if event.type == mlmd.Event.INPUT:
+                    is_compared = event.path.steps[0].key == BASELINE
+                    node = ("artifact", event.artifact_id)
+                    if is_compared:
+                        seen.add(node)
+                    else:
+                        waiting.append(node)
     return len(seen)
 
 
@@ -69,27 +80,34 @@ def lineage_subgraph(store: metadata_store.MetadataStore, artifact: int) -> int:
     return len(graph.artifacts) + len(graph.executions)
 
 
-def median_ms(ask: Callable[[], object]) -> float:
-    """Median time of a call."""
+def own_ancestors(location: str, artifact: int) -> int:
+    """Number of nodes behind an artifact, by the walk that the questions use."""
+    part = ancestors(open_backend(location), [artifact])
+    return len(part.artifacts) + len(part.executions)
+
+
+def median_ms(ask: Callable[[], object]) -> tuple[object, float]:
+    """The answer of a call, and the median of its times."""
     times = []
     for _ in range(_REPEATS):
         started = time.perf_counter()
-        ask()
+        answer = ask()
         times.append(time.perf_counter() - started)
-    return 1000 * statistics.median(times)
+    return answer, 1000 * statistics.median(times)
 
 
-def measure(folder: Path, runs: int) -> dict[str, float]:
-    """Milliseconds by question."""
-    location = str(folder / f"{runs}.sqlite")
-    chain = min(300, runs // 3)
+def measure(folder: Path, runs: int, chain: int) -> dict[str, str]:
+    """Cells of the table by row, for one store."""
+    folder.mkdir()
+    location = str(folder / "metadata.sqlite")
     store = open_store(connection_config(location))
-    made = generate(store, folder / f"root_{runs}", runs, chain=chain)
-    short, deep, late = made.run_id(runs - 5), made.run_id(chain - 1), made.run_id(runs - 100)
-    pushed = made.pushed[chain - 1]
+    made = generate(store, folder / "root", runs, chain=chain)
+    last, deep, other = made.run_id(runs - 1), made.run_id(chain - 1), made.run_id(runs - 100)
+    trained, end = made.models[chain - 1], str(made.models[0])
 
-    def asked(question, *arguments):
-        return lambda: question(open_backend(location), *arguments).to_json()
+    def answered(question, *arguments) -> str:
+        _, ms = median_ms(lambda: question(open_backend(location), *arguments).to_json())
+        return f"{ms:.0f}"
 
     def command() -> None:
         subprocess.run(
@@ -98,39 +116,46 @@ def measure(folder: Path, runs: int) -> dict[str, float]:
             stdout=subprocess.DEVNULL,
         )
 
-    times = {
-        "executions in the store": made.executions,
-        "trace, a run without warm start": median_ms(asked(trace, short)),
-        f"trace, a chain of {chain} warm starts": median_ms(asked(trace, deep)),
-        "impact, the last data": median_ms(asked(impact, str(made.examples[-1]))),
-        f"impact, {chain} models": median_ms(asked(impact, str(made.examples[0]))),
-        "impact, an image": median_ms(asked(impact, "picture_000001")),
-        "why": median_ms(asked(why, short)),
-        "diff": median_ms(asked(diff, late, short)),
-        "the whole command, trace of the chain": median_ms(command),
-        f"get_lineage_subgraph, {_MOST_HOPS} hops": median_ms(
-            lambda: lineage_subgraph(store, pushed)
+    def walked(walk: Callable[[], int]) -> str:
+        nodes, ms = median_ms(walk)
+        return f"{ms:.0f} ({nodes} nodes)"
+
+    return {
+        "executions": str(made.executions),
+        "trace, no warm start": answered(trace, last),
+        "trace, the chain": answered(trace, deep),
+        "impact, data of the last runs": answered(impact, f"artifact:{made.examples[-1]}"),
+        "impact, the chain's first model": answered(impact, f"artifact:{end}"),
+        "impact, an image": answered(impact, "picture_000001"),
+        "why, the last run": answered(why, last),
+        "why, the chain's end": answered(why, deep),
+        "diff": answered(diff, other, last),
+        "diff, both ends of the chain": answered(diff, made.run_id(0), deep),
+        "whole command, trace of the chain": f"{median_ms(command)[1]:.0f}",
+        "ancestors: this project's walk": walked(lambda: own_ancestors(location, trained)),
+        "ancestors: one call for each node": walked(lambda: naive_ancestors(store, trained)),
+        f"ancestors: get_lineage_subgraph, {_MOST_HOPS} hops": walked(
+            lambda: lineage_subgraph(store, trained)
         ),
-        "walking naively": median_ms(lambda: naive_ancestors(store, pushed)),
     }
-    times["nodes by get_lineage_subgraph"] = lineage_subgraph(store, pushed)
-    times["nodes by walking naively"] = naive_ancestors(store, pushed)
-    return times
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, nargs="+", default=[180, 1800])
+    parser.add_argument(
+        "--stores", nargs="+", default=["180:60", "1800:60", "1800:300"], metavar="RUNS:CHAIN"
+    )
     options = parser.parse_args()
+    sizes = [tuple(map(int, store.split(":"))) for store in options.stores]
     with tempfile.TemporaryDirectory() as folder:
-        columns = [measure(Path(folder), runs) for runs in options.runs]
-    table = Table("milliseconds", *(f"{runs} runs" for runs in options.runs), box=None)
-    names = [list(column) for column in columns]
-    for place, name in enumerate(names[-1]):
-        table.add_row(name, *(f"{column[n[place]]:.0f}" for column, n in
-                              zip(columns, names, strict=True)))  # fmt: skip
-    Console().print(table)
+        columns = [measure(Path(folder, f"{runs}_{chain}"), runs, chain) for runs, chain in sizes]
+    table = Table(
+        "milliseconds", *(f"{runs} runs, chain {chain}" for runs, chain in sizes), box=None
+    )
+    for name in columns[0]:
+        table.add_row(name, *(column[name] for column in columns))
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":
