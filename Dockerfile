@@ -4,21 +4,48 @@
 #   tpu-trainer   the training job on a TPU
 #   gpu-trainer   the training job on a GPU
 #
-# `python -m pipeline.vertex.images` builds them and prints their digests.
+# `python -m pipeline.vertex.images` builds them and prints their digests. It also looks up the
+# digests of the two images below and passes them in, so that a build can be repeated.
 
 ARG PYTHON_IMAGE=python:3.10.15-slim-bookworm
+# Of the Beam version that requirements.lock has.
+ARG BEAM_IMAGE=apache/beam_python3.10_sdk:2.74.0
 
-FROM apache/beam_python3.10_sdk:2.74.0 AS beam
+FROM ${BEAM_IMAGE} AS beam
 
+# Some packages of the lock come as source: the compilers stay behind in this stage.
 FROM ${PYTHON_IMAGE} AS environment
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1 TF_CPP_MIN_LOG_LEVEL=1
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc g++ \
+    && rm -rf /var/lib/apt/lists/*
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:${PATH}
 COPY requirements.lock /tmp/requirements.lock
 # The lock file that every other environment is made from, hashes included.
-RUN pip install --no-deps --require-hashes -r /tmp/requirements.lock && rm /tmp/requirements.lock
+RUN pip install --no-deps --require-hashes -r /tmp/requirements.lock
 
-FROM environment AS code
+FROM environment AS tpu-environment
+# The same TensorFlow, built for TPUs, in place of the stock build; the rest stays as locked.
+COPY requirements-tpu.lock /tmp/requirements-tpu.lock
+RUN pip uninstall --yes tensorflow \
+    && pip install --no-deps --require-hashes -r /tmp/requirements-tpu.lock
+# The libtpu that its metadata names. It is not on PyPI, and its index states no hashes.
+RUN pip install --no-deps libtpu==2.16.0rc0 \
+    --find-links https://storage.googleapis.com/libtpu-tf-releases/index.html
+
+FROM environment AS gpu-environment
+# CUDA and cuDNN as TensorFlow 2.16.2 names them in its extra `and-cuda`.
+RUN pip install --no-deps \
+    nvidia-cublas-cu12==12.3.4.1 nvidia-cuda-cupti-cu12==12.3.101 \
+    nvidia-cuda-nvcc-cu12==12.3.107 nvidia-cuda-nvrtc-cu12==12.3.107 \
+    nvidia-cuda-runtime-cu12==12.3.101 nvidia-cudnn-cu12==8.9.7.29 \
+    nvidia-cufft-cu12==11.0.12.1 nvidia-curand-cu12==10.3.4.107 \
+    nvidia-cusolver-cu12==11.5.4.101 nvidia-cusparse-cu12==12.2.0.103 \
+    nvidia-nccl-cu12==2.19.3 nvidia-nvjitlink-cu12==12.3.101
+
+FROM ${PYTHON_IMAGE} AS code
+ENV PATH=/opt/venv/bin:${PATH} PYTHONUNBUFFERED=1 TF_CPP_MIN_LOG_LEVEL=1
 # A launcher of Dataflow's workers; Vertex AI's tasks name their own commands.
 COPY --from=beam /opt/apache/beam /opt/apache/beam
 RUN useradd --create-home --uid 1000 detector
@@ -31,30 +58,16 @@ ENV PYTHONPATH=/app
 RUN python -m compileall -q models pipeline
 ARG CODE_FINGERPRINT=unknown
 LABEL detector.code-fingerprint=${CODE_FINGERPRINT}
-USER detector
 ENTRYPOINT ["/opt/apache/beam/boot"]
 
-FROM code AS pipeline
-
 FROM code AS tpu-trainer
-USER root
-# The same TensorFlow, built for TPUs, in place of the stock build; the rest stays as locked.
-RUN pip uninstall --yes tensorflow \
-    && pip install --no-deps tensorflow-tpu==2.16.2 \
-       libtpu==2.16.0rc0 --find-links https://storage.googleapis.com/libtpu-tf-releases/index.html
-# TPU v5e is driven through PJRT.
-ENV NEXT_PLUGGABLE_DEVICE_USE_C_API=true \
-    TF_PLUGGABLE_DEVICE_LIBRARY_PATH=/opt/venv/lib/python3.10/site-packages/libtpu/libtpu.so
+COPY --from=tpu-environment /opt/venv /opt/venv
 USER detector
 
 FROM code AS gpu-trainer
-USER root
-# CUDA and cuDNN as TensorFlow 2.16.2 names them in its extra `and-cuda`.
-RUN pip install --no-deps \
-    nvidia-cublas-cu12==12.3.4.1 nvidia-cuda-cupti-cu12==12.3.101 \
-    nvidia-cuda-nvcc-cu12==12.3.107 nvidia-cuda-nvrtc-cu12==12.3.107 \
-    nvidia-cuda-runtime-cu12==12.3.101 nvidia-cudnn-cu12==8.9.7.29 \
-    nvidia-cufft-cu12==11.0.12.1 nvidia-curand-cu12==10.3.4.107 \
-    nvidia-cusolver-cu12==11.5.4.101 nvidia-cusparse-cu12==12.2.0.103 \
-    nvidia-nccl-cu12==2.19.3 nvidia-nvjitlink-cu12==12.3.101
+COPY --from=gpu-environment /opt/venv /opt/venv
+USER detector
+
+FROM code AS pipeline
+COPY --from=environment /opt/venv /opt/venv
 USER detector

@@ -110,9 +110,10 @@ def training_service(config: PipelineConfig) -> dict[str, Any]:
     vertex = config.vertex
     machine = MACHINES[vertex.accelerator]
     container: dict[str, Any] = {"image_uri": vertex.trainer_image}
-    if machine.image_target == "tpu-trainer":
-        # The TPU is on the machine that runs the training program.
-        container["env"] = [{"name": "TPU_NAME", "value": "local"}]
+    if machine.environment:
+        container["env"] = [
+            {"name": name, "value": value} for name, value in machine.environment.items()
+        ]
     job_spec: dict[str, Any] = {
         "worker_pool_specs": [
             {"machine_spec": machine.spec(), "replica_count": 1, "container_spec": container}

@@ -5,6 +5,7 @@ Sources: cloud.google.com/vertex-ai/docs/training/configure-compute (machine typ
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.errors import UserError
@@ -23,6 +24,7 @@ class Machine:
       accelerator_type: Vertex AI's name; empty when the machine type says it.
       accelerator_count: as Vertex AI counts, cores for `cloud-tpu`.
       topology: of TPU v5e slices.
+      environment: variables that the training program needs.
     """
 
     machine_type: str
@@ -33,6 +35,7 @@ class Machine:
     accelerator_type: str = ""
     accelerator_count: int = 0
     topology: str = ""
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def spec(self) -> dict[str, Any]:
         """The custom job's MachineSpec."""
@@ -45,25 +48,37 @@ class Machine:
         return spec
 
 
+# The TPU is on the machine that runs the training program.
+_TPU = {"TPU_NAME": "local"}
+# TPU v5e is driven through PJRT, by the libtpu of the image; v2 and v3 are not.
+_TPU_V5E = _TPU | {
+    "NEXT_PLUGGABLE_DEVICE_USE_C_API": "true",
+    "TF_PLUGGABLE_DEVICE_LIBRARY_PATH": "/opt/venv/lib/python3.10/site-packages/libtpu/libtpu.so",
+}
+
+
+def _tpu(version: str) -> Machine:
+    name = f"TPU_{version.upper()}"
+    return Machine("cloud-tpu", 8, 96, "tpu-trainer", f"cloud-tpu/{name}", name, 8, "", _TPU)
+
+
+def _tpu_v5e(chips: int, host_cores: int, topology: str) -> Machine:
+    name = f"ct5lp-hightpu-{chips}t"
+    return Machine(name, chips, host_cores, "tpu-trainer", name, topology=topology,
+                   environment=_TPU_V5E)  # fmt: skip
+
+
 MACHINES = {
-    "tpu-v2-8": Machine("cloud-tpu", 8, 96, "tpu-trainer", "cloud-tpu/TPU_V2", "TPU_V2", 8),
-    "tpu-v3-8": Machine("cloud-tpu", 8, 96, "tpu-trainer", "cloud-tpu/TPU_V3", "TPU_V3", 8),
-    "tpu-v5e-1": Machine(
-        "ct5lp-hightpu-1t", 1, 24, "tpu-trainer", "ct5lp-hightpu-1t", topology="1x1"
-    ),
-    "tpu-v5e-4": Machine(
-        "ct5lp-hightpu-4t", 4, 112, "tpu-trainer", "ct5lp-hightpu-4t", topology="2x2"
-    ),
-    "tpu-v5e-8": Machine(
-        "ct5lp-hightpu-8t", 8, 224, "tpu-trainer", "ct5lp-hightpu-8t", topology="2x4"
-    ),
+    "tpu-v2-8": _tpu("v2"),
+    "tpu-v3-8": _tpu("v3"),
+    "tpu-v5e-1": _tpu_v5e(1, 24, "1x1"),
+    "tpu-v5e-4": _tpu_v5e(4, 112, "2x2"),
+    "tpu-v5e-8": _tpu_v5e(8, 224, "2x4"),
     "gpu-t4": Machine(
         "n1-standard-16", 1, 16, "gpu-trainer", "n1-standard-16/NVIDIA_TESLA_T4",
         "NVIDIA_TESLA_T4", 1,
     ),
-    "gpu-l4": Machine(
-        "g2-standard-16", 1, 16, "gpu-trainer", "g2-standard-16", "NVIDIA_L4", 1
-    ),
+    "gpu-l4": Machine("g2-standard-16", 1, 16, "gpu-trainer", "g2-standard-16", "NVIDIA_L4", 1),
     "cpu": Machine("n1-standard-16", 1, 16, "pipeline", "n1-standard-16"),
 }  # fmt: skip
 

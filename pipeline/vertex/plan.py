@@ -37,6 +37,8 @@ class Prices(Settings):
     note: str = ""
     date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
     sources: tuple[str, ...]
+    evidence: dict[str, str] = {}
+    """What each figure was compared with, and which ones were not."""
     run: NotNegative
     machine_hour: dict[str, NotNegative]
     dataflow_worker_hour: dict[str, NotNegative]

@@ -105,6 +105,10 @@ def run_task(
     cached = store.cached(key) if task.caching else None
     if cached is not None:
         return TaskResult(task.name, "cached", started, time.time(), cached)
+    # A bucket takes any name; here the folders of the outputs have to be there.
+    for listed in outputs.values():
+        for artifact in listed:
+            Path(artifact["uri"]).mkdir(parents=True, exist_ok=True)
     _run([*container["command"], *container["args"]], executor_input, task.name, log)
     _apply(json.loads(output_file.read_text()), outputs)
     store.add([artifact for listed in outputs.values() for artifact in listed])

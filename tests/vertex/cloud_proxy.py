@@ -74,8 +74,8 @@ def _handler(serve, context):
             host = self.path.removesuffix(":443")
             inner = type("Inner", (Tunnelled,), {"origin": f"https://{host}"})
             try:
-                tunnel = context.wrap_socket(self.connection, server_side=True)
-                inner(tunnel, self.client_address, self.server)
+                with context.wrap_socket(self.connection, server_side=True) as tunnel:
+                    inner(tunnel, self.client_address, self.server)
             except (ssl.SSLError, ConnectionError):
                 return  # the client went away
 

@@ -170,12 +170,12 @@ def _parsed(message_type, *bodies: bytes) -> dict:
 
 
 def _json(value: dict, status: int = 200):
-    return status, {"content-type": "application/json"}, json.dumps(value).encode()
+    return status, {"Content-Type": "application/json"}, json.dumps(value).encode()
 
 
 def _serve(cloud: FakeCloud, handler: BaseHTTPRequestHandler) -> None:
     """Answers a request that came to the endpoint, or through the proxy."""
-    body = handler.rfile.read(int(handler.headers.get("content-length", 0)))
+    body = _body(handler)
     handler.headers["x-origin"] = getattr(handler, "origin", cloud.url)
     try:
         status, headers, content = cloud.answer(
@@ -190,6 +190,17 @@ def _serve(cloud: FakeCloud, handler: BaseHTTPRequestHandler) -> None:
     handler.end_headers()
     if handler.command != "HEAD":
         handler.wfile.write(content)
+
+
+def _body(handler: BaseHTTPRequestHandler) -> bytes:
+    if "chunked" not in handler.headers.get_all("transfer-encoding", []):
+        return handler.rfile.read(int(handler.headers.get("content-length", 0)))
+    body = b""
+    while size := int(handler.rfile.readline(), 16):
+        body += handler.rfile.read(size)
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return body
 
 
 def _handler(cloud: FakeCloud):

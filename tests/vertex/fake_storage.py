@@ -85,7 +85,7 @@ class FakeStorage:
         if first >= len(content):
             return 416, {}, b""
         part = content[first : int(wanted[2]) + 1 if wanted[2] else None]
-        return 206, {"content-range": f"bytes {first}-{first + len(part) - 1}/{len(content)}"}, part
+        return 206, {"Content-Range": f"bytes {first}-{first + len(part) - 1}/{len(content)}"}, part
 
     def _list(self, bucket, parameters) -> Answer:
         prefix, delimiter = parameters.get("prefix", ""), parameters.get("delimiter")
@@ -119,7 +119,7 @@ class FakeStorage:
             session = str(next(self._numbers))
             self._sessions[session] = (bucket, name, parameters, bytearray())
             origin = headers["x-origin"]
-            return 200, {"location": f"{origin}/upload/session/{session}"}, b""
+            return 200, {"Location": f"{origin}/upload/session/{session}"}, b""
         boundary = re.search(r'boundary="?([^";]+)', headers["content-type"])[1].encode()
         parts = body.split(b"--" + boundary)
         metadata = json.loads(parts[1].split(b"\r\n\r\n", 1)[1])
@@ -131,7 +131,7 @@ class FakeStorage:
         received += body
         sent = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
         if sent and (sent[3] == "*" or int(sent[3]) > len(received)):
-            return 308, {"range": f"bytes=0-{len(received) - 1}"} if received else {}, b""
+            return 308, {"Range": f"bytes=0-{len(received) - 1}"} if received else {}, b""
         return self._write(bucket, name, bytes(received), parameters)
 
     def _write(self, bucket, name, content, parameters, copied=False) -> Answer:
@@ -153,7 +153,7 @@ def _metadata(bucket: str, name: str, content: bytes, generation: int) -> dict:
 
 
 def _json(value: dict) -> Answer:
-    return 200, {"content-type": "application/json"}, json.dumps(value).encode()
+    return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
 
 
 def _error(status: int, message: str) -> Answer:

@@ -1,0 +1,68 @@
+"""The commands in docs/production.md are commands of vertex_runner.py."""
+
+import re
+import shlex
+
+import pytest
+
+import vertex_runner
+from pipeline.fingerprint import ROOT
+from pipeline.vertex import images
+from pipeline.vertex.doctor import APIS, ROLES
+
+TEXT = (ROOT / "docs" / "production.md").read_text()
+_CODE = "\n".join(line[4:] for line in TEXT.splitlines() if line.startswith("    "))
+_CODE = _CODE.replace("\\\n", " ")
+_VARIABLES = dict(re.findall(r'^(WHERE|DATA)="([^"]+)"', _CODE, re.MULTILINE))
+
+
+_VARIABLES |= dict(word.split("=", 1) for word in _CODE.splitlines()[0].split())
+
+
+def words(line: str) -> list[str]:
+    while names := re.findall(r"\$([A-Z]+)", line):
+        for name in names:
+            line = line.replace(f"${name}", _VARIABLES.get(name, "x"))
+    return shlex.split(line.replace("...", "x"), comments=True)
+
+
+COMMANDS = [
+    words(line)[2:] for line in _CODE.splitlines() if line.startswith("python vertex_runner.py")
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_every_command_is_one(command):
+    options = vertex_runner.parse_arguments(command)
+    if getattr(options, "preset", None) == "x":
+        options.preset = None
+    vertex_runner.configure(options)
+
+
+def test_every_verb_is_shown():
+    assert {command[0] for command in COMMANDS} | {"compile"} == {
+        "compile", "submit", "status", "cancel", "schedule", "schedules", "unschedule", "doctor",
+        "rehearse",
+    }  # fmt: skip
+    assert "compile ... --output" in TEXT
+
+
+def test_images_are_built_as_shown(monkeypatch, capsys):
+    (line,) = [line for line in _CODE.splitlines() if "pipeline.vertex.images" in line]
+    asked = {}
+
+    def build(repository, targets, tool, base, run):
+        asked.update(targets=targets, tool=tool)
+        return {}
+
+    monkeypatch.setattr(images, "build_images", build)
+    monkeypatch.setattr(images, "base_images", dict)
+    assert images.main(words(line)[3:]) == 0
+    assert asked == {"targets": ["pipeline", "tpu-trainer"], "tool": "cloud-build"}
+
+
+def test_what_doctor_asks_for_is_set_up():
+    for api in APIS:
+        assert f"{api}.googleapis.com" in _CODE
+    for role in ROLES:
+        assert role.removeprefix("roles/") in _CODE
