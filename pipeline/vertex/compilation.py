@@ -46,6 +46,7 @@ def for_vertex(config: PipelineConfig) -> PipelineConfig:
                 "two runs; `python -m pipeline.vertex.images` builds the images and prints their "
                 "digests."
             )
+    _check_target(vertex.trainer_image, vertex.accelerator)
     check_region(vertex.accelerator, vertex.region)
     _check_data(config)
     if vertex.model_registry:
@@ -239,6 +240,17 @@ def _refuse_local_paths(job: dict[str, Any]) -> None:
 def _require(value: str, what: str, how: str) -> None:
     if not value:
         raise UserError(f"Expected {what}. Received: none. Name it with {how}.")
+
+
+def _check_target(image: str, accelerator: str) -> None:
+    """Each machine has an image of its own; those of `images.py` say which in their name."""
+    needed = MACHINES[accelerator].image_target
+    target = image.partition("@")[0].rpartition("/")[2]
+    if target != needed and target in {machine.image_target for machine in MACHINES.values()}:
+        raise UserError(
+            f"Expected --trainer-image to be the image {needed}, for {accelerator}. Received: the "
+            f"image {target}. `python -m pipeline.vertex.images --target {needed}` builds it."
+        )
 
 
 def _check_model_id(name: str) -> None:

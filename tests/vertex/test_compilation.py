@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from conftest import IMAGE
 
 from pipeline.config import override
 from pipeline.errors import UserError
@@ -67,7 +68,11 @@ CONFIGS = {
         "vertex.service_account": "runner@my-project.iam.gserviceaccount.com",
         "vertex.labels": ["team=vision"],
     },
-    "in the task, on a GPU": {"vertex.data_processing": "in_task", "vertex.accelerator": "gpu-t4"},
+    "in the task, on a GPU": {
+        "vertex.data_processing": "in_task",
+        "vertex.accelerator": "gpu-t4",
+        "vertex.trainer_image": IMAGE.format("gpu-trainer"),
+    },
     "warm start": {"warm_start.weights": "gs://my-bucket/mobilenet_2_5_224_tf_no_top.h5"},
     "an earlier model": {"warm_start.weights": "gs://my-bucket/pipeline_root/Trainer/model/7"},
     "registry": {"vertex.model_registry": True, "quantization": "post_training"},
@@ -99,7 +104,9 @@ def test_every_configuration_is_of_the_published_schema_and_names_nothing_local(
 def test_every_machine_compiles_to_a_job_of_the_published_schema(config, accelerator):
     from google.cloud.aiplatform_v1.types import CustomJob
 
-    config = for_vertex(override(config, {"vertex.accelerator": accelerator}))
+    image = IMAGE.format(MACHINES[accelerator].image_target)
+    settings = {"vertex.accelerator": accelerator, "vertex.trainer_image": image}
+    config = for_vertex(override(config, settings))
     job = compile_job(config)
     task = job["pipelineSpec"]["root"]["dag"]["tasks"]["Trainer"]
     text = task["inputs"]["parameters"]["custom_config"]["runtimeValue"]["constantValue"]
@@ -123,6 +130,7 @@ def test_a_job_that_is_none_is_refused(config):
         ("vertex.project", "", "a Google Cloud project"),
         ("vertex.bucket", "gs://b", "without gs://"),
         ("vertex.pipeline_image", "gcr.io/p/i:latest", "by digest"),
+        ("vertex.accelerator", "gpu-l4", "to be the image gpu-trainer, for gpu-l4"),
         ("vertex.region", "europe-north1", "a region with tpu-v3-8: us-central1, europe-west4"),
         ("data.path", "data", "Upload it: gcloud storage cp"),
         ("data.images", "", "names of the two folders"),

@@ -72,7 +72,7 @@ def make_model(
             rng = np.random.default_rng(number)
             variable.assign(rng.normal(0, np.sqrt(1.0 / fan_in), variable.shape))
     model = Detector(network, config, settings)
-    model.compile(optimizer=make_optimizer(settings), jit_compile=jit)
+    model.compile(optimizer=make_optimizer(settings, replicas), jit_compile=jit)
     return model
 
 
@@ -92,6 +92,8 @@ def run_tensorflow(replicas: int, jit: bool = False) -> dict[str, np.ndarray]:
     config, settings, max_boxes = sizes(recipe=False)
     strategy = None
     if replicas > 1:
+        # Eight copies of the step take minutes to optimize, and are taken once.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
         (device,) = tf.config.list_physical_devices("CPU")
         tf.config.set_logical_device_configuration(
             device, [tf.config.LogicalDeviceConfiguration()] * replicas

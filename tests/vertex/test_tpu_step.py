@@ -1,0 +1,101 @@
+"""The training step on a TPU, as far as it can be proven on a machine without one."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = Path(__file__).with_name("training_step.py")
+# Operations by which a program talks to its host, or hands work to a library of the host.
+LEAVES_THE_CHIP = ("infeed", "outfeed", "send", "recv", "custom_call")
+needs_jax = pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None, reason="the optional group `tpu` is not installed"
+)
+
+
+def take_step(way: str, out: Path, *flags: str) -> Path:
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+    if way in ("jax", "lower"):
+        environment["KERAS_BACKEND"] = "jax"
+    command = [sys.executable, str(PROGRAM), way, str(out), *flags]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory):
+    return np.load(take_step("single", tmp_path_factory.mktemp("step") / "single.npz"))
+
+
+def test_the_input_pipeline_delivers_one_shape_and_drops_the_remainder():
+    import tensorflow as tf
+
+    from models.input_pipeline import training_batches
+    from models.settings import Augmentation
+
+    count, batch_size = 10, 4
+    records = tf.data.Dataset.from_tensor_slices(
+        {
+            "canvas": np.zeros((count, 80, 80, 3), np.uint8),
+            "boxes": np.tile(np.float32([[0.2, 0.2, 0.7, 0.8]]), (count, 3, 1)),
+            "class_ids": np.zeros((count, 3), np.int32),
+            "image_index": np.arange(count, dtype=np.int32),
+        }
+    )
+    batches = training_batches(
+        records, input_size=64, batch_size=batch_size, max_boxes=8, num_records=count, seed=1,
+        augmentation=Augmentation(flip=True, crop_probability=0.5),
+    )  # fmt: skip
+    images, targets = batches.element_spec
+    for spec in (images, *targets.values()):
+        assert spec.shape.is_fully_defined()
+        assert spec.shape[0] == batch_size
+    # Three passes over ten records: no batch is smaller at the end of a pass.
+    for images, targets in batches.take(3 * count // batch_size):
+        assert images.shape == (batch_size, 64, 64, 3)
+        assert targets["boxes"].shape == (batch_size, 8, 4)
+
+
+def assert_same(received, expected, tolerance):
+    assert set(received.files) == set(expected.files)
+    for name in expected.files:
+        np.testing.assert_allclose(
+            received[name], expected[name], rtol=tolerance, atol=tolerance, err_msg=name
+        )
+
+
+@pytest.mark.slow
+def test_eight_devices_train_like_one(single, tmp_path):
+    assert_same(np.load(take_step("replicated", tmp_path / "eight.npz")), single, 1e-4)
+
+
+@pytest.mark.slow
+@needs_jax
+def test_the_lowered_step_computes_what_tensorflow_computes(single, tmp_path):
+    assert_same(np.load(take_step("jax", tmp_path / "jax.npz")), single, 2e-3)
+
+
+@pytest.mark.slow
+@needs_jax
+def test_the_recipe_lowers_for_tpu_and_stays_on_the_chip(tmp_path):
+    program = take_step("lower", tmp_path / "step.mlir", "--recipe").read_text()
+    assert "tensor<128x300x300x3xui8>" in program
+    operations = set(re.findall(r"\b(?:stablehlo|mhlo|chlo)\.(\w+)", program))
+    assert "convolution" in operations
+    assert not operations & set(LEAVES_THE_CHIP)
+    assert not re.search(r"tensor<[^>]*\?", program)  # every shape is static
+
+
+@pytest.mark.slow
+def test_the_step_is_one_xla_program_with_static_shapes(tmp_path):
+    program = take_step("hlo", tmp_path / "step.hlo", "--recipe").read_text()
+    assert program.count("ENTRY") == 1
+    assert "u8[128,300,300,3]" in program
+    assert "<=" not in program.split("ENTRY")[1]  # no bounded, that is dynamic, dimension
