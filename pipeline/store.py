@@ -33,6 +33,7 @@ _CONNECT_SECONDS = 10
 # milliseconds.
 _BUSY = re.compile(r"subset of tables|locked|Concurrent writes")
 _ATTEMPTS, _WAIT_SECONDS = 50, 0.1
+_READ_RETRIES = 20
 _NO_TABLES = "a database without ML Metadata's tables: no run has been recorded in it."
 _SQLITE_MODE = metadata_store_pb2.SqliteMetadataSourceConfig
 
@@ -139,6 +140,9 @@ def open_store(
         os.makedirs(os.path.dirname(config.sqlite.filename_uri), exist_ok=True)
     elif read_only and not _has_tables(config):
         raise _no_store(config, _NO_TABLES)
+    if read_only:
+        # A question waits for a busy writer, at about two seconds a try, longer than a run does.
+        config.retry_options.max_num_retries = _READ_RETRIES
     attempt = 0
     while True:
         try:

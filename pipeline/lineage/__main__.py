@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ml_metadata import errors as mlmd_errors
+
 from pipeline.errors import UserError
 from pipeline.lineage import diff, impact, open_backend, runs, trace, verify, why
 from pipeline.lineage.runs import STATES
@@ -95,6 +97,13 @@ def main(arguments: list[str] | None = None) -> int:
         return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return EXIT_NO_ANSWER
+    except mlmd_errors.AbortedError:
+        print(
+            f"error: Expected a moment in which {location} is not written to. Received: none. Ask "
+            "again.",
+            file=sys.stderr,
+        )
         return EXIT_NO_ANSWER
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the flush at exit

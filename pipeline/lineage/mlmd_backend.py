@@ -1,10 +1,9 @@
 """ML Metadata as a `Backend`: by ids, types, contexts and events; never by `filter_query`."""
 
 import bisect
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from google.protobuf import json_format
 from ml_metadata import errors as mlmd_errors
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
@@ -12,17 +11,11 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from pipeline.errors import UserError
 from pipeline.lineage import records
 from pipeline.lineage.memo import BATCH, Memo, batches
+from pipeline.lineage.mlmd_nodes import to_artifact, to_event, to_execution, to_run
 from pipeline.lineage.records import Artifact, Event, Execution, Run
 from pipeline.run_facts import read_record
 
 _RUN_TYPE = "pipeline_run"
-_STATES = {
-    mlmd.Execution.COMPLETE: records.COMPLETE,
-    mlmd.Execution.CACHED: records.CACHED,
-    mlmd.Execution.FAILED: records.FAILED,
-    mlmd.Execution.CANCELED: records.FAILED,
-}
-_OUTPUTS = (mlmd.Event.OUTPUT, mlmd.Event.DECLARED_OUTPUT, mlmd.Event.INTERNAL_OUTPUT)
 # From so many on, a search in the list of runs is faster than asking for each execution, which
 # takes ML Metadata 0.2 ms in a store of 2,000 executions and 2 ms in one of 20,000.
 _FEW_EXECUTIONS = 4
@@ -58,13 +51,15 @@ class MlmdBackend:
     def artifacts(self, ids: Collection[int]) -> dict[int, Artifact]:
         """See `Backend`."""
         get = self._store.get_artifacts_by_id
-        return self._artifacts.look_up(ids, lambda some: ((a.id, _artifact(a)) for a in get(some)))
+        return self._artifacts.look_up(
+            ids, lambda some: ((a.id, to_artifact(a)) for a in get(some))
+        )
 
     def executions(self, ids: Collection[int]) -> dict[int, Execution]:
         """See `Backend`."""
         get = self._store.get_executions_by_id
         return self._executions.look_up(
-            ids, lambda some: ((e.id, _execution(e)) for e in get(some))
+            ids, lambda some: ((e.id, to_execution(e)) for e in get(some))
         )
 
     def events_of(self, executions: Collection[int]) -> list[Event]:
@@ -75,40 +70,40 @@ class MlmdBackend:
     def _load_events(self, executions: list[int]) -> Iterable[tuple[int, list[Event]]]:
         found: dict[int, list[Event]] = {execution: [] for execution in executions}
         for event in self._store.get_events_by_execution_ids(executions):
-            found[event.execution_id].append(_event(event))
+            found[event.execution_id].append(to_event(event))
         return found.items()
 
     def events_at(self, artifacts: Collection[int]) -> list[Event]:
         """See `Backend`."""
         get = self._store.get_events_by_artifact_ids
-        return [_event(event) for some in batches(sorted(set(artifacts))) for event in get(some)]
+        return [to_event(event) for some in batches(sorted(set(artifacts))) for event in get(some)]
 
     def artifacts_of_type(self, type_name: str) -> list[Artifact]:
         """See `Backend`."""
         try:
-            return [_artifact(found) for found in self._store.get_artifacts_by_type(type_name)]
+            return [to_artifact(found) for found in self._store.get_artifacts_by_type(type_name)]
         except mlmd_errors.NotFoundError:
             return []
 
     def artifacts_with_uri(self, uri: str) -> list[Artifact]:
         """See `Backend`."""
-        return [_artifact(artifact) for artifact in self._store.get_artifacts_by_uri(uri)]
+        return [to_artifact(artifact) for artifact in self._store.get_artifacts_by_uri(uri)]
 
     def runs(self, last: int | None = None) -> list[Run]:
         """See `Backend`."""
         if self._runs is None:
             contexts = self._store.get_contexts_by_type(_RUN_TYPE)
-            self._runs = sorted((_run(context) for context in contexts), key=lambda r: r.context)
+            self._runs = sorted((to_run(context) for context in contexts), key=lambda r: r.context)
         return self._runs if last is None else self._runs[-last:]
 
     def run(self, name: str) -> Run | None:
         """See `Backend`."""
         context = self._store.get_context_by_type_and_name(_RUN_TYPE, name)
-        return None if context is None else _run(context)
+        return None if context is None else to_run(context)
 
     def executions_in(self, run: Run) -> list[Execution]:
         """See `Backend`."""
-        return [_execution(execution) for execution in self._members_of(run)]
+        return [to_execution(execution) for execution in self._members_of(run)]
 
     def _members_of(self, run: Run) -> list[mlmd.Execution]:
         if run.context not in self._members:
@@ -151,7 +146,7 @@ class MlmdBackend:
     def _run_by_context(self, execution: int) -> Run | None:
         for context in self._store.get_contexts_by_execution(execution):
             if context.type == _RUN_TYPE:
-                return _run(context)
+                return to_run(context)
         return None
 
     def earlier(self, execution: Execution) -> Execution | None:
@@ -185,74 +180,3 @@ class MlmdBackend:
         if key not in self._records:
             self._records[key] = read_record(self._store, kind, str(name))
         return self._records[key]
-
-
-def _artifact(artifact: mlmd.Artifact) -> Artifact:
-    return Artifact(
-        id=artifact.id,
-        type=artifact.type,
-        uri=artifact.uri,
-        created_ms=artifact.create_time_since_epoch,
-        properties=_Properties(artifact),
-    )
-
-
-def _execution(execution: mlmd.Execution) -> Execution:
-    return Execution(
-        id=execution.id,
-        type=execution.type,
-        state=_STATES.get(execution.last_known_state, records.RUNNING),
-        started_ms=execution.create_time_since_epoch,
-        finished_ms=execution.last_update_time_since_epoch,
-        properties=_Properties(execution),
-    )
-
-
-def _event(event: mlmd.Event) -> Event:
-    steps = event.path.steps  # TFX's are a key and an index
-    channel = steps[0].key if steps else ""
-    return Event(event.execution_id, event.artifact_id, event.type in _OUTPUTS, channel)
-
-
-def _run(context: mlmd.Context) -> Run:
-    return Run(context.name, context.id, context.create_time_since_epoch, _Properties(context))
-
-
-class _Properties(Mapping):
-    """The properties of a node, declared and custom ones; read when they are asked for.
-
-    A walk passes thousands of nodes whose properties nobody wants.
-    """
-
-    def __init__(self, node: mlmd.Artifact | mlmd.Execution | mlmd.Context):
-        # Names that are both declared and custom mean the custom one.
-        self._groups = (node.custom_properties, node.properties)
-        self._read: dict[str, Any] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._read:
-            group = next((group for group in self._groups if name in group), None)
-            if group is None:
-                raise KeyError(name)
-            self._read[name] = _value(group[name])
-        return self._read[name]
-
-    def __contains__(self, name: object) -> bool:
-        return any(name in group for group in self._groups)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(name for group in self._groups for name in group))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
-def _value(value: mlmd.Value) -> Any:
-    kind = value.WhichOneof("value")
-    if kind == "string_value":
-        return records.parsed(value.string_value)
-    if kind == "struct_value":
-        # TFX wraps a JSON property that is no object into a struct with one field.
-        plain = json_format.MessageToDict(value.struct_value)
-        return records.parsed(plain.get("__value__", plain))
-    return getattr(value, kind) if kind else None

@@ -1,6 +1,6 @@
 """The answers for people."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -10,12 +10,12 @@ from pipeline.lineage.diff import Diff
 from pipeline.lineage.fate import Fate
 from pipeline.lineage.impact import Impact
 from pipeline.lineage.records import iso
+from pipeline.lineage.table_reasons import diff_lines, short, verification_lines, why_lines
 from pipeline.lineage.trace import Trace
 from pipeline.lineage.training import DATA_FACTS, Training, data_json
 from pipeline.lineage.verify import Verification
 from pipeline.lineage.why import Why
 
-_MOST_IMAGES = 20
 _WIDEST = 160
 
 
@@ -29,9 +29,9 @@ def show(answer: Any) -> None:
     lines = {
         Trace: _trace,
         Impact: _impact,
-        Diff: _diff,
-        Why: _why,
-        Verification: _verification,
+        Diff: diff_lines,
+        Why: why_lines,
+        Verification: verification_lines,
     }[type(answer)](answer)
     for line in lines:
         console.print(line)
@@ -56,16 +56,12 @@ def _runs(found: list) -> Table:
             line.state,
             line.run.facts.get("preset", ""),
             str(facts.get("span", "")),
-            _short(facts.get("data_fingerprint")),
+            short(facts.get("data_fingerprint")),
             "" if score is None else f"{score:.3f}",
             _blessing(line.blessed, line.infra_blessed),
             "" if push is None else f"version {push.version}{' (latest)' * bool(push.is_latest)}",
         )
     return table
-
-
-def _short(digest: Any) -> str:
-    return str(digest)[:12] if digest else ""
 
 
 def _blessing(blessed: bool | None, infra_blessed: bool | None) -> str:
@@ -113,7 +109,7 @@ def _training(training: Training) -> Iterator[str]:
         reasons = data["set_aside_reasons"] or {}
         why_aside = ", ".join(f"{count} {kind}" for kind, count in reasons.items())
         yield (
-            f"  data         {_short(data['data_fingerprint'])} span {data['span']}: {counts}"
+            f"  data         {short(data['data_fingerprint'])} span {data['span']}: {counts}"
             f"{f' ({why_aside})' if why_aside else ''}, {data['created']} "
             f"(Examples {examples.id})"
         )
@@ -133,9 +129,9 @@ def _training(training: Training) -> Iterator[str]:
     weights = training.settings.get("warm_start", {}).get("weights")
     yield (f"  warm start   {f'model {base.id}, {base.uri}' if base else weights or 'none'}")
     yield (
-        f"  code {_short(facts.get('code')) or 'unknown'}, environment "
-        f"{_short(facts.get('environment')) or 'unknown'}, configuration "
-        f"{_short(facts.get('configuration')) or 'unknown'}"
+        f"  code {short(facts.get('code')) or 'unknown'}, environment "
+        f"{short(facts.get('environment')) or 'unknown'}, configuration "
+        f"{short(facts.get('configuration')) or 'unknown'}"
     )
     for fate in training.fates:
         yield from _fate(fate)
@@ -147,7 +143,7 @@ def _fate(fate: Fate) -> Iterator[str]:
         f"{name} {fate.metrics[name]:.3f}" for name in ("mAP50", "mAP") if name in fate.metrics
     )
     yield (
-        f"  file         sha256 {_short(facts.get('sha256'))}, {facts.get('size_bytes')} bytes, "
+        f"  file         sha256 {short(facts.get('sha256'))}, {facts.get('size_bytes')} bytes, "
         f"{iso(fate.shipping_model.created_ms)} (Model {fate.shipping_model.id})"
     )
     judged = iso(fate.evaluator.started_ms) if fate.evaluator else "not evaluated"
@@ -185,68 +181,3 @@ def _impact(answer: Impact) -> Iterator[str]:
         yield f"{touched.how:<10} model {touched.training.model.id} of {run.name if run else '?'}"
         for fate in touched.training.fates:
             yield from _fate(fate)
-
-
-def _diff(answer: Diff) -> Iterator[str]:
-    data = answer.data.to_json()
-    counts = ", ".join(f"{count} {name}" for name, count in data["counts"].items())
-    if data["same"]:
-        yield "data         the same"
-    elif not data["known"]:
-        yield "data         differs; the lists of images are gone"
-    else:
-        yield f"data         {counts} images"
-        for name in ("added", "removed"):
-            yield from _listed(data[name], name)
-        yield from _listed((f"{key} ({', '.join(what)})" for key, what in data["changed"]), "~")
-    if answer.schema is None:
-        yield "schema       differs; a file is gone"
-    else:
-        yield "schema       the same" if not answer.schema else "schema"
-        yield from (f"  {line}" for line in answer.schema)
-    for title, found in (
-        ("settings", answer.settings),
-        ("code", answer.code),
-        ("environment", answer.environment),
-        ("metrics", answer.metrics),
-    ):
-        if found is None:
-            yield f"{title:<12} not recorded"
-            continue
-        yield f"{title:<12} {'the same' if not found else f'{len(found)} differ'}"
-        for name, before, after in found:
-            if title == "code":
-                before, after = _short(before) or "absent", _short(after) or "absent"
-            yield f"  {name}: {before} -> {after}"
-    if answer.warm_start[0] != answer.warm_start[1]:
-        yield f"warm start   model {answer.warm_start[0]} -> model {answer.warm_start[1]}"
-
-
-def _listed(items: Iterable[str], sign: str) -> Iterator[str]:
-    items = list(items)
-    yield from (f"  {sign} {item}" for item in items[:_MOST_IMAGES])
-    if len(items) > _MOST_IMAGES:
-        yield f"  ... {len(items) - _MOST_IMAGES} more (--json has all)"
-
-
-def _why(answer: Why) -> Iterator[str]:
-    yield f"run {answer.run.name}: {answer.decision}"
-    evaluation = (answer.fate and answer.fate.evaluation) or {}
-    yield from (f"  {text}" for text in evaluation.get("text", ()))
-    baseline = evaluation.get("baseline_metrics")
-    if baseline:
-        yield f"  baseline: Model {answer.fate.baseline}, mAP50 {baseline['mAP50']:.4f}"
-    elif evaluation:
-        yield "  baseline: none, no model was blessed before"
-    if answer.fate:
-        yield from (f"  DeviceCheck: {reason}" for reason in answer.fate.reasons)
-    yield ""
-    for rerun in answer.reruns:
-        yield f"{rerun.execution.node:<18} {rerun.execution.state:<9} {rerun.reason}"
-
-
-def _verification(answer: Verification) -> Iterator[str]:
-    for finding in answer.findings:
-        yield f"{finding.problem:<8} {finding.path}: {finding.detail} (artifact {finding.artifact})"
-    verdict = "all is what it was" if answer.is_sound else "not what it was"
-    yield f"{answer.files} files of {answer.artifacts} artifacts: {verdict}"

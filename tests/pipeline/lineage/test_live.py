@@ -9,10 +9,10 @@ from benchmarks.lineage_store import generate
 from pipeline import store
 from pipeline.lineage import diff, impact, open_backend, runs, trace, verify, why
 
-_WRITES = 300
+_WRITES = 200
 # Publishes executions one by one, as a pipeline does, and fails if the store ever refuses.
 _WRITER = """
-import sys
+import sys, time
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from pipeline import store
 opened = store.open_store(store.connection_config(sys.argv[1]))
@@ -30,6 +30,7 @@ for number in range(int(sys.argv[2])):
     event.path.steps.add(key="model")
     context = opened.get_contexts_by_id(contexts)[0]
     opened.put_execution(execution, [(artifact, event)], [context])
+    time.sleep(0.01)
 """
 
 
@@ -43,17 +44,21 @@ def test_questions_beside_a_writing_process(tmp_path):
     )
     assert writer.stdout.readline() == "begun\n"
     asked = 0
-    while writer.poll() is None:
-        backend = open_backend(location)
-        assert len(runs(backend)) in (12, 13)
-        assert len(trace(backend, "run-00004").trainings) == 5
-        assert impact(backend, "picture_000001").touched
-        assert diff(backend, "run-00001", "run-00007").settings
-        assert why(backend, "run-00007").reruns
-        verify(backend, "run-00001")
-        asked += 1
-    writer.stdout.close()
-    assert writer.returncode == 0
+    try:
+        while writer.poll() is None:
+            backend = open_backend(location)
+            assert len(runs(backend)) in (12, 13)
+            assert len(trace(backend, "run-00004").trainings) == 5
+            assert impact(backend, "picture_000001").touched
+            assert diff(backend, "run-00001", "run-00007").settings
+            assert why(backend, "run-00007").reruns
+            verify(backend, "run-00001")
+            asked += 1
+    finally:
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+    assert writer.returncode == 0  # it was not killed: nothing disturbed it
     assert asked
     live = runs(open_backend(location))[-1]
     assert (live.run.name, live.executions, live.state) == ("live", _WRITES, "running")
