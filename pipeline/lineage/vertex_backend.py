@@ -58,7 +58,8 @@ class VertexBackend:
         project, region, store = _parts(location)
         self._parent = f"projects/{project}/locations/{region}/metadataStores/{store}"
         self._client = client or _client(region)
-        self._artifacts, self._executions, self._events = Memo(), Memo(), Memo()
+        self._artifacts, self._executions = Memo(), Memo()
+        self._events, self._events_at = Memo(), Memo()
         self._runs: list[Run] | None = None
         self._run_of: dict[str, Run] = {}
         self._members: dict[str, list[str]] = {}
@@ -96,15 +97,14 @@ class VertexBackend:
 
     def events_at(self, artifacts: Collection[str]) -> list[Event]:
         """See `Backend`."""
-        found: dict[Event, None] = {}
-        for key in sorted(set(artifacts)):
-            part = self._call(
-                "query_artifact_lineage_subgraph",
-                {"artifact": self._name("artifacts", key), "max_hops": 1},
-            )
-            events = self._taken_up(part)
-            found |= dict.fromkeys(event for event in events if event.artifact == key)
-        return list(found)
+        found = self._events_at.look_up(artifacts, self._load_events_at)
+        return list(dict.fromkeys(event for group in found.values() for event in group))
+
+    def _load_events_at(self, artifacts: list[str]) -> Iterator[tuple[str, list[Event]]]:
+        for key in artifacts:
+            request = {"artifact": self._name("artifacts", key), "max_hops": 1}
+            events = self._taken_up(self._call("query_artifact_lineage_subgraph", request))
+            yield key, [event for event in events if event.artifact == key]
 
     def artifacts_of_type(self, type_name: str) -> list[Artifact]:
         """See `Backend`."""

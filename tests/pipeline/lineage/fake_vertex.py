@@ -217,6 +217,7 @@ def _error(status: int, message: str) -> dict:
 def _handler(service: FakeVertex):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # an answer in one packet: a second one waits for the first's receipt
 
         def _serve(self):
             self.rfile.read(int(self.headers.get("content-length", 0)))

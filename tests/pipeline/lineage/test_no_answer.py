@@ -105,3 +105,20 @@ def test_questions_load_neither_tensorflow_nor_tfx(sqlite_filled):
         "sys.exit(bool(loaded & {'tensorflow', 'tfx', 'keras', 'apache_beam', 'google.cloud'}))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("location", ["vertex://p", "vertex://p/l/s/x", "vertex://p/l!/s"])
+def test_a_vertex_store_is_a_project_and_a_region(capfd, location):
+    message = ask(capfd, "runs", "--metadata", location)
+    assert "vertex://PROJECT/LOCATION" in message
+    assert len(message.splitlines()) == 1
+
+
+def test_vertex_without_credentials_or_endpoint(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    message = ask(capfd, "runs", "--metadata", "vertex://p/us-central1")
+    assert "gcloud auth application-default login" in message
+    assert len(message.splitlines()) == 1
