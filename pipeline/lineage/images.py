@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.lineage.records import Artifact, local_path
@@ -79,7 +79,10 @@ def _is(image: dict[str, Any], wanted: str, report: str) -> bool:
 
 def _read(examples: Artifact, name: str) -> str | None:
     folder = local_path(examples.uri)
-    path = Path(folder, name) if folder else None
-    if path is None or not os.path.isfile(path):
+    if folder is None:
         return None
-    return path.read_text()
+    try:
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
