@@ -61,9 +61,10 @@ def _crop_windows(
     seeds = tf.unstack(tf.random.split(seed, 4), num=4)
     shape = [tf.shape(boxes)[0], _CROP_ATTEMPTS]
     area = tf.random.stateless_uniform(shape, seeds[0], settings.crop_min_area, 1.0)
-    log_ratio = tf.random.stateless_uniform(shape, seeds[1], -_LOG_ASPECT, _LOG_ASPECT)
-    ratio = tf.exp(log_ratio)
-    size = tf.minimum(tf.sqrt(tf.stack([area / ratio, area * ratio], axis=-1)), 1.0)
+    # A large crop can't be long: no side is longer than the image's.
+    log_ratio = tf.minimum(_LOG_ASPECT, -tf.math.log(area))
+    ratio = tf.exp(log_ratio * tf.random.stateless_uniform(shape, seeds[1], -1.0, 1.0))
+    size = tf.sqrt(tf.stack([area / ratio, area * ratio], axis=-1))
     begin = tf.random.stateless_uniform(tf.shape(size), seeds[2]) * (1.0 - size)
     windows = tf.concat([begin, begin + size], axis=-1)  # [B, attempts, 4]
 

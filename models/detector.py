@@ -85,7 +85,7 @@ class Detector(keras.Model):
         # among replicas changes nothing. At least one match a batch, for batches of negatives.
         matches = ops.sum(targets.matched, axis=1)  # [B]
         mean_matches, _ = ops.moments(matches, axes=[0], synchronized=True)
-        normalizer = ops.maximum(ops.stop_gradient(mean_matches), 1.0 / y["boxes"].shape[0])
+        normalizer = ops.maximum(ops.stop_gradient(mean_matches), 1.0 / settings.batch_size)
         classification = (
             sigmoid_focal_loss(
                 y_pred["class_logits"],

@@ -31,8 +31,8 @@ class ModelSettings(Settings):
     head_kernel_size: Literal[1, 3] = 1
     """Of the prediction layers: 1 in the zoo's ssd_mobilenet_v1, 3 in the paper."""
     min_scale: Annotated[float, Field(gt=0.0, lt=1.0)] | None = 0.2
-    """Side of the finest map's anchors, as a fraction of the image; null takes it from the sizes
-    of the training boxes."""
+    """Side of the finest map's anchors, as a fraction of the image; null chooses it by the sizes
+    and ratios of the training boxes."""
     max_scale: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
     """The same for the coarsest map; the maps between are evenly spaced."""
     class_bias: float = -4.6
@@ -109,6 +109,9 @@ class TrainingSettings(Settings):
     """Decoupled weight decay, for adam."""
     clip_norm: NotNegative = 10.0
     """Largest global norm of the gradients; 0 does not clip."""
+    ema_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Momentum of the moving average of the weights, a step; the averages are what is evaluated
+    and ships. 0 does not average."""
     frozen_blocks: Annotated[int, Field(ge=0, le=13)] = 0
     """Blocks of the backbone, from the image on, that keep the weights they start with."""
     focal_alpha: Fraction = 0.75

@@ -21,6 +21,19 @@ from models.settings import Count, ModelSettings
 EXTRA_MAPS = (512, 256, 256, 128)
 NUM_MAPS = 2 + len(EXTRA_MAPS)
 _MIN_FILTERS = 16
+# Of the quantized logits. Those of the background go down to -40: a range as wide as theirs has
+# steps of 0.18, and so few different scores that detections tie. Beyond this range a score is
+# below 0.0004 or above 0.9996.
+CLASS_LOGIT_RANGE = (-8.0, 8.0)
+
+
+def map_sizes(input_size: int) -> tuple[int, ...]:
+    """Cells along a side of each feature map, finest first: 19, 10, 5, 3, 2, 1 for 300."""
+    # Five halvings up to the second tap, each rounding up, so S/32 is rounded up as a whole.
+    sizes = [math.ceil(input_size / 16), math.ceil(input_size / 32)]
+    for _ in EXTRA_MAPS:
+        sizes.append(math.ceil(sizes[-1] / 2))
+    return tuple(sizes)
 
 
 class SsdConfig(ModelSettings):
@@ -30,18 +43,9 @@ class SsdConfig(ModelSettings):
     min_scale: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
 
     @property
-    def map_sizes(self) -> tuple[int, ...]:
-        """Cells along a side of each feature map, finest first: 19, 10, 5, 3, 2, 1 for 300."""
-        # Five halvings up to the second tap, each rounding up, so S/32 is rounded up as a whole.
-        sizes = [math.ceil(self.input_size / 16), math.ceil(self.input_size / 32)]
-        for _ in EXTRA_MAPS:
-            sizes.append(math.ceil(sizes[-1] / 2))
-        return tuple(sizes)
-
-    @property
     def anchors(self) -> np.ndarray:
         """float32 [N, 4] (ycenter, xcenter, height, width), normalised; 1,917 of them for 300."""
-        return make_anchors(self.map_sizes, self.min_scale, self.max_scale)
+        return make_anchors(map_sizes(self.input_size), self.min_scale, self.max_scale)
 
 
 def build_ssd(
@@ -88,7 +92,7 @@ def build_ssd(
     logits = layers.Concatenate(axis=1, name="class_concat")(logits)
     outputs = {
         "box_encodings": blocks.rounded(encodings, "box_quant", initial_range=(-10.0, 10.0)),
-        "class_logits": blocks.rounded(logits, "class_quant", initial_range=(-10.0, 10.0)),
+        "class_logits": blocks.rounded(logits, "class_quant", CLASS_LOGIT_RANGE, fixed=True),
     }
     name = f"ssd_mobilenet_v1_{'quantized' if quantized else 'float'}"
     return keras.Model(image, outputs, name=name)

@@ -1,9 +1,10 @@
 """The training run: float steps, then quantization-aware steps, resumable at any time."""
 
+import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -44,26 +45,73 @@ class Interval:
     images_per_second: float
 
 
-def learning_rate_schedule(settings: TrainingSettings):
-    """Linear warm-up, then cosine decay (Loshchilov and Hutter, "SGDR"), over all steps."""
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if settings.warmup_steps else settings.learning_rate,
-        decay_steps=max(settings.steps - settings.warmup_steps, 1),
-        alpha=settings.final_learning_rate,
-        warmup_target=settings.learning_rate if settings.warmup_steps else None,
-        warmup_steps=settings.warmup_steps,
-    )
+def make_optimizer(
+    settings: TrainingSettings, replicas: int = 1, first_step: int = 0
+) -> keras.optimizers.Optimizer:
+    """The optimizer that the settings ask for.
 
-
-def make_optimizer(settings: TrainingSettings) -> keras.optimizers.Optimizer:
-    """The optimizer that the settings ask for."""
-    common = {
-        "learning_rate": learning_rate_schedule(settings),
-        "global_clipnorm": settings.clip_norm or None,
+    Args:
+      settings: of the optimisation.
+      replicas: how many devices share a batch.
+      first_step: the training step that is this optimizer's first. Its own count starts at 0,
+        as Adam's bias correction and the averages of the weights need it.
+    """
+    arguments: dict[str, Any] = {
+        "learning_rate": LearningRate(settings, first_step),
+        "use_ema": settings.ema_momentum > 0,
+        "ema_momentum": settings.ema_momentum,
     }
     if settings.optimizer == "adam":
-        return keras.optimizers.AdamW(weight_decay=settings.weight_decay, **common)
-    return keras.optimizers.SGD(momentum=0.9, **common)
+        arguments["weight_decay"] = settings.weight_decay
+    else:
+        arguments["momentum"] = 0.9
+    sgd, adam = keras.optimizers.SGD, keras.optimizers.AdamW
+    if settings.clip_norm and replicas > 1:
+        from models.clipping import ReplicatedAdamW, ReplicatedSGD
+
+        sgd, adam = ReplicatedSGD, ReplicatedAdamW
+        arguments["clip_norm"] = settings.clip_norm
+    elif settings.clip_norm:
+        arguments["global_clipnorm"] = settings.clip_norm
+    return (adam if settings.optimizer == "adam" else sgd)(**arguments)
+
+
+class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then cosine decay (Loshchilov and Hutter, "SGDR"), over all steps.
+
+    Args:
+      settings: of the optimisation.
+      first_step: added to the optimizer's count of steps.
+    """
+
+    def __init__(self, settings: TrainingSettings, first_step: int = 0):
+        self.first_step = first_step
+        self.schedule = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0 if settings.warmup_steps else settings.learning_rate,
+            decay_steps=max(settings.steps - settings.warmup_steps, 1),
+            alpha=settings.final_learning_rate,
+            warmup_target=settings.learning_rate if settings.warmup_steps else None,
+            warmup_steps=settings.warmup_steps,
+        )
+
+    def __call__(self, step):
+        """The learning rate of the optimizer's step, a float32 scalar."""
+        return self.schedule(step + self.first_step)
+
+
+@contextlib.contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Puts the averages in the place of a model's weights, when its optimizer keeps averages."""
+    if not model.optimizer.use_ema:
+        yield
+        return
+    weights = [np.asarray(variable) for variable in model.trainable_variables]
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, weight in zip(model.trainable_variables, weights, strict=True):
+            variable.assign(weight)
 
 
 class _Watch(keras.callbacks.Callback):
@@ -193,7 +241,7 @@ class TrainingRun:
         if resumed:
             progress["resumed_at"].append(progress["step"])
             self.say(f"going on from step {progress['step']} ({self.state_file})")
-        model = self._compile(self._network(quantized=self._quantized_at(progress["step"])))
+        model = self._compile(self._quantized_at(progress["step"]))
         if resumed:
             checkpoint.restore_state(self.state_file, model)
         else:
@@ -237,11 +285,13 @@ class TrainingRun:
         freeze_blocks(network, self.settings.frozen_blocks)
         return network
 
-    def _compile(self, network: keras.Model) -> Detector:
+    def _compile(self, quantized: bool) -> Detector:
+        network = self._network(quantized)
+        first_step = self.delay if quantized else 0
         with self.strategy_scope():
             model = Detector(network, self.config, self.settings)
             model.compile(
-                optimizer=make_optimizer(self.settings),
+                optimizer=make_optimizer(self.settings, self.replicas, first_step),
                 jit_compile=self.jit_compile,
                 steps_per_execution=self.settings.steps_per_execution,
             )
@@ -251,12 +301,10 @@ class TrainingRun:
 
     def _start_quantization(self, float_model: Detector, step: int) -> Detector:
         folder = os.path.join(self.folder, checkpoint.FLOAT_FOLDER)
-        checkpoint.save_detector(folder, float_model.network, self.config, {"step": step})
-        network = self._network(quantized=True)
-        fold_batch_norms(float_model.network, network)
-        model = self._compile(network)
-        # The schedule goes on where it is.
-        model.optimizer.iterations.assign(step)
+        model = self._compile(quantized=True)
+        with averaged_weights(float_model):
+            checkpoint.save_detector(folder, float_model.network, self.config, {"step": step})
+            fold_batch_norms(float_model.network, model.network)
         self.say(f"step {step}: quantization-aware from here, batch norms folded")
         return model
 
@@ -267,7 +315,9 @@ class TrainingRun:
             progress["step"] = step
             learning_rate = float(model.optimizer.learning_rate)
             interval = Interval(step, losses, learning_rate, model.network, images_per_second)
-            self._end_interval(model, interval, progress)
+            with averaged_weights(model):
+                self._judge(interval, progress)
+            checkpoint.save_state(self.state_file, model, progress)
 
         model.fit(
             self.batches(start),
@@ -276,10 +326,14 @@ class TrainingRun:
             verbose=0,
             callbacks=[_Watch(self, start, end_interval)],
         )
+        if model.optimizer.use_ema:
+            # Keras ends `fit` by putting the averages into the model; training goes on from the
+            # weights, as it would after an interruption.
+            checkpoint.restore_state(self.state_file, model)
 
-    def _end_interval(self, model: Detector, interval: Interval, progress: dict) -> None:
+    def _judge(self, interval: Interval, progress: dict) -> None:
         score = self.score(interval)
-        quantized = model.network.name.endswith("quantized")
+        quantized = interval.network.name.endswith("quantized")
         if not quantized:
             progress["float_score"] = score
         # Only the form that ships competes: float weights are no candidates for a quantized file.
@@ -288,5 +342,4 @@ class TrainingRun:
             progress["best"] = [score, interval.step]
             facts = {"step": interval.step, "score": score}
             folder = os.path.join(self.folder, BEST_FOLDER)
-            checkpoint.save_detector(folder, model.network, self.config, facts)
-        checkpoint.save_state(self.state_file, model, progress)
+            checkpoint.save_detector(folder, interval.network, self.config, facts)

@@ -57,9 +57,9 @@ class DataSettings(Settings):
 class TransformSettings(Settings):
     """The pictures as training reads them."""
 
-    canvas_size: Count = 336
-    """Side in pixels to which pictures are resized once; a bit larger than the network's input,
-    so that random crops keep their resolution."""
+    canvas_size: Count = 448
+    """Side in pixels to which pictures are resized once, for training; larger than the network's
+    input, so that random crops keep their resolution."""
 
 
 class WarmStart(Settings):

@@ -31,7 +31,8 @@ REQUIRED = (
 )
 
 # Transformed examples, what the Trainer reads.
-CANVAS = "canvas"  # bytes [1], uint8 [canvas_size, canvas_size, 3], row-major RGB
+CANVAS = "canvas"  # bytes [1], uint8 [canvas_size, canvas_size, 3], RGB, what training crops
+PICTURE = "picture"  # bytes [1], uint8 [input_size, input_size, 3], RGB, what a device would see
 BOXES_FLAT = "boxes"  # float32 [4 * n], n boxes of (ymin, xmin, ymax, xmax), normalised
 CLASS_IDS = "class_ids"  # int64 [n], 0-based position in the schema's string_domain
 # Transform writes a ragged feature as its values, under its name with this suffix.
@@ -40,3 +41,4 @@ TRANSFORMED_ID = "source_id"  # bytes [1]
 # Statistics of the whole training split, the same in each of its examples.
 MAX_BOXES = "max_boxes"  # int64 [1], most boxes in one image
 BOX_SIZES = "box_sizes"  # float32 [21], quantiles 0, 0.05 ... 1 of sqrt(area), 0..1
+BOX_RATIOS = "box_ratios"  # float32 [21], the same of height / width

@@ -8,9 +8,11 @@ import numpy as np
 from tfx.utils import io_utils
 
 from models import checkpoint, input_pipeline, scoring, training, warm_start
+from models.anchors import best_min_scale
 from models.distribution import choose_strategy, scope_of, use_xla
 from models.settings import Augmentation, ModelSettings, PostProcessing, TrainingSettings
-from models.ssd import SsdConfig
+from models.ssd import SsdConfig, map_sizes
+from pipeline import features
 from pipeline.errors import UserError
 from pipeline.fingerprint import fingerprint_of
 from pipeline.schema import class_names_of
@@ -20,9 +22,8 @@ from pipeline.transformed_examples import TransformedExamples, read_transformed_
 RUN_FN = "pipeline.trainer.run_fn"
 # Static shapes pad every image's boxes to a multiple of this.
 _BOXES_MULTIPLE = 4
-# Boxes smaller than this share of the image are left to the smallest anchors.
-_SMALL_BOX_QUANTILE = 4  # of 20: the fifth of the boxes that is smallest
-_SCALE_RANGE = (0.06, 0.3)
+# Of the quantiles 0, 0.05 ... 1 those that stand for the boxes when the anchors are chosen.
+_TYPICAL = slice(2, 20, 4)
 
 _log = logging.getLogger("detector")
 
@@ -44,12 +45,16 @@ def run_fn(fn_args) -> None:
     post_processing = PostProcessing(**settings["post_processing"])
     schema = io_utils.SchemaReader().read(fn_args.schema_path)
     class_names = class_names_of(schema)
-    train = read_transformed_examples(fn_args.train_files, config["canvas_size"])
+    model_settings = ModelSettings(**settings["model"])
+    train = read_transformed_examples(fn_args.train_files, features.CANVAS, config["canvas_size"])
     held_out = read_transformed_examples(
-        fn_args.eval_files, config["canvas_size"], training_settings.eval_images
+        fn_args.eval_files,
+        features.PICTURE,
+        model_settings.input_size,
+        training_settings.eval_images,
     )
     _check_classes(train, class_names)
-    ssd = ssd_config(ModelSettings(**settings["model"]), len(class_names), train)
+    ssd = ssd_config(model_settings, len(class_names), train)
     max_boxes = -(-train.max_boxes // _BOXES_MULTIPLE) * _BOXES_MULTIPLE
     _say(
         f"{len(train.image_ids)} training images, {len(held_out.image_ids)} to evaluate on, "
@@ -127,11 +132,12 @@ def ssd_config(settings: ModelSettings, num_classes: int, train: TransformedExam
     """
     values = settings.model_dump()
     if settings.min_scale is None:
-        low, high = _SCALE_RANGE
-        # The finest map has anchors of this scale and of half of it: 1.4 puts the small boxes
-        # between the two.
-        small = 1.4 * float(train.box_sizes[_SMALL_BOX_QUANTILE])
-        values["min_scale"] = round(min(max(small, low), high), 3)
+        values["min_scale"] = best_min_scale(
+            train.box_sizes[_TYPICAL],
+            train.box_ratios[_TYPICAL],
+            map_sizes(settings.input_size),
+            settings.max_scale,
+        )
     return SsdConfig(num_classes=num_classes, **values)
 
 

@@ -10,14 +10,14 @@ from tfx.dsl.components.base import executor_spec
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
-from models.image import decode_and_resize
+from models.image import decode_image, resize
 from pipeline import features
 from pipeline.schema import class_names_of
 
 PREPROCESSING_FN = "pipeline.transform.preprocessing_fn"
 CLASS_COUNTS_VOCABULARY = "class_counts"
-# Quantiles of the boxes' sizes that are kept: 0, 0.05 ... 1.
-NUM_SIZE_BUCKETS = 20
+# Quantiles of the boxes' sizes and ratios that are kept: 0, 0.05 ... 1.
+NUM_BUCKETS = 20
 
 
 def preprocessing_fn(inputs, custom_config):
@@ -25,17 +25,26 @@ def preprocessing_fn(inputs, custom_config):
 
     Args:
       inputs: raw features by name, scalars as [B], those of objects ragged [B, None].
-      custom_config: `canvas_size`, and `class_names`, which `TransformExecutor` adds.
+      custom_config: `canvas_size`, `input_size`, and `class_names`, which `TransformExecutor` adds.
 
     Returns:
       Features by the names in `pipeline.features`; and the statistics of the training split, the
-      same in every example: `MAX_BOXES` and `BOX_SIZES`.
+      same in every example: `MAX_BOXES`, `BOX_SIZES` and `BOX_RATIOS`.
     """
-    canvas_size = custom_config["canvas_size"]
-    canvases = tf.map_fn(
-        lambda encoded: tf.io.serialize_tensor(decode_and_resize(encoded, canvas_size)),
+    sizes = {
+        features.CANVAS: custom_config["canvas_size"],
+        # Not out of the canvas: resized twice, a picture is softer than what the device sees.
+        features.PICTURE: custom_config["input_size"],
+    }
+
+    def views(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        image = decode_image(encoded)
+        return {name: tf.io.serialize_tensor(resize(image, size)) for name, size in sizes.items()}
+
+    pixels = tf.map_fn(
+        views,
         inputs[features.IMAGE_ENCODED],
-        fn_output_signature=tf.string,
+        fn_output_signature=dict.fromkeys(sizes, tf.string),
     )
 
     # [B, None, 4] ragged, then flat per image.
@@ -55,19 +64,25 @@ def preprocessing_fn(inputs, custom_config):
     )
     class_ids = names.with_flat_values(table.lookup(names.flat_values))
 
-    sizes = tf.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
-    size_quantiles = tft.quantiles(sizes, NUM_SIZE_BUCKETS, epsilon=0.005)[0]
-    bounds = tf.concat([tft.min(sizes)[None], size_quantiles, tft.max(sizes)[None]], axis=0)
+    height, width = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    box_sizes, box_ratios = _quantiles(tf.sqrt(height * width)), _quantiles(height / width)
     max_boxes = tft.max(names.row_lengths())
-    batch = tf.shape(canvases)[0]
+    batch = tf.shape(pixels[features.CANVAS])[0]
     return {
-        features.CANVAS: canvases,
+        **pixels,
         features.BOXES_FLAT: flat_boxes,
         features.CLASS_IDS: class_ids,
         features.TRANSFORMED_ID: inputs[features.SOURCE_ID],
         features.MAX_BOXES: tf.fill([batch, 1], max_boxes),
-        features.BOX_SIZES: tf.tile(bounds[None], [batch, 1]),
+        features.BOX_SIZES: tf.tile(box_sizes[None], [batch, 1]),
+        features.BOX_RATIOS: tf.tile(box_ratios[None], [batch, 1]),
     }
+
+
+def _quantiles(values: tf.Tensor) -> tf.Tensor:
+    """float32 [n] of one batch to float32 [21] of the whole training split."""
+    inner = tft.quantiles(values, NUM_BUCKETS, epsilon=0.005)[0]
+    return tf.concat([tft.min(values)[None], inner, tft.max(values)[None]], axis=0)
 
 
 class TransformExecutor(transform_executor.Executor):
@@ -89,13 +104,17 @@ class DetectionTransform(tfx.components.Transform):
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(TransformExecutor)
 
-    def __init__(self, examples, schema, canvas_size: int, code_fingerprint: str):
+    def __init__(self, examples, schema, canvas_size: int, input_size: int, code_fingerprint: str):
         super().__init__(
             examples=examples,
             schema=schema,
             preprocessing_fn=PREPROCESSING_FN,
             # Statistics of pixels tell nothing that StatisticsGen has not told.
             disable_statistics=True,
-            custom_config={"canvas_size": canvas_size, "code_fingerprint": code_fingerprint},
+            custom_config={
+                "canvas_size": canvas_size,
+                "input_size": input_size,
+                "code_fingerprint": code_fingerprint,
+            },
         )
         self.with_id("Transform")

@@ -19,7 +19,6 @@ _log = logging.getLogger("detector")
 _BOXES = features.BOXES_FLAT + features.RAGGED_VALUES
 _CLASS_IDS = features.CLASS_IDS + features.RAGGED_VALUES
 _SPEC = {
-    features.CANVAS: tf.io.FixedLenFeature([], tf.string),
     _BOXES: tf.io.VarLenFeature(tf.float32),
     _CLASS_IDS: tf.io.VarLenFeature(tf.int64),
     features.TRANSFORMED_ID: tf.io.FixedLenFeature([], tf.string),
@@ -36,6 +35,7 @@ class TransformedExamples:
       class_ids: int64, of all objects.
       max_boxes: most boxes in one image of the training split.
       box_sizes: float32 [21], quantiles of the training boxes' sqrt(area).
+      box_ratios: float32 [21], quantiles of the training boxes' height / width.
     """
 
     records: tf.data.Dataset
@@ -43,16 +43,19 @@ class TransformedExamples:
     class_ids: np.ndarray
     max_boxes: int
     box_sizes: np.ndarray
+    box_ratios: np.ndarray
 
 
 def read_transformed_examples(
-    patterns: list[str], canvas_size: int, limit: int | None = None
+    patterns: list[str], view: str, size: int, limit: int | None = None
 ) -> TransformedExamples:
     """Reads one split.
 
     Args:
       patterns: of its gzipped TFRecord files.
-      canvas_size: the canvases' side in pixels.
+      view: which pixels become the records' `canvas`: `features.CANVAS` for training,
+        `features.PICTURE` for evaluation.
+      size: their side in pixels.
       limit: read at most this many images, None reads all.
 
     Raises:
@@ -72,14 +75,16 @@ def read_transformed_examples(
         {
             features.MAX_BOXES: tf.io.FixedLenFeature([1], tf.int64),
             features.BOX_SIZES: tf.io.VarLenFeature(tf.float32),
+            features.BOX_RATIOS: tf.io.VarLenFeature(tf.float32),
         },
     )
 
     def parse(index: tf.Tensor, record: tf.Tensor) -> dict:
-        example = tf.io.parse_single_example(record, _SPEC)
-        canvas = tf.io.parse_tensor(example[features.CANVAS], tf.uint8)
+        pixels = {view: tf.io.FixedLenFeature([], tf.string)}
+        example = tf.io.parse_single_example(record, _SPEC | pixels)
+        canvas = tf.io.parse_tensor(example[view], tf.uint8)
         return {
-            "canvas": tf.ensure_shape(canvas, [canvas_size, canvas_size, 3]),
+            "canvas": tf.ensure_shape(canvas, [size, size, 3]),
             "boxes": tf.reshape(example[_BOXES].values, [-1, 4]),
             "class_ids": tf.cast(example[_CLASS_IDS].values, tf.int32),
             "image_index": tf.cast(index, tf.int32),
@@ -89,7 +94,7 @@ def read_transformed_examples(
         # Files hold the images in no meaningful order: the first ones are as good as any.
         raw, image_ids, class_ids = raw.take(limit), image_ids[:limit], class_ids[:limit]
     records = raw.enumerate().map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-    if _fits_into_memory(len(image_ids), canvas_size):
+    if _fits_into_memory(len(image_ids), size):
         records = records.cache()
     return TransformedExamples(
         records=records,
@@ -97,11 +102,12 @@ def read_transformed_examples(
         class_ids=np.concatenate(class_ids),
         max_boxes=int(head[features.MAX_BOXES][0]),
         box_sizes=head[features.BOX_SIZES].values.numpy(),
+        box_ratios=head[features.BOX_RATIOS].values.numpy(),
     )
 
 
-def _fits_into_memory(num_images: int, canvas_size: int) -> bool:
-    needed, free = num_images * canvas_size**2 * 3, available_bytes()
+def _fits_into_memory(num_images: int, size: int) -> bool:
+    needed, free = num_images * size**2 * 3, available_bytes()
     fits = needed <= _MEMORY_SHARE * free
     _log.info(
         "Trainer: %d decoded pictures, %.2f GB, are %s (%.1f GB of memory free)",

@@ -24,7 +24,7 @@ def config() -> PipelineConfig:
         name="oxford-iiit-pets",
         data=DataSettings(class_from="filename"),
         schema_dir="schema/oxford_iiit_pets",
-        transform=TransformSettings(canvas_size=336),
+        transform=TransformSettings(canvas_size=448),
         model=ModelSettings(
             input_size=300,
             depth_multiplier=0.75,

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from keras import ops
 
-from models.anchors import anchor_shapes, make_anchors
+from models.anchors import anchor_shapes, best_min_scale, make_anchors
+from models.boxes import centers_to_corners, pairwise_iou
 
 MAPS_AT_300 = (19, 10, 5, 3, 2, 1)
 
@@ -49,3 +51,25 @@ def test_min_scale_moves_the_finest_map(scale):
     anchors = make_anchors((4, 2), min_scale=scale, max_scale=0.9)
     np.testing.assert_allclose(anchors[0, 2:], [scale / 2] * 2, rtol=1e-6)
     np.testing.assert_allclose(anchors[4 * 4 * 3, 2:], [0.9, 0.9], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "ratio"), [(0.1, 1.0), (0.3, 1.0), (0.45, 1.3), (0.7, 0.8)])
+def test_the_best_smallest_scale_overlaps_such_boxes_most(size, ratio):
+    maps = (10, 5, 3, 2, 1, 1)
+    chosen = best_min_scale(np.array([size]), np.array([ratio]), maps)
+    height, width = size * ratio**0.5, size / ratio**0.5
+    rng = np.random.default_rng(1)
+    corner = rng.uniform(size=(300, 2)) * [1 - height, 1 - width]
+    boxes = np.concatenate([corner, corner + np.array([height, width])], axis=1).astype("float32")
+
+    def fit(scale):
+        anchors = centers_to_corners(ops.convert_to_tensor(make_anchors(maps, scale)))
+        overlap = ops.convert_to_numpy(pairwise_iou(ops.convert_to_tensor(boxes), anchors))
+        return np.quantile(overlap.max(axis=1), 0.1)
+
+    assert fit(chosen) >= max(fit(scale) for scale in np.arange(0.05, 0.61, 0.05)) - 0.02
+
+
+def test_the_smallest_scale_stays_below_the_largest():
+    chosen = best_min_scale(np.array([0.9]), np.array([1.0]), (4, 2, 1, 1, 1, 1), max_scale=0.3)
+    assert chosen < 0.3

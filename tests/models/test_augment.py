@@ -138,6 +138,15 @@ def test_kinds_of_windows_have_their_shares():
     assert (size[~zoomed].prod(axis=1) >= EVERYTHING.crop_min_area - 1e-3).all()
 
 
+def test_large_crops_keep_their_least_area():
+    settings = Augmentation(crop_probability=1.0, crop_min_area=0.8)
+    boxes, valid = tf.zeros([400, 1, 4]), tf.zeros([400, 1], tf.bool)
+    windows = random_windows(boxes, valid, settings, tf.constant([1, 2])).numpy()
+    size = windows[:, 2:] - windows[:, :2]
+    assert (size.prod(axis=1) >= 0.8 - 1e-3).all()
+    assert (size <= 1 + 1e-6).all()
+
+
 def test_a_crop_leaves_some_object_visible_and_ignores_padding():
     settings = Augmentation(crop_probability=1.0)
     boxes = [[[0.7, 0.7, 0.9, 0.9], [0.0, 0.0, 0.0, 0.0]]] * 200

@@ -37,7 +37,9 @@ def test_the_loss_is_both_terms_divided_by_the_matches_and_l2(detector, num_boxe
     images, targets = batch(num_boxes)
     outputs = detector(images)
     assigned = assign_targets(targets["boxes"], targets["class_ids"], TINY.anchors, 3)
-    matches = max(float(np.sum(assigned.matched)), 1.0)
+    # At least one match a batch, of which these images are a part.
+    least = len(images) / detector.settings.batch_size
+    matches = max(float(np.sum(assigned.matched)), least)
     focal = np.sum(sigmoid_focal_loss(outputs["class_logits"], assigned.class_targets, 0.6, 1.5))
     l1 = np.sum(smooth_l1_loss(outputs["box_encodings"], assigned.box_targets, assigned.matched))
     l2 = float(sum(detector.network.losses))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from helpers import TINY, randomize
 
-from models.ssd import SsdConfig, build_ssd, normalize
+from models.ssd import SsdConfig, build_ssd, map_sizes, normalize
 
 
 @pytest.mark.parametrize(
@@ -10,7 +10,7 @@ from models.ssd import SsdConfig, build_ssd, normalize
     [(300, (19, 10, 5, 3, 2, 1)), (224, (14, 7, 4, 2, 1, 1)), (160, (10, 5, 3, 2, 1, 1))],
 )
 def test_map_sizes(size, maps):
-    assert SsdConfig(num_classes=1, input_size=size).map_sizes == maps
+    assert map_sizes(size) == maps
 
 
 def test_the_zoo_detector_has_1917_anchors():
@@ -36,7 +36,7 @@ def test_an_anchor_follows_its_cell():
     images[1] = images[0]
     images[1, 240:, :16] *= -1  # bottom left
     encodings = np.asarray(network(images)["box_encodings"])
-    finest = config.map_sizes[0] ** 2 * 3
+    finest = map_sizes(config.input_size)[0] ** 2 * 3
     change = np.abs(encodings[1] - encodings[0]).max(axis=1)[:finest]
     ycenter, xcenter = config.anchors[change.argmax(), :2]
     assert ycenter > 0.75
@@ -71,3 +71,14 @@ def test_regularization_spares_depthwise_kernels_and_the_quantized_form():
     expected = sum(0.01 / 2 * np.sum(kernel**2) for kernel in kernels)
     assert float(sum(network.losses)) == pytest.approx(expected, rel=1e-4)
     assert not build_ssd(config, quantized=True).losses
+
+
+def test_quantized_logits_have_fine_steps_and_saturate_where_scores_say_nothing():
+    network = build_ssd(TINY, quantized=True)
+    randomize(network)
+    layer = network.get_layer("class_quant")
+    logits = np.linspace(-40, 40, 4001, dtype=np.float32)[None]
+    rounded = np.asarray(layer(logits, training=True))
+    assert (rounded.min(), rounded.max()) == pytest.approx((-8.0, 8.0), abs=0.1)
+    inside = np.abs(logits) < 7.9
+    np.testing.assert_allclose(rounded[inside], logits[inside], atol=0.5 * 16 / 255 + 1e-5)

@@ -8,9 +8,17 @@ import pytest
 from helpers import TINY, records, training
 
 from models import checkpoint
+from models.detector import Detector
 from models.input_pipeline import training_batches
 from models.settings import Augmentation
-from models.training import NonFiniteLossError, TrainingRun, learning_rate_schedule
+from models.ssd import build_ssd
+from models.training import (
+    LearningRate,
+    NonFiniteLossError,
+    TrainingRun,
+    averaged_weights,
+    make_optimizer,
+)
 
 # The delay and the end fall between two evaluations.
 SETTINGS = training(steps=7, quantization_delay=3, eval_every=2, learning_rate=0.02)
@@ -82,7 +90,7 @@ def test_intervals_end_at_the_delay_and_at_the_end(uninterrupted):
     assert recorder.initialized == 1
     for interval in recorder.intervals:
         assert all(math.isfinite(value) for value in interval.losses.values())
-        schedule = learning_rate_schedule(SETTINGS)
+        schedule = LearningRate(SETTINGS)
         assert interval.learning_rate == pytest.approx(float(schedule(interval.step)), rel=1e-5)
 
 
@@ -178,7 +186,7 @@ def test_the_learning_rate_warms_up_and_decays_by_a_cosine():
     settings = training(
         steps=100, warmup_steps=10, learning_rate=0.2, final_learning_rate=0.1, quantization_delay=1
     )
-    rate = learning_rate_schedule(settings)
+    rate = LearningRate(settings)
     assert float(rate(0)) == 0
     assert float(rate(5)) == pytest.approx(0.1, rel=1e-5)
     assert float(rate(10)) == pytest.approx(0.2, rel=1e-5)
@@ -188,6 +196,57 @@ def test_the_learning_rate_warms_up_and_decays_by_a_cosine():
 
 
 def test_the_learning_rate_without_warm_up_starts_at_its_peak():
-    rate = learning_rate_schedule(training(steps=100, learning_rate=0.2))
+    rate = LearningRate(training(steps=100, learning_rate=0.2))
     assert float(rate(0)) == pytest.approx(0.2)
     assert float(rate(100)) == pytest.approx(0, abs=1e-7)
+
+
+def make_model(settings):
+    model = Detector(build_ssd(TINY), TINY, settings)
+    model.compile(optimizer=make_optimizer(settings))
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+@pytest.mark.slow
+def test_averages_stand_in_for_the_weights_and_leave_them_alone():
+    settings = training(steps=4, quantization_delay=1, ema_momentum=0.75, learning_rate=0.02)
+    model = make_model(settings)
+    averages = None
+    for images, targets in batches(0, settings).take(4):
+        model.train_on_batch(images, targets)
+        weights = [np.asarray(variable) for variable in model.trainable_variables]
+        averages = (
+            weights
+            if averages is None
+            else [
+                0.75 * average + 0.25 * weight
+                for average, weight in zip(averages, weights, strict=True)
+            ]
+        )
+    with averaged_weights(model):
+        for variable, average in zip(model.trainable_variables, averages, strict=True):
+            np.testing.assert_allclose(np.asarray(variable), average, rtol=1e-4, atol=1e-6)
+    for variable, weight in zip(model.trainable_variables, weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(variable), weight)
+    assert any((a != w).any() for a, w in zip(averages, weights, strict=True))
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_with_averages_ends_as_an_uninterrupted_one(tmp_path):
+    settings = training(steps=7, quantization_delay=3, eval_every=2, ema_momentum=0.5)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    network, _ = make_run(whole, Recorder(), settings).train()
+    with pytest.raises(KeyboardInterrupt):
+        make_run(parts, Recorder(fail_at=5), settings).train()
+    resumed, facts = make_run(parts, Recorder(), settings).train()
+    assert facts["resumed_at"] == [3]
+    for expected, received in zip(network.variables, resumed.variables, strict=True):
+        np.testing.assert_allclose(
+            np.asarray(received), np.asarray(expected), rtol=1e-4, atol=1e-5, err_msg=expected.path
+        )
+
+
+def test_quantized_steps_go_on_in_the_schedule_of_all_steps():
+    settings = training(steps=100, warmup_steps=10, learning_rate=0.2, quantization_delay=60)
+    assert float(LearningRate(settings, 60)(5)) == pytest.approx(float(LearningRate(settings)(65)))

@@ -40,7 +40,7 @@ def transformed(tmp_path_factory):
     options = beam.options.pipeline_options.PipelineOptions(["--runner=FnApiRunner"])
     with beam.Pipeline(options=options) as pipeline, tft_beam.Context(temp_dir=str(folder / "tmp")):
         batches = pipeline | beam.Create(records) | source.BeamSource()
-        config = {"canvas_size": 32, "class_names": NAMES}
+        config = {"canvas_size": 32, "input_size": 24, "class_names": NAMES}
         data, function = (
             batches,
             source.TensorAdapterConfig(),
@@ -60,6 +60,8 @@ def test_canvases_are_what_serving_would_see(transformed):
     for index, row in enumerate(rows):
         canvas = tf.io.parse_tensor(row[features.CANVAS].bytes_list.value[0], tf.uint8)
         np.testing.assert_array_equal(canvas, decode_and_resize(picture(index), 32))
+        seen = tf.io.parse_tensor(row[features.PICTURE].bytes_list.value[0], tf.uint8)
+        np.testing.assert_array_equal(seen, decode_and_resize(picture(index), 24))
 
 
 @pytest.mark.slow
@@ -81,6 +83,12 @@ def test_every_example_carries_the_statistics_of_all(transformed):
         assert len(sizes) == 21
         assert sizes == sorted(sizes)
         assert (sizes[0], sizes[-1]) == (pytest.approx(0.1), pytest.approx(1.0))
+        ratios = list(row[features.BOX_RATIOS].float_list.value)
+        assert len(ratios) == 21
+        heights_by_width = [(b[2] - b[0]) / (b[3] - b[1]) for boxes, _ in OBJECTS for b in boxes]
+        assert (ratios[0], ratios[-1]) == pytest.approx(
+            (min(heights_by_width), max(heights_by_width)), rel=1e-4
+        )
     path = output.vocabulary_file_by_name(CLASS_COUNTS_VOCABULARY)
     counts = dict(line.split()[::-1] for line in Path(path).read_text().splitlines())
     assert counts == {"dog": "2", "rabbit": "1"}
