@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import google.auth
+import requests
 from google.api_core import exceptions
 from google.cloud import aiplatform, storage
 from google.cloud.aiplatform_v1.types import PipelineState, PipelineTaskDetail
@@ -21,6 +22,7 @@ from pipeline.vertex.service_errors import explained, patient
 from pipeline.vertex.settings import VertexSettings
 
 _PATIENCE_SECONDS = 300.0
+_REACH_SECONDS = 15.0
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _LABEL_RUNNER = {"tfx_runner": "vertex"}
 _ENDED = (
@@ -49,7 +51,7 @@ class VertexClient:
       retry_seconds: until the first repetition of a call that found the service busy.
 
     Raises:
-      UserError: no credentials.
+      UserError: no credentials, or no answer from the endpoint.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class VertexClient:
         with explained(settings, "connect"):
             # Asked for here, so that missing ones are found before anything else is tried.
             self._credentials, _ = google.auth.default(scopes=[_SCOPE])
+            _reach(settings)
             aiplatform.init(
                 project=settings.project,
                 location=settings.region,
@@ -205,6 +208,13 @@ class VertexClient:
             if detail.state == _TASK.FAILED
         ]
         return "\n".join(lines) or f"The run failed: {run.gca_resource.error.message}"
+
+
+def _reach(settings: VertexSettings) -> None:
+    """Any answer will do: without one, the clients would go on trying for minutes."""
+    endpoint = settings.api_endpoint or f"{settings.region}-aiplatform.googleapis.com"
+    url = endpoint if "://" in endpoint else f"https://{endpoint}"
+    requests.get(url, timeout=_REACH_SECONDS)
 
 
 def tasks_of(run: aiplatform.PipelineJob) -> list[PipelineTaskDetail]:

@@ -40,6 +40,8 @@ def rehearse(config: PipelineConfig, folder: str, say=print) -> dict[str, Any]:
     started = time.monotonic()
     root = Path(folder).absolute()
     root.mkdir(parents=True, exist_ok=True)
+    if config.vertex.model_registry:
+        say("left out: the Model Registry, which is a service")
     config = _for_here(config, root)
     job = compile_job(config)
     run_id = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -138,7 +140,8 @@ def _task(job: dict[str, Any], name: str) -> Task:
 
 
 def _for_here(config: PipelineConfig, root: Path) -> PipelineConfig:
-    settings = {"vertex.pipeline_image": _IMAGE, "vertex.trainer_image": _IMAGE}
+    settings: dict[str, Any] = {"vertex.pipeline_image": _IMAGE, "vertex.trainer_image": _IMAGE}
+    settings["vertex.model_registry"] = False
     settings["vertex.project"] = config.vertex.project or "rehearsal"
     for name in ("path", "train", "eval"):
         path = getattr(config.data, name)

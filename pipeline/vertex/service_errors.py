@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from google.api_core import exceptions, retry
 from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
 from requests.exceptions import ConnectionError as RequestsConnectionError
+from requests.exceptions import RequestException
 
 from pipeline.errors import UserError
 from pipeline.vertex.settings import VertexSettings
@@ -76,7 +77,7 @@ def explained(settings: VertexSettings, action: str) -> Iterator[None]:
             f"Received: {_line(error)}"
         ) from error
     except (exceptions.GoogleAPICallError, exceptions.RetryError, TransportError,
-            RequestsConnectionError) as error:  # fmt: skip
+            RequestException) as error:  # fmt: skip
         raise UserError(
             f"Expected to reach Google Cloud to {action} ({where}). Received: {_line(error)} "
             "Check the network, a proxy, and vertex.api_endpoint; then try again."

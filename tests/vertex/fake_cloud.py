@@ -79,6 +79,8 @@ class FakeCloud:
             return self._for_doctor(path)
         if path.endswith(":getIamPolicy"):
             return _json({"bindings": self.bindings})
+        if path == "/":
+            return _json({}, 404)
         if self.failures:
             status, message = self.failures.pop(0)
             return _json({"error": {"code": status, "message": message}}, status)

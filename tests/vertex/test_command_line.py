@@ -222,12 +222,16 @@ def test_what_is_wrong_is_one_line_before_anything_is_submitted(
     assert not cloud.jobs
 
 
-def test_missing_credentials_and_an_endpoint_out_of_reach_are_one_line(run, cloud, monkeypatch):
-    monkeypatch.setattr("pipeline.vertex.client._PATIENCE_SECONDS", 0.1)
+def test_missing_credentials_and_an_endpoint_out_of_reach_are_one_line(
+    run, cloud, monkeypatch, capsys
+):
     code = vertex_runner.main(
-        ["status", "run", *PROJECT, "--set", "vertex.api_endpoint=http://127.0.0.1:1"]
+        ["submit", *PIPELINE, *PROJECT, "--set", "vertex.api_endpoint=http://127.0.0.1:1"]
     )
+    error = capsys.readouterr().err
     assert code == 1
+    assert "Check the network, a proxy, and vertex.api_endpoint" in error
+    assert error.count("\n") == 1
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
     code, _, error = run("submit", *PIPELINE)
     assert code == 1

@@ -1,5 +1,7 @@
 import pytest
 
+from pipeline.config import override
+from pipeline.vertex.rehearsal import _for_here
 from pipeline.vertex.rehearsal_store import RehearsalStore
 
 BLESSED = 'schema_title="tfx.ModelBlessing" AND state=LIVE AND metadata.blessed.number_value=1'
@@ -45,3 +47,13 @@ def test_outputs_outlive_the_process(store, tmp_path):
     again = RehearsalStore(tmp_path / "metadata.json")
     assert again.cached("key")["model"][0]["name"] == "m1"
     assert again.cached("other") is None
+
+
+def test_a_rehearsal_calls_no_service_and_stays_in_its_folder(config, tmp_path):
+    cloud = {"vertex.model_registry": True, "vertex.data_processing": "dataflow"}
+    local = _for_here(override(config, {**cloud, "data.path": "data"}), tmp_path)
+    assert not local.vertex.model_registry
+    assert "--runner=FnApiRunner" in local.execution.beam_args
+    for place in (local.execution.pipeline_root, local.execution.state_dir, local.push.destination):
+        assert place.startswith(str(tmp_path))
+    assert local.data.path.startswith("/")

@@ -84,6 +84,15 @@ def test_the_lowered_step_computes_what_tensorflow_computes(single, tmp_path):
 
 @pytest.mark.slow
 @needs_jax
+def test_the_recipe_has_the_losses_that_tensorflow_computes(tmp_path):
+    expected = np.load(take_step("single", tmp_path / "single.npz", "--recipe"))
+    received = np.load(take_step("jax", tmp_path / "jax.npz", "--recipe"))
+    for name in received.files:
+        np.testing.assert_allclose(received[name], expected[name], rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.slow
+@needs_jax
 def test_the_recipe_lowers_for_tpu_and_stays_on_the_chip(tmp_path):
     program = take_step("lower", tmp_path / "step.mlir", "--recipe").read_text()
     assert "tensor<128x300x300x3xui8>" in program

@@ -4,7 +4,7 @@ The backend and the number of logical devices are fixed when Keras and TensorFlo
 to take the step needs its own process:
 
     training_step.py single|replicated OUT.npz      TensorFlow, on 1 or on 8 logical devices
-    training_step.py jax OUT.npz                    Keras on JAX (KERAS_BACKEND=jax)
+    training_step.py jax OUT.npz [--recipe]         Keras on JAX (KERAS_BACKEND=jax)
     training_step.py lower OUT.mlir [--recipe]      Keras on JAX, lowered for TPU
     training_step.py hlo OUT.txt [--recipe]         TensorFlow, lowered to one XLA program
     training_step.py xla OUT.npz                    TensorFlow, compiled by XLA and run
@@ -83,13 +83,13 @@ def results(model: Detector, losses: list[dict[str, float]]) -> dict[str, np.nda
     return weights | terms
 
 
-def run_tensorflow(replicas: int, jit: bool = False) -> dict[str, np.ndarray]:
+def run_tensorflow(replicas: int, recipe: bool, jit: bool = False) -> dict[str, np.ndarray]:
     """Takes the steps through `fit`, on one device or under MirroredStrategy."""
     import tensorflow as tf
 
     from models.distribution import scope_of
 
-    config, settings, max_boxes = sizes(recipe=False)
+    config, settings, max_boxes = sizes(recipe)
     strategy = None
     if replicas > 1:
         # Eight copies of the step take minutes to optimize, and are taken once.
@@ -170,6 +170,17 @@ def run_jax() -> dict[str, np.ndarray]:
     return results(model, losses)
 
 
+def jax_losses() -> dict[str, np.ndarray]:
+    """The first step's losses at the recipe's sizes: without its update XLA leaves out the rest."""
+    import jax
+
+    config, settings, max_boxes = sizes(recipe=True)
+    model, _, state = jax_step(config, settings)
+    losses = jax.jit(lambda state, batch: model.train_step(state, batch)[0])
+    logs = losses(state, make_batch(config, settings.batch_size, max_boxes))
+    return {name: np.asarray([float(logs[name])]) for name in LOSS_TERMS}
+
+
 def lower(recipe: bool) -> str:
     """The step as StableHLO for TPU."""
     from jax import export
@@ -193,10 +204,10 @@ def main() -> None:
         with open(options.out, "w") as file:
             file.write(text)
     elif options.way == "jax":
-        np.savez(options.out, **run_jax())
+        np.savez(options.out, **(jax_losses() if options.recipe else run_jax()))
     else:
         replicas = REPLICAS if options.way == "replicated" else 1
-        np.savez(options.out, **run_tensorflow(replicas, jit=options.way == "xla"))
+        np.savez(options.out, **run_tensorflow(replicas, options.recipe, jit=options.way == "xla"))
 
 
 if __name__ == "__main__":
