@@ -5,12 +5,10 @@ import json
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from fake_cloud import FakeCloud
+from fake_cloud import IMAGE, FakeCloud
 
 from pipeline import presets
 from pipeline.config import override
-
-IMAGE = "us-central1-docker.pkg.dev/my-project/detector/{}@sha256:" + "0" * 64
 
 
 @pytest.fixture

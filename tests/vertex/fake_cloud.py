@@ -16,6 +16,8 @@ from fake_storage import FakeStorage
 from google.cloud.aiplatform_v1 import types as gca
 from google.protobuf import json_format
 
+# Of a run in that project: to be filled with the image's name.
+IMAGE = "us-central1-docker.pkg.dev/my-project/detector/{}@sha256:" + "0" * 64
 PARENT = "projects/my-project/locations/us-central1"
 DONE = {"name": f"{PARENT}/operations/1", "done": True}
 TYPE = "type.googleapis.com"

@@ -3,12 +3,12 @@
 import json
 
 import pytest
+from fake_cloud import IMAGE
 
 import vertex_runner
 from pipeline.vertex import doctor
 from pipeline.vertex.plan import load_prices
 
-IMAGE = "us-central1-docker.pkg.dev/my-project/detector/{}@sha256:" + "0" * 64
 ACCOUNT = "runner@my-project.iam.gserviceaccount.com"
 PROJECT = ["--project", "my-project", "--set", "vertex.api_transport=rest"]
 PIPELINE = [

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from conftest import IMAGE
+from fake_cloud import IMAGE
 
 from pipeline.config import override
 from pipeline.errors import UserError

@@ -2,6 +2,7 @@ import json
 import threading
 
 import pytest
+from fake_cloud import IMAGE
 
 from pipeline.config import override
 from pipeline.errors import UserError
@@ -10,7 +11,6 @@ from pipeline.vertex.model_registry import METRICS_SCHEMA, ModelRegistry, model_
 from pipeline.vertex.registrar import Executor
 
 MODEL = "projects/my-project/locations/us-central1/models/detector-demo"
-IMAGE = "us-central1-docker.pkg.dev/my-project/detector/pipeline@sha256:" + "0" * 64
 
 
 def manifest(version: str = "3") -> dict:
@@ -34,7 +34,7 @@ def registry(config, cloud):
 
 def register(registry, version="3"):
     return registry.register("demo", f"gs://my-bucket/pushed/demo/{version}",
-                             manifest(version), IMAGE)  # fmt: skip
+                             manifest(version), IMAGE.format("pipeline"))  # fmt: skip
 
 
 def test_a_version_has_its_metrics_and_where_it_came_from(registry, cloud):
@@ -43,7 +43,7 @@ def test_a_version_has_its_metrics_and_where_it_came_from(registry, cloud):
     (version,) = cloud.models[MODEL]
     assert version["artifactUri"] == "gs://my-bucket/pushed/demo/3"
     assert version["versionAliases"] == ["push-3"]
-    assert version["containerSpec"] == {"imageUri": IMAGE}
+    assert version["containerSpec"] == {"imageUri": IMAGE.format("pipeline")}
     assert version["labels"] == {
         "code-fingerprint": "c" * 63,
         "data-fingerprint": "d" * 63,
