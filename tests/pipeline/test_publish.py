@@ -174,6 +174,6 @@ def test_a_destination_that_is_a_file_is_an_error(tmp_path):
         FolderPublisher(str(tmp_path / "file")).publish(NEW, {})
 
 
-def test_a_url_is_an_error():
-    with pytest.raises(UserError, match="gs://bucket"):
-        publisher_for("gs://bucket/models")
+def test_a_url_of_another_kind_is_an_error():
+    with pytest.raises(UserError, match="s3://bucket/models"):
+        publisher_for("s3://bucket/models")
