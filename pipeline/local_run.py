@@ -17,6 +17,7 @@ from pipeline.console import (
     quiet_but_logged,
     without_native_chatter,
 )
+from pipeline.data_paths import check_data_paths
 from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT
 from pipeline.lost_versions import lost_versions
@@ -54,9 +55,10 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
         write_whole(folder / "config.json", config.model_dump_json(indent=2) + "\n")
         with quiet_but_logged(folder / "run.log") as console:
             console.say(f"run {run_id} of preset {config.preset} (log: {folder / 'run.log'})")
-            console.say("loading TensorFlow and TFX ...")
             failure: BaseException | None = None
             try:
+                check_data_paths(config.data)
+                console.say("loading TensorFlow and TFX ...")
                 _run_dag(config, connection, run_id, console)
             # Whatever a component raises, or Ctrl-C.
             except (Exception, KeyboardInterrupt) as caught:

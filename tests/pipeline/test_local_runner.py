@@ -150,7 +150,6 @@ def test_a_second_run_in_a_workdir_is_kept_out(tmp_path):
     assert_one_line(result, 1, "no other run", str(tmp_path))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["voc", "tfrecord"])
 def test_data_that_is_not_there_is_one_line_and_the_trace_is_in_the_log(tmp_path, kind):
     result = run("--workdir", tmp_path, "--data", "/nowhere/data", "--format", kind)
