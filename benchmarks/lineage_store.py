@@ -13,32 +13,20 @@ import json
 from pathlib import Path
 
 from ml_metadata.metadata_store import metadata_store
-from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from benchmarks.lineage_writer import Writer
 from pipeline.run_facts import RECORD_TYPE
 from pipeline.store import connection_config, open_store
 
-PIPELINE = "generated"
 IMAGES = 40
 RUNS_PER_DATA = 6
 RUNS_PER_SCHEMA = 100
+# The last of so many runs is not blessed.
+_RUNS_PER_REFUSAL = 7
+_EXECUTIONS = 11
 _START_MS = 1_700_000_000_000
 _RUN_MS = 3_600_000
-_TYPES = {
-    "ExampleGen": "pipeline.example_gen.VocExampleGen",
-    "StatisticsGen": "tfx.components.statistics_gen.component.StatisticsGen",
-    "SchemaGen": "pipeline.schema_gen.CuratedSchemaGen",
-    "ExampleValidator": "pipeline.example_validator.StrictExampleValidator",
-    "Transform": "pipeline.transform.DetectionTransform",
-    "WarmStart": "tfx.dsl.components.common.importer.Importer",
-    "Trainer": "tfx.components.trainer.component.Trainer",
-    "TFLiteRewriter": "pipeline.rewriter.TFLiteRewriter",
-    "LatestBlessedModel": "tfx.dsl.components.common.resolver.Resolver",
-    "Evaluator": "tfx.components.evaluator.component.Evaluator",
-    "DeviceCheck": "pipeline.device_check.DeviceCheck",
-    "Pusher": "pipeline.pusher.Pusher",
-}
-_EXAMPLES_PROPERTIES = {"span": mlmd.INT, "version": mlmd.INT, "split_names": mlmd.STRING}
+_FIGURES = {"metrics": {"mAP50": 0.9, "mAP": 0.7}, "baseline_metrics": None, "thresholds": []}
 
 
 @dataclasses.dataclass
@@ -69,85 +57,6 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class _Writer:
-    """Collects nodes with the ids that an empty store will give them."""
-
-    def __init__(self, store, root: Path):
-        self.root = root
-        self.executions, self.artifacts, self.contexts, self.edges = [], [], [], []
-        self.associations, self.attributions = [], []
-        self._store = store
-        self._execution_types = {
-            node: store.put_execution_type(mlmd.ExecutionType(name=name))
-            for node, name in _TYPES.items()
-        }
-        self._artifact_types: dict[str, int] = {}
-        self._context_types: dict[str, int] = {}
-        self.pipeline = self.context("pipeline", PIPELINE)
-        self.nodes = {node: self.context("node", f"{PIPELINE}.{node}") for node in _TYPES}
-
-    def context(self, type_name: str, name: str, **properties) -> int:
-        if type_name not in self._context_types:
-            self._context_types[type_name] = self._store.put_context_type(
-                mlmd.ContextType(name=type_name)
-            )
-        context = mlmd.Context(type_id=self._context_types[type_name], name=name)
-        _set(context, properties)
-        self.contexts.append(context)
-        return len(self.contexts)
-
-    def artifact(self, type_name: str, uri: str, millis: int, **properties) -> int:
-        if type_name not in self._artifact_types:
-            declared = _EXAMPLES_PROPERTIES if type_name == "Examples" else {}
-            self._artifact_types[type_name] = self._store.put_artifact_type(
-                mlmd.ArtifactType(name=type_name, properties=declared)
-            )
-        artifact = mlmd.Artifact(
-            type_id=self._artifact_types[type_name], uri=uri, state=mlmd.Artifact.LIVE
-        )
-        if type_name == "Examples":
-            artifact.properties["span"].int_value = properties.pop("span", 0)
-            artifact.properties["split_names"].string_value = '["train", "eval"]'
-        _set(artifact, properties)
-        self.artifacts.append(artifact)
-        return len(self.artifacts)
-
-    def execute(self, node, run, inputs, outputs, *, cached=False, millis=0, **properties) -> int:
-        """Adds an execution; `inputs` and `outputs` are artifact ids by channel."""
-        state = mlmd.Execution.CACHED if cached else mlmd.Execution.COMPLETE
-        execution = mlmd.Execution(type_id=self._execution_types[node], last_known_state=state)
-        _set(execution, properties)
-        self.executions.append(execution)
-        execution_id = len(self.executions)
-        for kind, channels in ((mlmd.Event.INPUT, inputs), (mlmd.Event.OUTPUT, outputs)):
-            for channel, artifact in channels.items():
-                event = mlmd.Event(type=kind, milliseconds_since_epoch=millis)
-                event.path.steps.add(key=channel)
-                event.path.steps.add(index=0)
-                self.edges.append((execution_id - 1, artifact - 1, event))
-        for context in (self.pipeline, run, self.nodes[node]):
-            self.associations.append(
-                mlmd.Association(execution_id=execution_id, context_id=context)
-            )
-        return execution_id
-
-    def next_uri(self, node: str, channel: str) -> str:
-        """The uri of an output of the execution that is added next."""
-        return str(self.root / node / channel / str(len(self.executions) + 1))
-
-    def write(self) -> None:
-        for start in range(0, len(self.contexts), 5000):
-            self._store.put_contexts(self.contexts[start : start + 5000])
-        self._store.put_lineage_subgraph(self.executions, self.artifacts, [], self.edges)
-        self._store.put_attributions_and_associations(self.attributions, self.associations)
-
-
-def _set(node, properties) -> None:
-    for name, value in properties.items():
-        field = {int: "int_value", float: "double_value"}.get(type(value), "string_value")
-        setattr(node.custom_properties[name], field, value)
-
-
 def generate(
     store: metadata_store.MetadataStore, root: Path, runs: int, *, chain: int = 300
 ) -> GeneratedStore:
@@ -162,130 +71,165 @@ def generate(
     Returns:
       What is in it.
     """
-    writer = _Writer(store, root)
-    made = GeneratedStore()
-    shared: dict[str, int] = {}
-    baseline = None
-    for run in range(runs):
-        baseline = _run(writer, made, run, chain, shared, baseline)
-    writer.write()
-    made.executions = len(writer.executions)
-    return made
+    generator = _Generator(Writer(store, root), chain)
+    for number in range(runs):
+        generator.add_run(number)
+    generator.writer.write()
+    generator.made.executions = generator.writer.num_executions
+    return generator.made
 
 
-def _run(writer, made, run, chain, shared, baseline) -> int | None:
-    """Adds a run; returns the shipping model that is the next one's baseline."""
-    run_id, millis = made.run_id(run), _START_MS + run * _RUN_MS
-    data, settings = run // RUNS_PER_DATA, {"training": {"steps": 100 + run}}
-    data_fingerprint = sha256(f"data {data}")
-    context = writer.context(
-        "pipeline_run", run_id, preset="demo", configuration=sha256(f"configuration {run}")
-    )
+class _Generator:
+    """Adds runs one by one, each with what those before it have left to it."""
 
-    def execute(node, inputs, outputs, cached=False, **properties):
-        writer.execute(node, context, inputs, outputs, cached=cached, millis=millis, **properties)
+    def __init__(self, writer: Writer, chain: int):
+        self.writer, self.made = writer, GeneratedStore()
+        self._chain = chain
+        self._shared: dict[str, int] = {}  # ids of the artifacts in the cache, by channel
+        self._baseline: int | None = None
+        self._number = self._context = self._millis = 0
 
-    fresh = run % RUNS_PER_DATA == 0
-    if fresh:
-        uri = writer.next_uri("ExampleGen", "examples")
-        shared["examples"] = writer.artifact(
-            "Examples", uri, millis, span=data, data_fingerprint=data_fingerprint,
-            num_train=IMAGES * 4 // 5, num_eval=IMAGES // 5, num_negatives=2, num_set_aside=1,
-            set_aside_reasons='{"unreadable": 1}',
+    def add_run(self, number: int) -> None:
+        """Adds a run."""
+        self._number, self._millis = number, _START_MS + number * _RUN_MS
+        is_warm = 0 < number < self._chain
+        self._context = self.writer.run(
+            self.made.run_id(number),
+            _EXECUTIONS + is_warm,
+            preset="demo",
+            configuration=sha256(f"configuration {number}"),
+        )
+        self._add_data()
+        self._add_model(number - 1 if is_warm else None)
+        self._add_judgement_and_push()
+
+    def _execute(self, node, inputs, outputs, cached=False, **properties) -> None:
+        self.writer.execute(
+            node, self._context, inputs, outputs, cached=cached, millis=self._millis, **properties
+        )
+
+    def _take(self, *channels: str) -> dict[str, int]:
+        return {channel: self._shared[channel] for channel in channels}
+
+    def _add_data(self) -> None:
+        """ExampleGen to Transform; what did not change comes out of the cache."""
+        shared, data = self._shared, self._number // RUNS_PER_DATA
+        is_fresh = self._number % RUNS_PER_DATA == 0
+        is_new_schema = self._number % RUNS_PER_SCHEMA == 0
+        is_either = is_fresh or is_new_schema
+        if is_fresh:
+            _write_images(self.writer.folder("ExampleGen", "examples"), data)
+            shared["examples"] = self.writer.artifact(
+                "Examples", "ExampleGen", "examples", span=data,
+                data_fingerprint=sha256(f"data {data}"), num_train=IMAGES * 4 // 5,
+                num_eval=IMAGES // 5, num_negatives=2, num_set_aside=1,
+                set_aside_reasons='{"unreadable": 1}',
+            )  # fmt: skip
+        self._execute(
+            "ExampleGen", {}, self._take("examples"), not is_fresh,
+            input_base=f"/data/{data}", custom_config='{"code_fingerprint": "1"}',
         )  # fmt: skip
-        _write_images(Path(uri), data)
-    examples = shared["examples"]
-    execute("ExampleGen", {}, {"examples": examples}, not fresh,
-            input_base=f"/data/{data}", custom_config='{"code_fingerprint": "1"}')  # fmt: skip
-    if fresh:
-        uri = writer.next_uri("StatisticsGen", "statistics")
-        shared["statistics"] = writer.artifact("ExampleStatistics", uri, millis)
-    statistics = shared["statistics"]
-    execute("StatisticsGen", {"examples": examples}, {"statistics": statistics}, not fresh)
-    new_schema = run % RUNS_PER_SCHEMA == 0
-    if new_schema:
-        uri = writer.next_uri("SchemaGen", "schema")
-        shared["schema"] = writer.artifact("Schema", uri, millis)
-    schema = shared["schema"]
-    execute("SchemaGen", {}, {"schema": schema}, not new_schema,
-            schema_text=f"classes {run // RUNS_PER_SCHEMA}")  # fmt: skip
-    if fresh or new_schema:
-        uri = writer.next_uri("ExampleValidator", "anomalies")
-        shared["anomalies"] = writer.artifact("ExampleAnomalies", uri, millis)
-    execute("ExampleValidator", {"statistics": statistics, "schema": schema},
-            {"anomalies": shared["anomalies"]}, not (fresh or new_schema))  # fmt: skip
-    if fresh or new_schema:
-        for name, type_name in (
-            ("transformed_examples", "Examples"), ("transform_graph", "TransformGraph")
-        ):  # fmt: skip
-            uri = writer.next_uri("Transform", name)
-            shared[name] = writer.artifact(type_name, uri, millis)
-    transformed = {name: shared[name] for name in ("transformed_examples", "transform_graph")}
-    execute("Transform", {"examples": examples, "schema": schema}, transformed,
-            not (fresh or new_schema), custom_config='{"canvas_size": 160}')  # fmt: skip
+        if is_fresh:
+            shared["statistics"] = self.writer.artifact(
+                "ExampleStatistics", "StatisticsGen", "statistics"
+            )
+        self._execute(
+            "StatisticsGen", self._take("examples"), self._take("statistics"), not is_fresh
+        )
+        if is_new_schema:
+            shared["schema"] = self.writer.artifact("Schema", "SchemaGen", "schema")
+        text = f"classes {self._number // RUNS_PER_SCHEMA}"
+        self._execute("SchemaGen", {}, self._take("schema"), not is_new_schema, schema_text=text)
+        if is_either:
+            shared["anomalies"] = self.writer.artifact(
+                "ExampleAnomalies", "ExampleValidator", "anomalies"
+            )
+        self._execute(
+            "ExampleValidator", self._take("statistics", "schema"), self._take("anomalies"),
+            not is_either,
+        )  # fmt: skip
+        transformed = {"transformed_examples": "Examples", "transform_graph": "TransformGraph"}
+        if is_either:
+            for channel, type_name in transformed.items():
+                shared[channel] = self.writer.artifact(type_name, "Transform", channel)
+        self._execute(
+            "Transform", self._take("examples", "schema"), self._take(*transformed), not is_either,
+            custom_config='{"canvas_size": 160}',
+        )  # fmt: skip
+        self.made.examples.append(shared["examples"])
 
-    inputs = {
-        "examples": shared["transformed_examples"],
-        "transform_graph": shared["transform_graph"],
-        "schema": schema,
-    }
-    if 0 < run < chain:
-        made.warm_start[run] = run - 1
-        base = made.models[run - 1]
-        execute("WarmStart", {}, {"result": base}, source_uri=f"model of {run - 1}")
-        inputs["base_model"] = base
-    model = writer.artifact("Model", writer.next_uri("Trainer", "model"), millis)
-    config = {"settings": settings, "code_fingerprint": "1", "canvas_size": 160}
-    execute("Trainer", inputs, {"model": model}, custom_config=json.dumps(config))
-    digest = sha256(f"file {run}")
-    shipping = writer.artifact(
-        "Model", writer.next_uri("TFLiteRewriter", "shipping_model"), millis,
-        sha256=digest, size_bytes=500_000, quantization="aware",
-    )  # fmt: skip
-    execute("TFLiteRewriter", {"model": model, "examples": examples},
-            {"shipping_model": shipping}, quantization="aware")  # fmt: skip
-    execute("LatestBlessedModel", {}, {})
-    blessed = run % 7 != 6
-    judged = {"model": shipping, "examples": examples}
-    if baseline:
-        judged["baseline_model"] = baseline
-    evaluation = writer.artifact(
-        "ModelEvaluation", writer.next_uri("Evaluator", "evaluation"), millis
-    )
-    blessing = writer.artifact(
-        "ModelBlessing", writer.next_uri("Evaluator", "blessing"), millis,
-        blessed=int(blessed), current_model_id=shipping,
-    )  # fmt: skip
-    execute("Evaluator", judged, {"evaluation": evaluation, "blessing": blessing})
-    infra = writer.artifact(
-        "InfraBlessing", writer.next_uri("DeviceCheck", "blessing"), millis,
-        blessed=1, reasons="[]", sha256=digest, latency_ms=1.5,
-    )  # fmt: skip
-    execute("DeviceCheck", {"model": shipping, "examples": examples}, {"blessing": infra})
-    published = {"pushed_destination": f"/pushed/{run + 1}", "pushed_version": str(run + 1),
-                 "sha256": digest, "mAP50": 0.9, "mAP": 0.7}  # fmt: skip
-    pushed = writer.artifact(
-        "PushedModel", writer.next_uri("Pusher", "pushed_model"), millis,
-        pushed=int(blessed), **(published if blessed else {}),
-    )  # fmt: skip
-    execute(
-        "Pusher",
-        {"model": shipping, "model_blessing": blessing, "infra_blessing": infra,
-         "evaluation": evaluation, "examples": examples, "schema": schema},
-        {"pushed_model": pushed},
-        push_destination="/pushed",
-    )  # fmt: skip
-    figures = {"metrics": {"mAP50": 0.9, "mAP": 0.7}, "baseline_metrics": None, "thresholds": []}
-    for name, content in (
-        (f"sha256/{digest}", {"artifacts": [shipping, *([pushed] if blessed else [])]}),
-        (f"evaluation/{evaluation}", figures),
-    ):
-        writer.context(RECORD_TYPE, name, json=json.dumps(content))
-    made.examples.append(examples)
-    made.models.append(model)
-    made.shipping_models.append(shipping)
-    made.pushed.append(pushed)
-    return shipping if blessed else baseline
+    def _add_model(self, start: int | None) -> None:
+        """Trainer, which may start from the model of another run, and TFLiteRewriter."""
+        inputs = {
+            "examples": self._shared["transformed_examples"],
+            **self._take("transform_graph", "schema"),
+        }
+        if start is not None:
+            base = self.made.models[start]
+            self.made.warm_start[self._number] = start
+            self._execute("WarmStart", {}, {"result": base}, source_uri=f"model of {start}")
+            inputs["base_model"] = base
+        settings = {"training": {"steps": 100 + self._number}}
+        config = {"settings": settings, "code_fingerprint": "1", "canvas_size": 160}
+        model = self.writer.artifact("Model", "Trainer", "model")
+        self._execute("Trainer", inputs, {"model": model}, custom_config=json.dumps(config))
+        shipping_model = self.writer.artifact(
+            "Model", "TFLiteRewriter", "shipping_model", sha256=self._digest, size_bytes=500_000,
+            quantization="aware",
+        )  # fmt: skip
+        self._execute(
+            "TFLiteRewriter", {"model": model, **self._take("examples")},
+            {"shipping_model": shipping_model}, quantization="aware",
+        )  # fmt: skip
+        self.made.models.append(model)
+        self.made.shipping_models.append(shipping_model)
+
+    @property
+    def _digest(self) -> str:
+        return sha256(f"file {self._number}")
+
+    def _add_judgement_and_push(self) -> None:
+        """LatestBlessedModel to Pusher; a blessed model is the next one's baseline."""
+        model = {"model": self.made.shipping_models[-1]}
+        judged = model | self._take("examples")
+        is_blessed = self._number % _RUNS_PER_REFUSAL != _RUNS_PER_REFUSAL - 1
+        self._execute("LatestBlessedModel", {}, {})
+        evaluation = self.writer.artifact("ModelEvaluation", "Evaluator", "evaluation")
+        blessing = self.writer.artifact(
+            "ModelBlessing", "Evaluator", "blessing",
+            blessed=int(is_blessed), current_model_id=model["model"],
+        )  # fmt: skip
+        baseline = {"baseline_model": self._baseline} if self._baseline else {}
+        made = {"evaluation": evaluation, "blessing": blessing}
+        self._execute("Evaluator", judged | baseline, made)
+        infra = self.writer.artifact(
+            "InfraBlessing", "DeviceCheck", "blessing",
+            blessed=1, reasons="[]", sha256=self._digest, latency_ms=1.5,
+        )  # fmt: skip
+        self._execute("DeviceCheck", judged, {"blessing": infra})
+        version = str(self._number + 1)
+        published = {"pushed_destination": f"/pushed/{version}", "pushed_version": version,
+                     "sha256": self._digest, **_FIGURES["metrics"]}  # fmt: skip
+        pushed = self.writer.artifact(
+            "PushedModel", "Pusher", "pushed_model",
+            pushed=int(is_blessed), **(published if is_blessed else {}),
+        )  # fmt: skip
+        self._execute(
+            "Pusher",
+            {**judged, **self._take("schema"), "evaluation": evaluation,
+             "model_blessing": blessing, "infra_blessing": infra},
+            {"pushed_model": pushed},
+            push_destination="/pushed",
+        )  # fmt: skip
+        files = [model["model"], *([pushed] if is_blessed else [])]
+        for name, content in (
+            (f"sha256/{self._digest}", {"artifacts": files}),
+            (f"evaluation/{evaluation}", _FIGURES),
+        ):
+            self.writer.context(RECORD_TYPE, name, json=json.dumps(content))
+        self.made.pushed.append(pushed)
+        if is_blessed:
+            self._baseline = model["model"]
 
 
 def _write_images(folder: Path, data: int) -> None:

@@ -2,7 +2,8 @@
 
 They are contexts: an artifact that was changed after it was published would no longer be found in
 TFX's cache, whose keys hold whole artifacts. A run's facts are properties of its `pipeline_run`
-context; what many runs share, and what belongs to artifacts, is a record: a context of type
+context (the ids of its executions too: ML Metadata has no fast way to ask of which run an
+execution is); what many runs share, and what belongs to artifacts, is a record: a context of type
 `lineage_record`, named by kind and key, with JSON.
 
     configuration/<fingerprint>   all settings, nested
@@ -73,9 +74,11 @@ def record_end(
       run_id: names it.
       summary: see `pipeline.summary.summarize`.
     """
+    components = read_run(store, run_id).values()
     facts = {name: summary[name] for name in ("status", "error") if summary[name]}
+    facts["executions"] = json.dumps(sorted(component.execution_id for component in components))
     _add_facts(store, run_id, facts)
-    for component in read_run(store, run_id).values():
+    for component in components:
         for artifacts in component.outputs.values():
             for artifact in artifacts:
                 if read_record(store, "files", str(artifact.id)) is None:

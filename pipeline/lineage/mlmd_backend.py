@@ -10,7 +10,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from pipeline.errors import UserError
 from pipeline.lineage import records
-from pipeline.lineage.memo import BATCH, Memo, batches
+from pipeline.lineage.memo import BATCH, Memo
 from pipeline.lineage.mlmd_nodes import to_artifact, to_event, to_execution, to_run
 from pipeline.lineage.records import Artifact, Event, Execution, Run
 from pipeline.run_facts import read_record
@@ -46,7 +46,8 @@ class MlmdBackend:
         self._runs: list[Run] | None = None
         self._members: dict[int, list[mlmd.Execution]] = {}
         self._records: dict[str, Any] = {}
-        self._artifacts, self._executions, self._events = Memo(), Memo(), Memo()
+        self._artifacts, self._executions = Memo(), Memo()
+        self._events, self._events_at = Memo(), Memo()
 
     def artifacts(self, ids: Collection[int]) -> dict[int, Artifact]:
         """See `Backend`."""
@@ -75,8 +76,14 @@ class MlmdBackend:
 
     def events_at(self, artifacts: Collection[int]) -> list[Event]:
         """See `Backend`."""
-        get = self._store.get_events_by_artifact_ids
-        return [to_event(event) for some in batches(sorted(set(artifacts))) for event in get(some)]
+        found = self._events_at.look_up(artifacts, self._load_events_at)
+        return [event for group in found.values() for event in group]
+
+    def _load_events_at(self, artifacts: list[int]) -> Iterable[tuple[int, list[Event]]]:
+        found: dict[int, list[Event]] = {artifact: [] for artifact in artifacts}
+        for event in self._store.get_events_by_artifact_ids(artifacts):
+            found[event.artifact_id].append(to_event(event))
+        return found.items()
 
     def artifacts_of_type(self, type_name: str) -> list[Artifact]:
         """See `Backend`."""
@@ -122,7 +129,7 @@ class MlmdBackend:
             run = self._search(execution) if search else None
             run = run or self._run_by_context(execution)
             if run is not None:
-                found |= {member.id: run for member in self._members_of(run)}
+                found |= dict.fromkeys((execution, *self._ids_in(run)), run)
         return {execution: found[execution] for execution in wanted if execution in found}
 
     def _search(self, execution: int) -> Run | None:
@@ -135,13 +142,15 @@ class MlmdBackend:
         if not place:
             return None
         run = runs[place - 1]
-        is_member = any(member.id == execution for member in self._members_of(run))
-        return run if is_member else None
+        return run if execution in self._ids_in(run) else None
 
     def _first_execution(self, run: Run) -> int:
-        members = self._members_of(run)
         # A run that has not executed anything yet comes after all that have.
-        return members[0].id if members else 1 << 62
+        return next(iter(self._ids_in(run)), 1 << 62)
+
+    def _ids_in(self, run: Run) -> list[int]:
+        """Executions of a run, in their order: as recorded at its end, or else by asking."""
+        return run.facts.get("executions") or [member.id for member in self._members_of(run)]
 
     def _run_by_context(self, execution: int) -> Run | None:
         for context in self._store.get_contexts_by_execution(execution):

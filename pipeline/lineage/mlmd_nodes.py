@@ -59,12 +59,20 @@ class _Properties(Mapping):
     A walk passes thousands of nodes whose properties nobody wants.
     """
 
+    __slots__ = ("_node", "_read")
+
     def __init__(self, node: mlmd.Artifact | mlmd.Execution | mlmd.Context):
+        self._node = node
+        self._read: dict[str, Any] | None = None
+
+    @property
+    def _groups(self) -> tuple[Mapping[str, mlmd.Value], ...]:
         # Names that are both declared and custom mean the custom one.
-        self._groups = (node.custom_properties, node.properties)
-        self._read: dict[str, Any] = {}
+        return self._node.custom_properties, self._node.properties
 
     def __getitem__(self, name: str) -> Any:
+        if self._read is None:
+            self._read = {}
         if name not in self._read:
             group = next((group for group in self._groups if name in group), None)
             if group is None:

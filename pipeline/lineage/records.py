@@ -1,6 +1,5 @@
 """Artifacts, executions, events and runs, as every store gives them."""
 
-import dataclasses
 import datetime
 import functools
 import json
@@ -29,8 +28,7 @@ _NODES = (
 _OTHER_NODES = {"Importer": "WarmStart", "Resolver": "LatestBlessedModel"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Artifact:
+class Artifact(NamedTuple):
     """An artifact.
 
     Attributes:
@@ -58,8 +56,7 @@ class Artifact:
         }
 
 
-@dataclasses.dataclass(frozen=True)
-class Execution:
+class Execution(NamedTuple):
     """An execution of a component.
 
     Attributes:
@@ -117,8 +114,7 @@ class Event(NamedTuple):
     channel: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """A run: its name, its context's id, when it began, and the facts recorded of it.
 
     The facts are those of `pipeline.run_facts`; a run of before it was recorded has none.

@@ -74,6 +74,8 @@ def test_runs(notes):
         assert (line.push.version if line.push else None) == summary["pushed_version"]
         states = [component["status"] for component in summary["components"].values()]
         assert line.cached == states.count("cached")
+        executions = [c["execution_id"] for c in summary["components"].values()]
+        assert line.run.facts["executions"] == sorted(executions)
 
 
 def test_trace_of_a_copied_file(notes, tmp_path):
