@@ -1,19 +1,14 @@
-"""Vertex ML Metadata as a `Backend`, through Google's own client.
+"""Vertex ML Metadata as a `Backend`.
 
-    vertex://PROJECT/LOCATION[/METADATASTORE]        the store is `default` unless it is named
-
-Credentials are Application Default Credentials, and nothing else. Vertex AI Pipelines writes a
-context of `system.PipelineRun` for a run, an execution for each of its tasks, and artifacts with
-the properties that TFX set. It binds artifacts to the names of channels in a field of the
-execution. It keeps none of `pipeline.run_facts`' records, so what hangs on those (files' hashes,
-code, environment and all settings of a run) is not known here, and the answers say so.
+Vertex AI Pipelines writes a context of `system.PipelineRun` for a run, an execution for each of
+its tasks, and artifacts with the properties that TFX set. It binds artifacts to the names of
+channels in a field of the execution. It keeps none of `pipeline.run_facts`' records, so what hangs
+on those (files' hashes, code, environment and all settings of a run) is not known here, and the
+answers say so.
 """
 
-import os
-import re
 from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.lineage import records
@@ -27,43 +22,30 @@ from pipeline.lineage.vertex_nodes import (
     to_execution,
     to_run,
 )
+from pipeline.lineage.vertex_service import VertexService, quoted
 
-if TYPE_CHECKING:
-    from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
-
-SCHEME = "vertex://"
-# Where gcloud, too, looks for another endpoint, such as a private one.
-_ENDPOINT = "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM"
-_FORM = "vertex://PROJECT/LOCATION or vertex://PROJECT/LOCATION/METADATASTORE"
-_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:.-]*")
 _RUN = 'schema_title = "system.PipelineRun"'
-# A filter of so many alternatives stays well below what the service takes in one request.
-_ALTERNATIVES = 50
-_PAGE = 1000
 
 
 class VertexBackend:
     """A metadata store of Vertex AI. Ids are the last parts of resource names.
 
     Args:
-      location: see the module.
-      client: Google's; default: one for the location's region.
+      location: see `vertex_service`.
 
     Raises:
       UserError: the location is none, the store is not there or may not be read, or has no run.
     """
 
-    def __init__(self, location: str, client: "MetadataServiceClient | None" = None):
+    def __init__(self, location: str):
         self.location = location
-        project, region, store = _parts(location)
-        self._parent = f"projects/{project}/locations/{region}/metadataStores/{store}"
-        self._client = client or _client(region)
+        self._service = VertexService(location)
         self._artifacts, self._executions = Memo(), Memo()
         self._events, self._events_at = Memo(), Memo()
         self._runs: list[Run] | None = None
         self._run_of: dict[str, Run] = {}
         self._members: dict[str, list[str]] = {}
-        if not self._all("contexts", _RUN, most=1):
+        if not self._service.find("contexts", _RUN, most=1):
             raise UserError(
                 f"Expected a metadata store with runs. Received: {location}, which has none. "
                 "Run the pipeline first, or name another store with --metadata."
@@ -71,17 +53,19 @@ class VertexBackend:
 
     def artifacts(self, ids: Collection[str]) -> dict[str, Artifact]:
         """See `Backend`."""
-        return self._artifacts.look_up(
-            [str(key) for key in ids],
-            lambda some: ((a.id, a) for a in map(to_artifact, self._named("artifacts", some))),
-        )
+        return self._artifacts.look_up([str(key) for key in ids], self._load_artifacts)
+
+    def _load_artifacts(self, ids: list[str]) -> Iterator[tuple[str, Artifact]]:
+        for artifact in map(to_artifact, self._service.named("artifacts", ids)):
+            yield artifact.id, artifact
 
     def executions(self, ids: Collection[str]) -> dict[str, Execution]:
         """See `Backend`."""
-        return self._executions.look_up(
-            [str(key) for key in ids],
-            lambda some: ((e.id, e) for e in map(to_execution, self._named("executions", some))),
-        )
+        return self._executions.look_up([str(key) for key in ids], self._load_executions)
+
+    def _load_executions(self, ids: list[str]) -> Iterator[tuple[str, Execution]]:
+        for execution in map(to_execution, self._service.named("executions", ids)):
+            yield execution.id, execution
 
     def events_of(self, executions: Collection[str]) -> list[Event]:
         """See `Backend`."""
@@ -90,10 +74,7 @@ class VertexBackend:
 
     def _load_events(self, executions: list[str]) -> Iterator[tuple[str, list[Event]]]:
         for key in executions:
-            part = self._call(
-                "query_execution_inputs_and_outputs", {"execution": self._name("executions", key)}
-            )
-            yield key, self._taken_up(part)
+            yield key, self._taken_up(self._service.events_of(key))
 
     def events_at(self, artifacts: Collection[str]) -> list[Event]:
         """See `Backend`."""
@@ -102,23 +83,22 @@ class VertexBackend:
 
     def _load_events_at(self, artifacts: list[str]) -> Iterator[tuple[str, list[Event]]]:
         for key in artifacts:
-            request = {"artifact": self._name("artifacts", key), "max_hops": 1}
-            events = self._taken_up(self._call("query_artifact_lineage_subgraph", request))
+            events = self._taken_up(self._service.events_at(key))
             yield key, [event for event in events if event.artifact == key]
 
     def artifacts_of_type(self, type_name: str) -> list[Artifact]:
         """See `Backend`."""
-        found = self._all("artifacts", f'schema_title = "tfx.{type_name}"')
+        found = self._service.find("artifacts", f'schema_title = "tfx.{type_name}"')
         return [to_artifact(artifact) for artifact in found]
 
     def artifacts_with_uri(self, uri: str) -> list[Artifact]:
         """See `Backend`."""
-        return [to_artifact(a) for a in self._all("artifacts", f"uri = {_quoted(uri)}")]
+        return [to_artifact(a) for a in self._service.find("artifacts", f"uri = {quoted(uri)}")]
 
     def runs(self, last: int | None = None) -> list[Run]:
         """See `Backend`."""
         if self._runs is None:
-            runs = (to_run(context) for context in self._all("contexts", _RUN))
+            runs = (to_run(context) for context in self._service.find("contexts", _RUN))
             self._runs = sorted(runs, key=lambda run: (run.created_ms, run.name))
         return self._runs if last is None else self._runs[-last:] if last else []
 
@@ -129,8 +109,8 @@ class VertexBackend:
     def executions_in(self, run: Run) -> list[Execution]:
         """See `Backend`."""
         if run.name not in self._members:
-            context = self._name("contexts", run.context)
-            found = self._all("executions", f'in_context("{context}")')
+            context = self._service.name("contexts", run.context)
+            found = self._service.find("executions", f'in_context("{context}")')
             for execution in found:
                 if is_task(execution):
                     self._keep(to_execution(execution), run)
@@ -200,61 +180,3 @@ class VertexBackend:
                 channel = bound[key].get((is_output, artifact), "")
                 events.append(Event(key, artifact, is_output, channel))
         return events
-
-    def _name(self, kind: str, key: str) -> str:
-        return f"{self._parent}/{kind}/{key}"
-
-    def _named(self, kind: str, keys: list[str]) -> Iterator[Any]:
-        for start in range(0, len(keys), _ALTERNATIVES):
-            names = (self._name(kind, key) for key in keys[start : start + _ALTERNATIVES])
-            yield from self._all(kind, " OR ".join(f"name = {_quoted(name)}" for name in names))
-
-    def _all(self, kind: str, condition: str, most: int | None = None) -> list[Any]:
-        request = {"parent": self._parent, "filter": condition, "page_size": most or _PAGE}
-        return self._call(f"list_{kind}", request, lambda pages: list(islice(pages, most)))
-
-    def _call(self, method: str, request: dict[str, Any], read=lambda answer: answer) -> Any:
-        from google.api_core.exceptions import GoogleAPIError
-        from google.auth.exceptions import GoogleAuthError
-
-        try:
-            return read(getattr(self._client, method)(request=request))
-        except (GoogleAPIError, GoogleAuthError) as error:
-            raise UserError(
-                f"Expected {self.location} to be a metadata store that may be read. Received: "
-                f"{_one_line(error)}"
-            ) from error
-
-
-def _parts(location: str) -> tuple[str, str, str]:
-    parts = location.removeprefix(SCHEME).strip("/").split("/")
-    if len(parts) not in (2, 3) or not all(_PART.fullmatch(part) for part in parts):
-        raise UserError(f"Expected {_FORM}. Received: {location}.")
-    return parts[0], parts[1], parts[2] if len(parts) == 3 else "default"
-
-
-def _client(region: str) -> "MetadataServiceClient":
-    from google.auth.exceptions import DefaultCredentialsError
-    from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
-
-    try:
-        return MetadataServiceClient(
-            transport="rest",
-            client_options={
-                "api_endpoint": os.environ.get(_ENDPOINT) or f"{region}-aiplatform.googleapis.com"
-            },
-        )
-    except DefaultCredentialsError as error:
-        raise UserError(
-            "Expected Application Default Credentials for Google Cloud. Received: none. Run "
-            "`gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS."
-        ) from error
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

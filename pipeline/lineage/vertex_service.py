@@ -1,0 +1,120 @@
+"""Requests to a metadata store of Vertex AI, through Google's own client.
+
+    vertex://PROJECT/LOCATION[/METADATASTORE]        the store is `default` unless it is named
+
+Credentials are Application Default Credentials, and nothing else.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
+
+_SCHEME = "vertex://"
+# Where gcloud, too, looks for another endpoint, such as a private one.
+_ENDPOINT = "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM"
+_FORM = "vertex://PROJECT/LOCATION or vertex://PROJECT/LOCATION/METADATASTORE"
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:.-]*")
+# A filter of so many alternatives stays well below what the service takes in one request.
+_ALTERNATIVES = 50
+_PAGE = 1000
+
+
+class VertexService:
+    """Reads nodes, which are messages of Google's client.
+
+    Args:
+      location: see the module.
+
+    Raises:
+      UserError: the location is none, or there are no credentials.
+    """
+
+    def __init__(self, location: str):
+        self._location = location
+        project, region, store = _parts(location)
+        self._parent = f"projects/{project}/locations/{region}/metadataStores/{store}"
+        self._client = _client(region)
+
+    def name(self, kind: str, key: str) -> str:
+        """The resource name of "contexts", "artifacts" or "executions"."""
+        return f"{self._parent}/{kind}/{key}"
+
+    def named(self, kind: str, keys: list[str]) -> Iterator[Any]:
+        """Nodes of a kind by the last parts of their names; unknown ones are left out."""
+        for start in range(0, len(keys), _ALTERNATIVES):
+            names = (self.name(kind, key) for key in keys[start : start + _ALTERNATIVES])
+            yield from self.find(kind, " OR ".join(f"name = {quoted(name)}" for name in names))
+
+    def find(self, kind: str, condition: str, most: int | None = None) -> list[Any]:
+        """Nodes of a kind that fulfil a condition in the service's filter language."""
+        request = {"parent": self._parent, "filter": condition, "page_size": most or _PAGE}
+        return self._ask(f"list_{kind}", request, lambda pages: list(islice(pages, most)))
+
+    def events_of(self, execution: str) -> Any:
+        """A LineageSubgraph: the events of an execution, with its artifacts."""
+        request = {"execution": self.name("executions", execution)}
+        return self._ask("query_execution_inputs_and_outputs", request)
+
+    def events_at(self, artifact: str) -> Any:
+        """A LineageSubgraph: the events at an artifact among others, with its executions."""
+        request = {"artifact": self.name("artifacts", artifact), "max_hops": 1}
+        return self._ask("query_artifact_lineage_subgraph", request)
+
+    def _ask(
+        self,
+        method: str,
+        request: dict[str, Any],
+        read: Callable[[Any], Any] = lambda answer: answer,
+    ) -> Any:
+        from google.api_core.exceptions import GoogleAPIError
+        from google.auth.exceptions import GoogleAuthError
+
+        try:
+            return read(getattr(self._client, method)(request=request))
+        except (GoogleAPIError, GoogleAuthError) as error:
+            raise UserError(
+                f"Expected {self._location} to be a metadata store that may be read. Received: "
+                f"{_one_line(error)}"
+            ) from error
+
+
+def quoted(text: str) -> str:
+    """A text in the service's filter language."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _parts(location: str) -> tuple[str, str, str]:
+    parts = location.removeprefix(_SCHEME).strip("/").split("/")
+    if len(parts) not in (2, 3) or not all(_PART.fullmatch(part) for part in parts):
+        raise UserError(f"Expected {_FORM}. Received: {location}.")
+    return parts[0], parts[1], parts[2] if len(parts) == 3 else "default"
+
+
+def _client(region: str) -> "MetadataServiceClient":
+    from google.auth.exceptions import DefaultCredentialsError
+    from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
+
+    try:
+        return MetadataServiceClient(
+            transport="rest",
+            client_options={
+                "api_endpoint": os.environ.get(_ENDPOINT) or f"{region}-aiplatform.googleapis.com"
+            },
+        )
+    except DefaultCredentialsError as error:
+        raise UserError(
+            "Expected Application Default Credentials for Google Cloud. Received: none. Run "
+            "`gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS."
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
