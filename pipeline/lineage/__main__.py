@@ -55,7 +55,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         return added
 
     listing = verb("runs", "every run, with what came of it")
-    listing.add_argument("--last", type=int, metavar="N", help="the last N that fit")
+    listing.add_argument("--last", type=_positive, metavar="N", help="the last N that fit")
     listing.add_argument("--state", choices=STATES)
     listing.add_argument("--preset", metavar="NAME")
     listing.add_argument("--span", type=int, metavar="N", help="of the data")
@@ -82,6 +82,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         added.add_argument("--format", choices=formats, default=formats[0])
         added.add_argument("--out", metavar="FILE", help="instead of standard output")
     return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> int:
+    number = int(text)  # argparse words what it raises
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"Expected a positive number. Received: {number}.")
+    return number
 
 
 def main(arguments: list[str] | None = None) -> int:

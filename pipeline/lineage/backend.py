@@ -18,6 +18,9 @@ class Backend(Protocol):
     gaps: str | None
     """One line on what this kind of store does not record; None when it records everything."""
 
+    def node_id(self, text: str) -> NodeId | None:
+        """The id that a text is; None when it can't be one in this kind of store."""
+
     def artifacts(self, ids: Collection[NodeId]) -> dict[NodeId, Artifact]:
         """Artifacts by id."""
 

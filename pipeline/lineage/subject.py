@@ -12,7 +12,9 @@ from pipeline.lineage.backend import Backend
 from pipeline.lineage.records import Artifact, Run, iso
 
 _MODEL_FILE = "detect.tflite"
-_HEX = re.compile(r"[0-9a-f]{64}")
+# A whole sha256, or enough of its beginning; tables show twelve digits.
+_SHA256 = re.compile(r"[0-9a-f]{8,64}")
+_DIGITS = 64
 _FORMS = (
     "a pushed folder, a .tflite file or its sha256, an artifact's id or uri, or a run's id or "
     "folder"
@@ -57,15 +59,19 @@ def find_subject(backend: Backend, given: str) -> Subject:
     """
     kind, colon, name = given.partition(":")
     if colon and kind == "artifact":
-        return _artifact_by_id(backend, given, name)
+        found = _by_id(backend, name)
+        if found is None:
+            raise _not_found(backend, given)
+        return Subject(given, found)
     run = backend.run(name if colon and kind == "run" else given)
     if run:
         return Subject(given, run=run)
     if colon and kind == "run":
         raise _not_found(backend, given)
-    if given.isdecimal():
-        return _artifact_by_id(backend, given, given)
-    if _HEX.fullmatch(given.lower()):
+    found = _by_id(backend, given) if given.isdecimal() else None
+    if found:
+        return Subject(given, found)
+    if _SHA256.fullmatch(given.lower()):
         return _by_sha256(backend, given, given.lower(), None)
     if os.path.exists(given):
         found = _by_path(backend, given)
@@ -82,12 +88,9 @@ def _not_found(backend: Backend, given: str) -> NotFoundError:
     return NotFoundError(f"Expected {_FORMS}. Received: {given}, not found in {backend.location}.")
 
 
-def _artifact_by_id(backend: Backend, given: str, name: str) -> Subject:
-    key = int(name) if name.isdecimal() else name
-    found = list(backend.artifacts([key]).values())
-    if not found:
-        raise _not_found(backend, given)
-    return Subject(given, found[0])
+def _by_id(backend: Backend, name: str) -> Artifact | None:
+    key = backend.node_id(name)
+    return None if key is None else backend.artifacts([key]).get(key)
 
 
 def _by_path(backend: Backend, given: str) -> Subject | None:
@@ -108,15 +111,24 @@ def sha256_of(path: str | os.PathLike) -> str:
 
 
 def _by_sha256(backend: Backend, given: str, digest: str, folder: str | None) -> Subject:
-    """The PushedModel with this file, or else the Model; of several, the one of the folder."""
-    record = backend.record("sha256", digest)
+    """The PushedModel with this file, or else the Model; of several, the one of the folder.
+
+    Args:
+      backend: the store.
+      given: X.
+      digest: of the file, or its beginning.
+      folder: of a pushed file.
+    """
+    record = backend.record("sha256", digest) if len(digest) == _DIGITS else None
     if record:
         candidates = list(backend.artifacts(record["artifacts"]).values())
-    else:  # of before it was recorded, or of a run that was cut off
+    else:  # a beginning; or of before it was recorded, or of a run that was cut off
         everything = backend.artifacts_of_type("PushedModel") + backend.artifacts_of_type("Model")
-        candidates = [a for a in everything if a.properties.get("sha256") == digest]
+        candidates = [a for a in everything if _digest(a).startswith(digest)]
     if not candidates:
-        raise _not_found(backend, f"{given} (sha256 {digest})")
+        raise _not_found(backend, given if given == digest else f"{given} (sha256 {digest})")
+    if len({_digest(a) for a in candidates}) > 1:
+        return _single(given, candidates)
     pushed = [a for a in candidates if a.type == "PushedModel"]
     if folder is not None:
         here = [
@@ -127,6 +139,10 @@ def _by_sha256(backend: Backend, given: str, digest: str, folder: str | None) ->
         # Several runs may have found this version pushed already.
         pushed = here[:1] or pushed
     return _single(given, pushed or candidates)
+
+
+def _digest(artifact: Artifact) -> str:
+    return str(artifact.properties.get("sha256", ""))
 
 
 def _single(given: str, candidates: list[Artifact]) -> Subject:

@@ -22,7 +22,7 @@ from pipeline.lineage.vertex_nodes import (
     to_execution,
     to_run,
 )
-from pipeline.lineage.vertex_service import VertexService, quoted
+from pipeline.lineage.vertex_service import VALID_ID, VertexService, quoted
 
 _RUN = 'schema_title = "system.PipelineRun"'
 
@@ -51,9 +51,13 @@ class VertexBackend:
                 "Run the pipeline first, or name another store with --metadata."
             )
 
+    def node_id(self, text: str) -> str | None:
+        """See `Backend`."""
+        return text if VALID_ID.fullmatch(text) else None
+
     def artifacts(self, ids: Collection[str]) -> dict[str, Artifact]:
         """See `Backend`."""
-        return self._artifacts.look_up([str(key) for key in ids], self._load_artifacts)
+        return self._artifacts.look_up(ids, self._load_artifacts)
 
     def _load_artifacts(self, ids: list[str]) -> Iterator[tuple[str, Artifact]]:
         for artifact in map(to_artifact, self._service.named("artifacts", ids)):
@@ -61,7 +65,7 @@ class VertexBackend:
 
     def executions(self, ids: Collection[str]) -> dict[str, Execution]:
         """See `Backend`."""
-        return self._executions.look_up([str(key) for key in ids], self._load_executions)
+        return self._executions.look_up(ids, self._load_executions)
 
     def _load_executions(self, ids: list[str]) -> Iterator[tuple[str, Execution]]:
         for execution in map(to_execution, self._service.named("executions", ids)):

@@ -20,7 +20,7 @@ _SCHEME = "vertex://"
 # Where gcloud, too, looks for another endpoint, such as a private one.
 _ENDPOINT = "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM"
 _FORM = "vertex://PROJECT/LOCATION or vertex://PROJECT/LOCATION/METADATASTORE"
-_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:.-]*")
+VALID_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:.-]*")
 # A filter of so many alternatives stays well below what the service takes in one request.
 _ALTERNATIVES = 50
 _PAGE = 1000
@@ -93,7 +93,7 @@ def quoted(text: str) -> str:
 
 def _parts(location: str) -> tuple[str, str, str]:
     parts = location.removeprefix(_SCHEME).strip("/").split("/")
-    if len(parts) not in (2, 3) or not all(_PART.fullmatch(part) for part in parts):
+    if len(parts) not in (2, 3) or not all(VALID_ID.fullmatch(part) for part in parts):
         raise UserError(f"Expected {_FORM}. Received: {location}.")
     return parts[0], parts[1], parts[2] if len(parts) == 3 else "default"
 

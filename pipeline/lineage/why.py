@@ -1,6 +1,7 @@
 """`why`: why was X blessed and pushed or not, and why was a component run again?"""
 
 import dataclasses
+import re
 from typing import Any
 
 from pipeline.errors import UserError
@@ -16,6 +17,7 @@ _MODEL_MAKERS = ("Trainer", "TFLiteRewriter")
 # TFX runs these anew every time.
 _NEVER_CACHED = tuple(BROUGHT_BY)
 _CODE = "code_fingerprint"
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Rerun:
         """One sentence."""
         state = self.execution.state
         if state == records.CACHED:
-            return "cached: nothing in its key changed"
+            return "nothing in its key changed"
         if self.execution.node in _NEVER_CACHED:
             return "looks anew in every run"
         if self.before is None:
@@ -75,6 +77,8 @@ class Rerun:
 
 def _short(value: Any) -> str:
     text = str(value)
+    if _FINGERPRINT.fullmatch(text):
+        return text[:12]
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

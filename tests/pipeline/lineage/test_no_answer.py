@@ -1,6 +1,7 @@
 """Questions without an answer: one clear line, exit code 2; and what a question may not do."""
 
 import hashlib
+import json
 import sqlite3
 import subprocess
 import sys
@@ -22,7 +23,20 @@ def ask(capfd, *arguments: str) -> str:
     return captured.err
 
 
-@pytest.mark.parametrize("given", ["nothing", "99999", "run:x", "0" * 64, "/no/such/folder"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "nothing",
+        "99999",
+        "9" * 30,
+        "run:x",
+        "artifact:x",
+        "artifact:",
+        "0" * 8,
+        "0" * 64,
+        "/no/such/folder",
+    ],
+)
 def test_not_found(sqlite_filled, capfd, given):
     message = ask(capfd, "trace", given, "--metadata", sqlite_filled.location)
     assert given in message
@@ -42,6 +56,34 @@ def test_ambiguous_lists_the_candidates(tmp_path, sqlite_filled, capfd):
     message = ask(capfd, "trace", "/same", "--metadata", str(copy))
     assert f"artifact:{first} " in message
     assert f"artifact:{second} " in message
+
+
+def test_the_beginning_of_a_sha256(tmp_path, sqlite_filled, capfd):
+    """Of two files: one that both begin with, and one that only one begins with."""
+    copy = tmp_path / "copy.sqlite"
+    copy.write_bytes(Path(sqlite_filled.location).read_bytes())
+    digests = {f"abcdef01{end * 56}": sqlite_filled.made.shipping_models[i]
+               for i, end in enumerate("23")}  # fmt: skip
+    with sqlite3.connect(copy) as database:
+        for digest, artifact in digests.items():
+            database.execute(
+                "UPDATE ArtifactProperty SET string_value = ? WHERE artifact_id = ? AND "
+                "name = 'sha256'",
+                (digest, artifact),
+            )
+    message = ask(capfd, "trace", "abcdef01", "--metadata", str(copy))
+    for artifact in digests.values():
+        assert f"artifact:{artifact} " in message
+    assert main(["trace", "ABCDEF013", "--json", "--metadata", str(copy)]) == 0
+    answer = json.loads(capfd.readouterr().out)
+    assert answer["subject"]["artifact"]["id"] == sqlite_filled.made.shipping_models[1]
+
+
+@pytest.mark.parametrize("last", ["0", "-3", "x"])
+def test_so_many_runs_are_none(capfd, last):
+    with pytest.raises(SystemExit, match="2"):
+        main(["runs", "--last", last])
+    assert "--last" in capfd.readouterr().err
 
 
 def test_absent_empty_and_foreign_stores(tmp_path, capfd):
