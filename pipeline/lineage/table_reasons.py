@@ -1,5 +1,6 @@
 """The answers of `diff`, `why` and `verify` for people, line by line."""
 
+import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -8,11 +9,25 @@ from pipeline.lineage.verify import Verification
 from pipeline.lineage.why import Why
 
 _MOST_IMAGES = 20
+_WIDTH = 110
 
 
 def short(digest: Any) -> str:
     """The beginning of a hash; empty for none."""
     return str(digest)[:12] if digest else ""
+
+
+def hanging(head: str, text: str) -> str:
+    """A text of many items behind its heading, over several lines where it is long."""
+    return textwrap.fill(
+        text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _figure(value: Any) -> Any:
+    """Figures are compared, not copied: --json has all of their digits."""
+    return f"{value:.4f}" if isinstance(value, float) else value
 
 
 def diff_lines(answer: Diff) -> Iterator[str]:
@@ -46,6 +61,8 @@ def diff_lines(answer: Diff) -> Iterator[str]:
         for name, before, after in found:
             if title == "code":
                 before, after = short(before) or "absent", short(after) or "absent"
+            if title == "metrics":
+                before, after = _figure(before), _figure(after)
             yield f"  {name}: {before} -> {after}"
     if answer.warm_start[0] != answer.warm_start[1]:
         yield f"warm start   model {answer.warm_start[0]} -> model {answer.warm_start[1]}"
@@ -72,7 +89,7 @@ def why_lines(answer: Why) -> Iterator[str]:
         yield from (f"  DeviceCheck: {reason}" for reason in answer.fate.reasons)
     yield ""
     for rerun in answer.reruns:
-        yield f"{rerun.execution.node:<18} {rerun.execution.state:<9} {rerun.reason}"
+        yield hanging(f"{rerun.execution.node:<18} {rerun.execution.state:<9} ", rerun.reason)
 
 
 def verification_lines(answer: Verification) -> Iterator[str]:

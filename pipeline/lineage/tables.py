@@ -10,7 +10,7 @@ from pipeline.lineage.diff import Diff
 from pipeline.lineage.fate import Fate
 from pipeline.lineage.impact import Impact
 from pipeline.lineage.records import iso
-from pipeline.lineage.table_reasons import diff_lines, short, verification_lines, why_lines
+from pipeline.lineage.table_reasons import diff_lines, hanging, short, verification_lines, why_lines
 from pipeline.lineage.trace import Trace
 from pipeline.lineage.training import DATA_FACTS, Training, data_json
 from pipeline.lineage.verify import Verification
@@ -124,7 +124,7 @@ def _training(training: Training) -> Iterator[str]:
             text = values if isinstance(values, str) else ", ".join(
                 f"{key} {value}" for key, value in values.items()
             )  # fmt: skip
-            yield f"  settings     {section}: {text}"
+            yield hanging("  settings     ", f"{section}: {text}")
     base = training.warm_start
     weights = training.settings.get("warm_start", {}).get("weights")
     yield (f"  warm start   {f'model {base.id}, {base.uri}' if base else weights or 'none'}")
@@ -159,13 +159,17 @@ def _fate(fate: Fate) -> Iterator[str]:
         )
 
 
+def _count(items: list, noun: str) -> str:
+    return f"{len(items)} {noun}{'s' * (len(items) != 1)}"
+
+
 def _impact(answer: Impact) -> Iterator[str]:
     pushes = [push for touched in answer.touched for fate in touched.training.fates
               for push in fate.pushes]  # fmt: skip
     latest = [push for push in pushes if push.is_latest]
     yield (
-        f"{answer.subject}: {len(answer.touched)} models, {len(pushes)} pushed versions, "
-        f"{len(latest)} of them latest now"
+        f"{answer.subject}: {_count(answer.touched, 'model')}, "
+        f"{_count(pushes, 'pushed version')}, {len(latest)} of them latest now"
     )
     for sighting in answer.sightings:
         image = sighting.image
