@@ -22,6 +22,8 @@ from pipeline.publish import LABELS_FILE, LATEST, MODEL_FILE
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 DETECTIONS_FILE = "detections.json"
+# Two boxes that overlap by more than this are about the same object.
+_SAME_PLACE = 0.5
 _EXIT_CODES = "exit codes: 0 all pictures done; 1 some could not be read; 2 nothing could be done"
 
 
@@ -106,7 +108,8 @@ def run_detector(
     Yields:
       For each picture {file, drawn, width, height, ms, detections}, or {file, error} for one that
       can't be read. ms is the time of the inference alone. A detection is {label, class_id, score,
-      box, box_pixels}: the box as [ymin, xmin, ymax, xmax], normalised and in pixels.
+      box, box_pixels, shown}: the box as [ymin, xmin, ymax, xmax], normalised and in pixels;
+      shown is false where a surer detection, of whatever class, has that place in the picture.
 
     Raises:
       UserError: a file that is no detector of ours, or has classes without a label.
@@ -116,8 +119,12 @@ def run_detector(
 
     from models.drawing import draw_detections
     from models.image import decode_image, resize
+    from models.post_processing import suppress
+    from models.settings import PostProcessing
     from models.tflite_detector import TFLiteDetector
 
+    # The file lets two classes share a place; people who look at a picture want one answer.
+    one_answer = PostProcessing(iou_threshold=_SAME_PLACE, score_threshold=0.0)
     try:
         detector = TFLiteDetector(str(files.model))
     except (ValueError, RuntimeError) as error:
@@ -142,7 +149,14 @@ def run_detector(
             )
         labels = [files.labels[class_id] for class_id in class_ids]
         height, width, _ = image.shape
-        drawn = draw_detections(image.numpy(), boxes, labels, scores, class_ids)
+        shown = suppress(boxes, scores, one_answer)
+        drawn = draw_detections(
+            image.numpy(),
+            boxes[shown],
+            [labels[row] for row in shown],
+            scores[shown],
+            class_ids[shown],
+        )
         drawn.save(out / name, quality=92)
         yield {
             "file": str(picture),
@@ -160,9 +174,10 @@ def run_detector(
                         round(float(value) * side)
                         for value, side in zip(box, (height, width) * 2, strict=True)
                     ],
+                    "shown": row in shown,
                 }
-                for label, class_id, score, box in zip(
-                    labels, class_ids, scores, boxes, strict=True
+                for row, (label, class_id, score, box) in enumerate(
+                    zip(labels, class_ids, scores, boxes, strict=True)
                 )
             ],
         }
@@ -250,7 +265,7 @@ def _detect(arguments) -> int:
     )
     for result in failed:
         print(f"Not read: {result['file']}: {result['error']}", file=sys.stderr)
-    count = sum(len(result["detections"]) for result in done)
+    count = sum(found["shown"] for result in done for found in result["detections"])
     times = sorted(result["ms"] for result in done)
     print(f"{count} objects in {len(done)} pictures, {len(failed)} not read.")
     if done:

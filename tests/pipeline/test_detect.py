@@ -10,6 +10,7 @@ from tiny_detector import LABELS, picture
 
 from models.image import decode_and_resize
 from models.labels import format_labels
+from models.post_processing import Detections
 from models.tflite_detector import TFLiteDetector
 from pipeline.detect import find_model, find_pictures, main
 from pipeline.errors import UserError
@@ -66,6 +67,15 @@ def test_a_folder(tmp_path, pushed, pictures, int8_model, capsys):
     printed = capsys.readouterr().out
     assert "in 3 pictures, 0 not read" in printed
     assert str(out) in printed
+
+
+def test_pictures_show_the_surest_of_what_shares_a_place(tmp_path, pushed, pictures, monkeypatch):
+    boxes = [[0.1, 0.1, 0.5, 0.5], [0.1, 0.1, 0.5, 0.45], [0.1, 0.3, 0.5, 0.7]]
+    found = Detections(np.float32(boxes), np.int32([0, 1, 0]), np.float32([0.9, 0.8, 0.7]))
+    monkeypatch.setattr(TFLiteDetector, "detect", lambda self, image: found)
+    _, report = run(pushed, pictures / "b.jpg", out=tmp_path / "out")
+    (entry,) = report["pictures"]
+    assert [detection["shown"] for detection in entry["detections"]] == [True, False, True]
 
 
 def test_a_list_of_frames_keeps_its_order_and_equal_names_apart(tmp_path, pushed, pictures):

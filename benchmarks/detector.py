@@ -1,0 +1,91 @@
+"""How fast the file that ships is, beside what could ship instead: time an image, one thread.
+
+    python -m benchmarks.detector [--input-size 300] [--depth-multiplier 0.75] [--classes 37]
+
+The int8 .tflite of this project, the same network as a float .tflite, and Keras's own `predict`.
+All three with the weights that the network starts with: what they find does not matter here. A
+phone's figures are other ones; the ratios of one machine with int8 instructions are a hint.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from models.export import export_tflite
+from models.folding import fold_batch_norms
+from models.post_processing import post_process
+from models.settings import ModelSettings, PostProcessing
+from models.ssd import SsdConfig, build_ssd, normalize
+from models.tflite_detector import TFLiteDetector
+
+_WARM_UP = 5
+
+
+def detectors(config: SsdConfig) -> dict[str, tuple[Callable[[np.ndarray], object], int]]:
+    """What is compared.
+
+    Returns:
+      By name: a function of a picture, uint8 [S, S, 3], and the bytes of the file or, for Keras, of
+      the weights.
+    """
+    settings = PostProcessing()
+    network, quantized = build_ssd(config, quantized=False), build_ssd(config, quantized=True)
+    fold_batch_norms(network, quantized)
+    compared: dict[str, tuple[Callable[[np.ndarray], object], int]] = {}
+    for name, exported in (("int8 .tflite", quantized), ("float .tflite", network)):
+        with tempfile.TemporaryDirectory() as folder:
+            file = export_tflite(exported, config, settings, folder)
+        compared[name] = TFLiteDetector(file).detect, len(file)
+
+    def by_keras(image: np.ndarray) -> object:
+        outputs = network.predict_on_batch(normalize(image[None]))
+        encodings, logits = (outputs[key][0] for key in ("box_encodings", "class_logits"))
+        return post_process(encodings, logits, config.anchors, settings)
+
+    compared["Keras predict"] = by_keras, 4 * network.count_params()
+    return compared
+
+
+def milliseconds(detect: Callable[[np.ndarray], object], images: np.ndarray) -> np.ndarray:
+    """Of each image after the warm-up, float64 [n - 5], clock time."""
+    times = []
+    for image in images:
+        started = time.perf_counter()
+        detect(image)
+        times.append(1000 * (time.perf_counter() - started))
+    return np.array(times[_WARM_UP:])
+
+
+def main() -> None:
+    """Measures in turns, so that what else the machine does falls on all alike, and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--input-size", type=int, default=300)
+    parser.add_argument("--depth-multiplier", type=float, default=0.75)
+    parser.add_argument("--classes", type=int, default=37)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    model = ModelSettings(input_size=options.input_size, depth_multiplier=options.depth_multiplier)
+    config = SsdConfig(num_classes=options.classes, **model.model_dump())
+    size = options.input_size
+    images = np.random.default_rng(0).integers(0, 256, (25, size, size, 3), np.uint8)
+    compared = detectors(config)
+    times: dict[str, list[np.ndarray]] = {name: [] for name in compared}
+    for _ in range(options.rounds):
+        for name, (detect, _) in compared.items():
+            times[name].append(milliseconds(detect, images))
+    medians = {name: float(np.median(np.concatenate(parts))) for name, parts in times.items()}
+    first = next(iter(medians))
+    for name, median in medians.items():
+        print(
+            f"{name:14}  {median:7.1f} ms an image  {median / medians[first]:5.2f} times the "
+            f"{first}'s  {compared[name][1] / 1e6:.2f} MB"
+        )
+
+
+if __name__ == "__main__":
+    main()
