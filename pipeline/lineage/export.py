@@ -4,13 +4,16 @@ OpenLineage (https://openlineage.io/spec/2-0-2/OpenLineage.json): a START and a 
 event for every execution, one JSON object a line. Artifacts are datasets, named by their uris.
 
 in-toto (https://in-toto.io/Statement/v1) with a SLSA provenance
-(https://slsa.dev/spec/v1.0/provenance): what a pushed model was made of, how, and by what.
+(https://slsa.dev/spec/v1.0/provenance): what a pushed model was made of, how, and by what. What a
+store does not record is left out.
 """
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
@@ -26,7 +29,9 @@ _RUN_EVENT = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent
 _FACET = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/"
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _PROVENANCE = "https://slsa.dev/provenance/v1"
-_BUILD_TYPE = "https://www.tensorflow.org/tfx/pipeline/v1"
+# What kind of thing was run; docs/lineage.md says what its parameters are.
+_BUILD_TYPE = "https://www.tensorflow.org/tfx/guide/understanding_tfx_pipelines"
+_SCHEME = re.compile("[a-z][a-z0-9+.-]*://")
 # Names executions: the same one is the same run in every export.
 _NAMESPACE = uuid.UUID("6f0a3b5e-6c0e-4c3b-9a0e-2f6d1b5b8a11")
 _FINAL = {records.COMPLETE: "COMPLETE", records.CACHED: "COMPLETE", records.FAILED: "FAIL"}
@@ -112,54 +117,76 @@ def in_toto_statement(trace: Trace) -> dict[str, Any]:
       UserError: when X is not one file.
     """
     training, fate = _file_of(trace)
-    facts = training.run.facts if training.run else {}
-    backend = trace.backend
-    started = min(execution.started_ms for execution in trace.subgraph.executions.values())
+    digest = {"sha256": fate.shipping_model.properties["sha256"]}
     return {
         "_type": _STATEMENT,
-        "subject": [
-            {
-                "name": "detect.tflite",
-                "digest": {"sha256": fate.shipping_model.properties["sha256"]},
-            }
-        ],
+        "subject": [{"name": "detect.tflite", "digest": digest}],
         "predicateType": _PROVENANCE,
         "predicate": {
-            "buildDefinition": {
-                "buildType": _BUILD_TYPE,
-                "externalParameters": {
-                    "settings": _record(backend, facts, "configuration") or training.settings,
-                    "command": facts.get("command"),
-                },
-                "internalParameters": {
-                    "environment": _record(backend, facts, "environment"),
-                    "fingerprints": {
-                        name: facts.get(name) for name in ("code", "environment", "configuration")
-                    },
-                },
-                "resolvedDependencies": list(_dependencies(trace)),
-            },
-            "runDetails": {
-                "builder": {"id": _PRODUCER},
-                "metadata": {
-                    "invocationId": training.run.name if training.run else None,
-                    "startedOn": iso(started),
-                    "finishedOn": iso(fate.shipping_model.created_ms),
-                },
-                "byproducts": [
-                    {
-                        "name": "evaluation",
-                        "annotations": {
-                            "metrics": fate.metrics,
-                            "thresholds": (fate.evaluation or {}).get("thresholds"),
-                            "blessed": fate.blessed,
-                            "infra_blessed": fate.infra_blessed,
-                        },
-                    }
-                ],
-            },
+            "buildDefinition": _build_definition(trace, training),
+            "runDetails": _run_details(trace.backend, training, fate),
         },
     }
+
+
+def _build_definition(trace: Trace, training: Training) -> dict[str, Any]:
+    facts = training.run.facts if training.run else {}
+    fingerprints = {name: facts.get(name) for name in ("code", "environment", "configuration")}
+    external = {
+        "settings": _record(trace.backend, facts, "configuration") or training.settings,
+        "command": facts.get("command"),
+    }
+    internal = {
+        "environment": _record(trace.backend, facts, "environment"),
+        "fingerprints": _known(fingerprints) or None,
+    }
+    return {
+        "buildType": _BUILD_TYPE,
+        "externalParameters": _known(external),
+        "internalParameters": _known(internal),
+        "resolvedDependencies": list(_dependencies(trace)),
+    }
+
+
+def _run_details(backend: Backend, training: Training, fate: Fate) -> dict[str, Any]:
+    run = training.run
+    environment = _record(backend, run.facts if run else {}, "environment") or {}
+    began = run.created_ms if run else training.execution.started_ms
+    metadata = {
+        "invocationId": run.name if run else None,
+        "startedOn": iso(began),
+        "finishedOn": iso(fate.shipping_model.created_ms),
+    }
+    judgement = {
+        "metrics": fate.metrics,
+        "thresholds": (fate.evaluation or {}).get("thresholds"),
+        "blessed": fate.blessed,
+        "infra_blessed": fate.infra_blessed,
+    }
+    return {
+        "builder": {"id": _PRODUCER, "version": _known({"tfx": environment.get("tfx")})},
+        "metadata": _known(metadata),
+        "byproducts": [
+            {"name": "evaluation", "uri": _uri(artifact.uri), "annotations": _known(judgement)}
+            for artifact in _evaluations(backend, fate)
+        ],
+    }
+
+
+def _known(facts: dict[str, Any]) -> dict[str, Any]:
+    """Without what is not recorded: an optional field is absent, not null."""
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _evaluations(backend: Backend, fate: Fate) -> list[Artifact]:
+    events = backend.events_of([fate.evaluator.id] if fate.evaluator else [])
+    made = {e.artifact for e in events if e.is_output and e.channel == "evaluation"}
+    return list(backend.artifacts(made).values())
+
+
+def _uri(place: str) -> str:
+    """A place as a URI, which a path alone is not."""
+    return place if _SCHEME.match(place) else Path(os.path.abspath(place)).as_uri()
 
 
 def _file_of(trace: Trace) -> tuple[Training, Fate]:
@@ -189,11 +216,12 @@ def _dependencies(trace: Trace) -> Iterator[dict[str, Any]]:
     for key, artifact in sorted(part.artifacts.items()):
         fingerprint = artifact.properties.get("data_fingerprint")
         if fingerprint:
-            yield {"uri": artifact.uri, "name": "data", "digest": {"dataFingerprint": fingerprint}}
+            digest = {"dataFingerprint": fingerprint}
+            yield {"uri": _uri(artifact.uri), "name": "data", "digest": digest}
         for name, facts in sorted((backend.record("files", key) or {}).items()):
             uri = artifact.uri if name == "." else os.path.join(artifact.uri, name)
-            yield {"uri": uri, "name": artifact.type, "digest": {"sha256": facts["sha256"]}}
+            yield {"uri": _uri(uri), "name": artifact.type, "digest": {"sha256": facts["sha256"]}}
     for training in trace.trainings:
         code = _record(backend, training.run.facts if training.run else {}, "code") or {}
         for name, digest in sorted(code.items()):
-            yield {"uri": name, "name": "code", "digest": {"sha256": digest}}
+            yield {"name": name, "digest": {"sha256": digest}}

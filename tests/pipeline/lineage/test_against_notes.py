@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import small_runs
 from servers import mariadb
+from statements import check_statement
 
 from pipeline.errors import UserError
 from pipeline.lineage import diff, impact, open_backend, runs, trace, verify, why
+from pipeline.lineage.export import export
 
 pytestmark = pytest.mark.slow
 _ROOT = Path(__file__).resolve().parents[3]
@@ -132,6 +134,27 @@ def test_diff_of_a_setting_and_of_code(notes):
     assert found.data.to_json()["same"]
     found = diff(backend, setting, run_id(notes["code"]))
     assert [change.name for change in found.code] == ["pipeline/device_check.py"]
+
+
+def test_the_statement_of_a_pushed_file(notes):
+    note = notes["warm"]
+    found = trace(notes["backend"], note["summary"]["pushed_path"])
+    statement = check_statement(export(found, "in-toto"))
+    assert statement["subject"][0]["digest"]["sha256"] == note["pushed_files"]["detect.tflite"]
+    definition = statement["predicate"]["buildDefinition"]
+    assert definition["externalParameters"]["settings"]["training"]["seed"] == 8
+    fingerprints = {
+        dependency["digest"].get("dataFingerprint")
+        for dependency in definition["resolvedDependencies"]
+    }
+    assert fingerprints - {None} == {
+        notes[name]["summary"]["images"]["data_fingerprint"] for name in ("data", "first")
+    }
+    names = {dependency["name"] for dependency in definition["resolvedDependencies"]}
+    assert {"Schema", "Model", "pipeline/device_check.py"} <= names
+    details = statement["predicate"]["runDetails"]
+    assert details["metadata"]["invocationId"] == run_id(note)
+    assert details["builder"]["version"]["tfx"]
 
 
 def test_why(notes):

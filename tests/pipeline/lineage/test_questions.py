@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from statements import check_statement
 
 from benchmarks.lineage_store import IMAGES, RUNS_PER_DATA, sha256
 from pipeline.errors import UserError
@@ -146,8 +147,7 @@ def test_graph_has_every_node(filled, backend, form):
 
 def test_in_toto_names_the_file(filled, backend):
     found = trace(backend, str(filled.made.pushed[3]))
-    statement = json.loads(export(found, "in-toto"))
-    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    statement = check_statement(export(found, "in-toto"))
     assert statement["subject"][0]["digest"] == {"sha256": sha256("file 3")}
     with pytest.raises(UserError, match="in-toto"):
         export(trace(backend, str(filled.made.examples[0])), "in-toto")
