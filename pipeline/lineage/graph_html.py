@@ -1,6 +1,7 @@
 """The graph of a lineage as one self-contained HTML page: layers from left to right, as SVG."""
 
 import html
+import itertools
 import json
 import re
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from typing import Any
 _COLUMN, _ROW, _WIDTH, _HEIGHT, _MARGIN = 190, 46, 150, 30, 20
 # Passes over the layers, each sorting nodes by where their neighbours are.
 _PASSES = 8
+_MOST_LANES = 5000
 _TEMPLATE = Path(__file__).with_name("graph_page.html")
 
 
@@ -23,10 +25,10 @@ def page(graph: dict[str, Any]) -> str:
       HTML that loads nothing; every artifact and execution can be clicked, or reached with the
       keyboard, and then shows its properties.
     """
-    places = layout([node["key"] for node in graph["nodes"]], graph["edges"])
+    places, ways = layout([node["key"] for node in graph["nodes"]], graph["edges"])
     width = max((x for x, _ in places.values()), default=0) + _WIDTH + _MARGIN
     height = max((y for _, y in places.values()), default=0) + _HEIGHT + _MARGIN
-    drawing = "\n".join([*_lines(graph["edges"], places), *_boxes(graph["nodes"], places)])
+    drawing = "\n".join([*_lines(graph["edges"], ways, places), *_boxes(graph["nodes"], places)])
     replaced = {
         "TITLE": html.escape(graph["title"]),
         "WIDTH": str(width),
@@ -39,14 +41,30 @@ def page(graph: dict[str, Any]) -> str:
     return re.sub("@([A-Z]+)@", lambda match: replaced[match[1]], _TEMPLATE.read_text())
 
 
-def layout(keys: Iterable[str], edges: list[dict[str, Any]]) -> dict[str, tuple[int, int]]:
-    """Left upper corners in pixels by key: sources left of their targets, few crossings."""
-    before: dict[str, list[str]] = {key: [] for key in keys}
-    after: dict[str, list[str]] = {key: [] for key in before}
-    for edge in edges:
-        before[edge["target"]].append(edge["source"])
-        after[edge["source"]].append(edge["target"])
-    depth = _depths(before, after)
+def layout(
+    keys: Iterable[str], edges: list[dict[str, Any]]
+) -> tuple[dict[str, tuple[int, int]], list[list[str]]]:
+    """Sources left of their targets, few crossings.
+
+    Args:
+      keys: of the nodes.
+      edges: with `source` and `target`.
+
+    Returns:
+      Left upper corners in pixels, by key; and for every edge the keys that it passes, its ends
+      included. Between them are lanes: places that are kept free in the columns on its way, one for
+      all edges of a source. A graph with very many of them has none.
+    """
+    keys = list(keys)
+    ends = [(edge["source"], edge["target"]) for edge in edges]
+    depth = _depths(*_neighbours(keys, ends))
+    ways = [[source, *_lanes(source, target, depth), target] for source, target in ends]
+    lanes = {lane: level for way in ways for level, lane in enumerate(way[1:-1], depth[way[0]] + 1)}
+    if len(lanes) > _MOST_LANES:
+        lanes, ways = {}, [[source, target] for source, target in ends]
+    depth |= lanes
+    steps = dict.fromkeys(step for way in ways for step in itertools.pairwise(way))
+    before, after = _neighbours(depth, steps)
     layers: dict[int, list[str]] = {}
     for key in before:
         layers.setdefault(depth[key], []).append(key)
@@ -54,16 +72,46 @@ def layout(keys: Iterable[str], edges: list[dict[str, Any]]) -> dict[str, tuple[
     for number in range(_PASSES):
         neighbours = before if number % 2 == 0 else after
         for level in sorted(layers, reverse=bool(number % 2)):
-            for key in layers[level]:
-                rows = [row[other] for other in neighbours[key]]
-                row[key] = sum(rows) / len(rows) if rows else row[key]
-            layers[level].sort(key=row.__getitem__)
-            row |= {key: float(place) for place, key in enumerate(layers[level])}
-    return {key: (_MARGIN + depth[key] * _COLUMN, _MARGIN + int(row[key]) * _ROW) for key in before}
+            layer = layers[level]
+            row |= {key: _mean(row, neighbours[key], row[key]) for key in layer}
+            layer.sort(key=row.__getitem__)
+            row |= {key: float(place) for place, key in enumerate(layer)}
+    for level in sorted(layers):  # the order is settled; now lines are made straighter
+        free = 0.0
+        for key in layers[level]:
+            row[key] = max(free, _mean(row, before[key], free))
+            free = row[key] + 1
+    places = {
+        key: (_MARGIN + depth[key] * _COLUMN, _MARGIN + int(row[key] * _ROW)) for key in before
+    }
+    return places, ways
+
+
+def _lanes(source: str, target: str, depth: dict[str, int]) -> list[str]:
+    return [f"{source}@{level}" for level in range(depth[source] + 1, depth[target])]
+
+
+def _neighbours(
+    keys: Iterable[str], steps: Iterable[tuple[str, str]]
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    before: dict[str, list[str]] = {key: [] for key in keys}
+    after: dict[str, list[str]] = {key: [] for key in before}
+    for source, target in steps:
+        before[target].append(source)
+        after[source].append(target)
+    return before, after
+
+
+def _mean(row: dict[str, float], keys: list[str], default: float) -> float:
+    return sum(row[key] for key in keys) / len(keys) if keys else default
 
 
 def _depths(before: dict[str, list[str]], after: dict[str, list[str]]) -> dict[str, int]:
-    """Longest way from a beginning, in topological order."""
+    """Columns: sources left of their targets, as near as they can be.
+
+    First every node is as far left as it can be: its column is the longest way to it. Then, from
+    the right on, every node with targets goes to just before the first of them.
+    """
     depth = dict.fromkeys(before, 0)
     open_inputs = {key: len(sources) for key, sources in before.items()}
     ready = [key for key, count in open_inputs.items() if not count]
@@ -74,21 +122,36 @@ def _depths(before: dict[str, list[str]], after: dict[str, list[str]]) -> dict[s
             open_inputs[target] -= 1
             if not open_inputs[target]:
                 ready.append(target)
+    for key in sorted(before, key=depth.__getitem__, reverse=True):
+        if after[key]:
+            depth[key] = min(depth[target] for target in after[key]) - 1
     return depth
 
 
-def _lines(edges: list[dict[str, Any]], places: dict[str, tuple[int, int]]) -> Iterable[str]:
-    for edge in edges:
-        (x, y), (to_x, to_y) = places[edge["source"]], places[edge["target"]]
-        x, y, to_y = x + _WIDTH, y + _HEIGHT // 2, to_y + _HEIGHT // 2
-        bend = max(20, (to_x - x) // 2)
+def _lines(
+    edges: list[dict[str, Any]], ways: list[list[str]], places: dict[str, tuple[int, int]]
+) -> Iterable[str]:
+    for edge, way in zip(edges, ways, strict=True):
         classes = "edge reused" if edge["reused"] else "edge"
         yield (
             f'<path class="{classes}" data-source="{edge["source"]}" '
-            f'data-target="{edge["target"]}" '
-            f'd="M{x},{y} C{x + bend},{y} {to_x - bend},{to_y} {to_x},{to_y}">'
+            f'data-target="{edge["target"]}" d="{_path([places[key] for key in way])}">'
             f"<title>{html.escape(edge['channel'])}</title></path>"
         )
+
+
+def _path(corners: list[tuple[int, int]]) -> str:
+    """From the right side of the first box to the left side of the last, straight along lanes."""
+    (x, y), *rest = corners
+    x, y = x + _WIDTH, y + _HEIGHT // 2
+    text = f"M{x},{y}"
+    for number, (to_x, to_y) in enumerate(rest, 1):
+        to_y += _HEIGHT // 2
+        bend = max(20, (to_x - x) // 2)
+        text += f" C{x + bend},{y} {to_x - bend},{to_y} {to_x},{to_y}"
+        x, y = to_x + _WIDTH, to_y
+        text += f" H{x}" * (number < len(rest))
+    return text
 
 
 def _boxes(nodes: list[dict[str, Any]], places: dict[str, tuple[int, int]]) -> Iterable[str]:

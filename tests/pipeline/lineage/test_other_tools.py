@@ -1,5 +1,6 @@
 """The graph in a browser, and the export in the official OpenLineage client."""
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import pytest
 from pipeline.lineage import trace
 from pipeline.lineage.export import openlineage_events
 from pipeline.lineage.graph import draw, to_json
+from pipeline.lineage.graph_html import layout
 
 # Clicks every node, one after the other, and leaves what the page then shows in its title.
 _CLICK_ALL = """<script>
@@ -16,7 +18,12 @@ const shown = [...document.querySelectorAll(".node")].map((node) => {
   node.dispatchEvent(new MouseEvent("click", { bubbles: true }));
   return [node.id, table.innerText];
 });
-document.body.replaceChildren(JSON.stringify(shown));
+const widths = ["fit", "closer", "farther"].map((button) => {
+  document.getElementById(button).click();
+  return drawing.clientWidth;
+});
+const room = drawing.parentElement.clientWidth;
+document.body.replaceChildren(JSON.stringify({ shown, widths, room }));
 </script></body>"""
 
 
@@ -39,13 +46,35 @@ def test_every_node_shows_its_properties_when_clicked(answer, tmp_path):
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     body = done.stdout.partition("<body>")[2].rpartition("</body>")[0]
-    shown = dict(json.loads(body))
+    report = json.loads(body)
+    fitting, closer, farther = report["widths"]
+    assert fitting <= report["room"] < 1.25 * fitting
+    assert closer == pytest.approx(1.25 * fitting, abs=1)
+    assert farther == pytest.approx(fitting, abs=1)
+    shown = dict(report["shown"])
     nodes = {node["key"]: node for node in to_json(answer)["nodes"]}
     assert shown.keys() == nodes.keys()
     for key, text in shown.items():
         assert nodes[key]["label"] in text
         assert nodes[key]["type"] in text
         assert all(name in text for name in nodes[key]["properties"])
+
+
+def test_lines_pass_between_the_boxes(answer):
+    graph = to_json(answer)
+    keys = [node["key"] for node in graph["nodes"]]
+    places, ways = layout(keys, graph["edges"])
+    assert len(set(places.values())) == len(places)
+    for edge, way in zip(graph["edges"], ways, strict=True):
+        assert (way[0], way[-1]) == (edge["source"], edge["target"])
+        assert not set(way[1:-1]) & set(keys)
+        columns = [places[key][0] for key in way]
+        assert {b - a for a, b in itertools.pairwise(columns)} == {columns[1] - columns[0]}
+    rows: dict[int, list[int]] = {}
+    for x, y in places.values():
+        rows.setdefault(x, []).append(y)
+    gaps = [b - a for column in rows.values() for a, b in itertools.pairwise(sorted(column))]
+    assert min(gaps) > 30  # a box's height
 
 
 def test_a_graph_cannot_inject_markup(answer):
