@@ -1,4 +1,7 @@
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +58,15 @@ def test_scalars_of_every_interval(write):
     for tag, value in expected.items():
         assert {step: pytest.approx(value) for step in (5, 10)} == found[tag]
     assert math.isnan(found["eval/mAP"][5])
+
+
+def test_the_command_that_a_run_names_reads_it(write, tmp_path):
+    write(0.9)
+    command = [Path(sys.executable).with_name("tensorboard"), "--inspect", "--logdir", tmp_path]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "eval/mAP50" in result.stdout
+    assert "prediction_and_truth/0" in result.stdout
 
 
 def pictures(found):
