@@ -14,6 +14,8 @@ from pathlib import Path
 
 _STARTED = re.compile(r"Component (\S+) is running\.")
 _FINISHED = re.compile(r"Component (\S+) is finished\.")
+# TFX logs how it connects to ML Metadata, as text protos.
+_PASSWORD = re.compile(r'(\bpassword: )"(?:\\.|[^"\\])*"')
 
 
 class Console(logging.Handler):
@@ -45,6 +47,11 @@ class Console(logging.Handler):
             self.say(f"{match[1]}: {time.monotonic() - self._started:.1f} s")
 
 
+class _WithoutPasswords(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return _PASSWORD.sub(r'\1"***"', super().format(record))
+
+
 @contextlib.contextmanager
 def quiet_but_logged(path: Path) -> Iterator[Console]:
     """Sends all logs, warnings and native chatter to a file; the console gets the essentials."""
@@ -56,7 +63,7 @@ def quiet_but_logged(path: Path) -> Iterator[Console]:
     original = os.dup(2)
     with open(path, "a") as file:
         handler = logging.StreamHandler(file)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(_WithoutPasswords("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         previous = root.handlers[:]
         root.handlers = [handler, console]
         root.setLevel(logging.INFO)

@@ -3,6 +3,7 @@ import os
 import signal
 
 import pytest
+from ml_metadata.proto import metadata_store_pb2
 
 from pipeline.console import insist_on_ctrl_c, quiet_but_logged
 
@@ -23,6 +24,18 @@ def test_logs_go_to_the_file_and_the_essentials_to_the_console(tmp_path, capfd):
     log = (tmp_path / "run.log").read_text()
     assert "chatter" in log
     assert "native chatter" in log
+
+
+def test_passwords_are_not_logged(tmp_path):
+    """TFX logs the connection to ML Metadata, as one of its text protos."""
+    config = metadata_store_pb2.ConnectionConfig()
+    config.mysql.user, config.mysql.password = "me", 'hush "and" \\ hush'
+    with quiet_but_logged(tmp_path / "run.log"):
+        logging.getLogger("absl").info("Using connection config:\n %s", config)
+    log = (tmp_path / "run.log").read_text()
+    assert 'user: "me"' in log
+    assert 'password: "***"' in log
+    assert "hush" not in log
 
 
 @pytest.fixture
