@@ -10,7 +10,6 @@ The password of a server is in the file that the environment's METADATA_PASSWORD
 METADATA_PASSWORD; never in the URL, which shows in process lists, logs and summaries.
 """
 
-import contextlib
 import os
 import re
 import time
@@ -20,6 +19,7 @@ from ml_metadata import errors as mlmd_errors
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
+from pipeline import database, postgresql
 from pipeline.errors import UserError
 
 # A context of this type names the store: its pipeline roots carry the same name.
@@ -28,7 +28,6 @@ PASSWORD_VARIABLE = "METADATA_PASSWORD"
 PASSWORD_FILE_VARIABLE = "METADATA_PASSWORD_FILE"
 _DEFAULT_PORTS = {"mysql": 3306, "postgresql": 5432}
 _FORMS = "a SQLite file, mysql://user@host:port/database or postgresql://user@host:port/database"
-_CONNECT_SECONDS = 10
 # What ML Metadata says of a SQLite file that another process is just writing to, which takes
 # milliseconds.
 _BUSY = re.compile(r"subset of tables|locked|Concurrent writes")
@@ -78,14 +77,14 @@ def connection_config(
 
 def _server_config(location: str) -> metadata_store_pb2.ConnectionConfig:
     url = urllib.parse.urlsplit(location)
-    database = url.path.strip("/")
+    name = url.path.strip("/")
     # The URL is not repeated in this message: it may hold a password.
     if url.password is not None:
         raise UserError(
             f"Expected the URL of a metadata store without a password. Received: one in it. Put "
             f"it into a file that ${PASSWORD_FILE_VARIABLE} names, or into ${PASSWORD_VARIABLE}."
         )
-    complete = url.hostname and url.username and database and "/" not in database
+    complete = url.hostname and url.username and name and "/" not in name
     if url.scheme not in _DEFAULT_PORTS or not complete:
         raise UserError(f"Expected {_FORMS}. Received: {location}.")
     try:
@@ -95,11 +94,11 @@ def _server_config(location: str) -> metadata_store_pb2.ConnectionConfig:
     config = metadata_store_pb2.ConnectionConfig()
     if url.scheme == "mysql":
         config.mysql.port = port
-        config.mysql.database = database
+        config.mysql.database = name
         server = config.mysql
     else:
         config.postgresql.port = str(port)
-        config.postgresql.dbname = database
+        config.postgresql.dbname = name
         server = config.postgresql
     server.host = url.hostname
     server.user = urllib.parse.unquote(url.username)
@@ -143,10 +142,18 @@ def open_store(
     if read_only:
         # A question waits for a busy writer, at about two seconds a try, longer than a run does.
         config.retry_options.max_num_retries = _READ_RETRIES
+    is_postgresql = config.HasField("postgresql")
+    if is_postgresql:
+        postgresql.let_backslashes_through()
     attempt = 0
     while True:
         try:
-            return metadata_store.MetadataStore(config)
+            opened = metadata_store.MetadataStore(config)
+            if is_postgresql and not read_only:
+                postgresql.prepare(config)
+            return opened
+        except database.errors(config) as error:
+            raise _no_store(config, _in_one_line(error)) from error
         except (mlmd_errors.StatusError, RuntimeError) as error:
             attempt += 1
             if attempt == _ATTEMPTS or not _BUSY.search(str(error)):
@@ -162,52 +169,10 @@ def _no_store(config: metadata_store_pb2.ConnectionConfig, received: str) -> Use
 
 
 def _has_tables(config: metadata_store_pb2.ConnectionConfig) -> bool:
-    """Whether a database of a server is a store: ML Metadata makes one of any that it opens."""
     try:
-        with contextlib.closing(_connect(config)) as connection:
-            cursor = connection.cursor()
-            cursor.execute(
-                "SELECT COUNT(*) FROM information_schema.tables WHERE LOWER(table_name) = 'mlmdenv'"
-                # PostgreSQL shows one database; MySQL shows all of the server's.
-                + (" AND table_schema = DATABASE()" if config.HasField("mysql") else "")
-            )
-            return cursor.fetchone()[0] > 0
-    except (OSError, *_driver_errors(config)) as error:
+        return database.has_tables(config)
+    except database.errors(config) as error:
         raise _no_store(config, _in_one_line(error)) from error
-
-
-def _connect(config: metadata_store_pb2.ConnectionConfig):
-    if config.HasField("mysql"):
-        import pymysql
-
-        return pymysql.connect(
-            host=config.mysql.host,
-            port=config.mysql.port,
-            user=config.mysql.user,
-            password=config.mysql.password,
-            database=config.mysql.database,
-            connect_timeout=_CONNECT_SECONDS,
-        )
-    import pg8000.dbapi
-
-    return pg8000.dbapi.connect(
-        host=config.postgresql.host,
-        port=int(config.postgresql.port),
-        user=config.postgresql.user,
-        password=config.postgresql.password,
-        database=config.postgresql.dbname,
-        timeout=_CONNECT_SECONDS,
-    )
-
-
-def _driver_errors(config: metadata_store_pb2.ConnectionConfig) -> tuple[type[Exception], ...]:
-    if config.HasField("mysql"):
-        import pymysql
-
-        return (pymysql.MySQLError,)
-    import pg8000.exceptions
-
-    return (pg8000.exceptions.Error,)
 
 
 def describe(config: metadata_store_pb2.ConnectionConfig) -> str:
@@ -216,8 +181,8 @@ def describe(config: metadata_store_pb2.ConnectionConfig) -> str:
     if kind == "sqlite":
         return config.sqlite.filename_uri
     server = getattr(config, kind)
-    database = server.database if kind == "mysql" else server.dbname
-    return f"{kind}://{server.user}@{server.host}:{server.port}/{database}"
+    name = server.database if kind == "mysql" else server.dbname
+    return f"{kind}://{server.user}@{server.host}:{server.port}/{name}"
 
 
 def _in_one_line(error: Exception) -> str:

@@ -1,8 +1,9 @@
 """Runs several small pipelines in one process and notes what it did, beside the metadata.
 
-    python small_runs.py PROJECT WORKDIR STORE NOTES.json
+    python small_runs.py PROJECT WORKDIR STORE NOTES.json [first]
 
-PROJECT is a copy of the project, because one of the runs has edited code. The notes hold nothing
+PROJECT is a copy of the project, because one of the runs has edited code; the first run alone needs
+none. The notes hold nothing
 that was read from the metadata store: the folders as they were, the flags, and summary.json.
 """
 
@@ -139,13 +140,15 @@ class Runner:
 
 
 def main() -> None:
-    """All runs."""
+    """All runs, or the first alone."""
     project, workdir, notes = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[4])
     sys.path.insert(0, str(project))
     train_without_tracing()
     runner = Runner(project, workdir, sys.argv[3], notes)
     make_data(runner.data)
     first = runner.run("first")
+    if sys.argv[5:] == ["first"]:
+        return
     runner.run("again")
     runner.run("setting", "training.seed=7")
     runner.edit("pipeline/device_check.py")

@@ -1,13 +1,16 @@
 """Databases of servers: a question never writes to them, whatever is in them."""
 
 import contextlib
+import json
 
 import pytest
+from ml_metadata.proto import metadata_store_pb2 as mlmd
 from servers import READER, USER, mariadb, postgresql
 
 from benchmarks.lineage_store import generate
-from pipeline import store
+from pipeline import database, store
 from pipeline.lineage.__main__ import main
+from pipeline.run_facts import read_record, write_record
 
 KINDS = {"mariadb": mariadb, "postgresql": postgresql}
 VERBS = (
@@ -25,7 +28,7 @@ def server(request):
 
 
 def execute(url: str, statement: str) -> list:
-    with contextlib.closing(store._connect(store.connection_config(url))) as connection:
+    with contextlib.closing(database.connect(store.connection_config(url))) as connection:
         cursor = connection.cursor()
         cursor.execute(statement)
         rows = list(cursor.fetchall()) if cursor.description else []
@@ -75,3 +78,27 @@ def test_a_question_makes_no_tables_and_one_store_only_answers_in_its_version(
     execute(server, f"UPDATE MLMDEnv SET schema_version = {current}")
     assert main(["runs", "--metadata", server]) == 0
     assert len(tables(server)) == before
+
+
+def test_properties_of_any_length_with_any_characters(server, tmp_path):
+    """ML Metadata's own statements for PostgreSQL fail from some thousand bytes on, and at \\."""
+    text = "".join(map(chr, range(0x4E00, 0x9E00)))  # does not become short by compression
+    content = {"text": text, "quoted": json.dumps({"a": 'b"c'}), "path": r"C:\d\e'f'"}
+    for number in range(2):  # a store that is new, and one that is there
+        opened = store.open_store(store.connection_config(server))
+        write_record(opened, "test", str(number), content)
+        assert read_record(opened, "test", str(number)) == content
+        kind = opened.put_execution_type(mlmd.ExecutionType(name="long"))
+        execution = mlmd.Execution(type_id=kind, name=rf"\{number}")
+        before = mlmd.Execution.FromString(execution.SerializeToString())
+        for name, value in content.items():
+            execution.custom_properties[name].string_value = value
+            before.custom_properties[name].string_value = value
+        execution.custom_properties["struct"].struct_value.update(content)
+        before.custom_properties["struct"].struct_value.update(content)
+        (key,) = opened.put_executions([execution])
+        assert execution == before  # the caller's message is not touched
+        (found,) = opened.get_executions_by_id([key])
+        assert found.name == execution.name
+        assert found.custom_properties == execution.custom_properties
+        assert opened.get_execution_by_type_and_name("long", execution.name).id == key
