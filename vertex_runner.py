@@ -5,9 +5,11 @@ the gate did not bless, 1 it failed, 2 the command line or a setting is wrong, 1
 """
 
 import argparse
+import math
 import os
 import sys
 import warnings
+from collections.abc import Callable
 
 from pipeline.command_line import (
     EXIT_FAILED,
@@ -23,9 +25,12 @@ from pipeline.command_line import (
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 
-_VERTEX_FLAGS = {
+_PLACE_FLAGS = {
     "project": "id of the Google Cloud project",
     "region": "such as us-central1; default: us-central1",
+}
+_VERTEX_FLAGS = {
+    **_PLACE_FLAGS,
     "bucket": "Cloud Storage bucket in that region, without gs://",
     "pipeline_image": "container image of the tasks, by digest",
     "trainer_image": "container image of the training job, by digest",
@@ -51,7 +56,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     def command(name: str, text: str, pipeline: bool = False) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         where = added.add_argument_group("Vertex AI")
-        for flag, meaning in _VERTEX_FLAGS.items():
+        for flag, meaning in (_VERTEX_FLAGS if pipeline else _PLACE_FLAGS).items():
             where.add_argument(f"--{flag.replace('_', '-')}", help=meaning)
         if pipeline:
             add_data_flags(added)
@@ -59,7 +64,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
             push = "gs://BUCKET/FOLDER; default: pushed/NAME in the bucket"
             added.add_argument("--push-to", metavar="URL", help=push)
         else:
-            added.add_argument("--set", metavar="SECTION.KEY=VALUE", action="append", default=[])
+            meaning = "such as vertex.api_transport=rest; may be repeated"
+            added.add_argument(
+                "--set", metavar="SECTION.KEY=VALUE", action="append", default=[], help=meaning
+            )
             added.set_defaults(**_NO_PIPELINE)
         return added
 
@@ -70,19 +78,47 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     submit.add_argument("--wait", action="store_true", help="follow the run to its end")
     schedule = command("schedule", "run the pipeline again and again", pipeline=True)
     schedule.add_argument("--cron", required=True, help='such as "0 3 * * 1"; UTC unless TZ=...')
-    schedule.add_argument("--max-runs", type=int)
+    schedule.add_argument(
+        "--max-runs", type=_positive(int), metavar="N", help="after which it ends; default: never"
+    )
     for parser_ in (submit, schedule):
-        parser_.add_argument("--max-cost", type=float, metavar="USD", help="refuse above it")
+        parser_.add_argument(
+            "--max-cost",
+            type=_positive(float),
+            metavar="USD",
+            help="submit nothing whose estimate is above it, a run",
+        )
         parser_.add_argument("--prices", metavar="FILE", help="instead of the built-in table")
-        parser_.add_argument("--images", type=int, default=10_000, help="for the estimate")
+        parser_.add_argument(
+            "--images",
+            type=_positive(int),
+            default=10_000,
+            metavar="N",
+            help="in the data, for the estimate; default: 10000",
+        )
     for name, text in (("status", "say how a run is doing"), ("cancel", "stop a run")):
         command(name, text).add_argument("run", help="id, as submit printed it")
     command("schedules", "list the schedules")
     command("unschedule", "delete a schedule").add_argument("schedule", help="its id")
     command("doctor", "check what a run needs, before it costs money", pipeline=True)
-    rehearse = command("rehearse", "execute the compiled job on this machine", pipeline=True)
+    rehearse = command(
+        "rehearse",
+        "execute the compiled job on this machine, which stands in for all that is of the cloud",
+        pipeline=True,
+    )
     rehearse.add_argument("--folder", default="rehearsal", help="default: rehearsal")
     return parser.parse_args(arguments)
+
+
+def _positive(kind: type) -> Callable[[str], float]:
+    def parse(text: str):
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise ValueError
+        return value
+
+    parse.__name__ = f"positive {kind.__name__}"  # argparse: "invalid positive int value: '0'"
+    return parse
 
 
 def configure(options: argparse.Namespace) -> PipelineConfig:
@@ -92,7 +128,7 @@ def configure(options: argparse.Namespace) -> PipelineConfig:
       UserError: an unknown preset or setting, a value that does not fit.
     """
     return make_config(
-        options, {f"vertex.{name}": getattr(options, name) for name in _VERTEX_FLAGS}
+        options, {f"vertex.{name}": getattr(options, name, None) for name in _VERTEX_FLAGS}
     )
 
 

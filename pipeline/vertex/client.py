@@ -9,21 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import google.auth
-import requests
 from google.api_core import exceptions
 from google.cloud import aiplatform, storage
 from google.cloud.aiplatform_v1.types import PipelineState, PipelineTaskDetail
 
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.vertex.connection import check_bucket, connect
 from pipeline.vertex.rehearsal_tasks import TaskResult
 from pipeline.vertex.service_errors import explained, patient
 from pipeline.vertex.settings import VertexSettings
 
 _PATIENCE_SECONDS = 300.0
-_REACH_SECONDS = 15.0
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _LABEL_RUNNER = {"tfx_runner": "vertex"}
 _ENDED = (
     PipelineState.PIPELINE_STATE_SUCCEEDED,
@@ -49,6 +46,7 @@ class VertexClient:
       say: takes progress lines.
       poll_seconds: between two looks at a run.
       retry_seconds: until the first repetition of a call that found the service busy.
+      credentials: from `connect`; None connects.
 
     Raises:
       UserError: no credentials, or no answer from the endpoint.
@@ -60,15 +58,14 @@ class VertexClient:
         say: Callable[[str], None] = print,
         poll_seconds: float = 30.0,
         retry_seconds: float = 1.0,
+        credentials: Any = None,
     ):
         self._settings = settings
         self._say = say
         self._poll_seconds = poll_seconds
         self._patient = patient(_PATIENCE_SECONDS, retry_seconds)
+        self._credentials = credentials or connect(settings)
         with explained(settings, "connect"):
-            # Asked for here, so that missing ones are found before anything else is tried.
-            self._credentials, _ = google.auth.default(scopes=[_SCOPE])
-            _reach(settings)
             aiplatform.init(
                 project=settings.project,
                 location=settings.region,
@@ -79,24 +76,8 @@ class VertexClient:
             )
 
     def check_bucket(self) -> None:
-        """Checks that the bucket is there and in the region.
-
-        Raises:
-          UserError: it is not. The client would silently make one of that name.
-        """
-        name, region = self._settings.bucket, self._settings.region
-        with explained(self._settings, f"read gs://{name}"):
-            client = storage.Client(project=self._settings.project, credentials=self._credentials)
-            bucket = client.lookup_bucket(name, retry=self._patient)
-        create = f"gcloud storage buckets create gs://{name} --location={region}"
-        if bucket is None:
-            raise UserError(f"Expected the bucket gs://{name}. Received: none. Make it: {create}")
-        if bucket.location.lower() != region:
-            raise UserError(
-                f"Expected gs://{name} in {region}. Received: {bucket.location.lower()}. Training "
-                "would read over the ocean, and Vertex AI may refuse. Choose another --bucket or "
-                "--region."
-            )
+        """See `pipeline.vertex.connection.check_bucket`."""
+        check_bucket(self._settings, self._credentials, self._patient)
 
     def prepare(self, config: PipelineConfig, job: dict[str, Any]) -> aiplatform.PipelineJob:
         """A run that is ready to be submitted, or to be put on a schedule."""
@@ -202,19 +183,11 @@ class VertexClient:
         if run.gca_resource.state == PipelineState.PIPELINE_STATE_CANCELLED:
             return f"The run {run.name} was cancelled. Submit again: finished tasks are reused."
         lines = [
-            f"{detail.task_name} failed: {detail.error.message or 'no message'} "
-            f"(log: {log_link(detail, self._settings.project)})"
+            describe_task(detail, self._settings.project)
             for detail in details
             if detail.state == _TASK.FAILED
         ]
         return "\n".join(lines) or f"The run failed: {run.gca_resource.error.message}"
-
-
-def _reach(settings: VertexSettings) -> None:
-    """Any answer will do: without one, the clients would go on trying for minutes."""
-    endpoint = settings.api_endpoint or f"{settings.region}-aiplatform.googleapis.com"
-    url = endpoint if "://" in endpoint else f"https://{endpoint}"
-    requests.get(url, timeout=_REACH_SECONDS)
 
 
 def tasks_of(run: aiplatform.PipelineJob) -> list[PipelineTaskDetail]:
@@ -248,6 +221,14 @@ def result_of(detail: PipelineTaskDetail) -> TaskResult:
         finished=detail.end_time.timestamp() if detail.end_time else 0.0,
         outputs=outputs,
     )
+
+
+def describe_task(detail: PipelineTaskDetail, project: str) -> str:
+    """A task's state; of one that failed also why, and where its log is."""
+    if detail.state != _TASK.FAILED:
+        return f"{detail.task_name}: {detail.state.name.lower()}"
+    reason = " ".join(detail.error.message.split()) or "no message"
+    return f"{detail.task_name} failed: {reason} (log: {log_link(detail, project)})"
 
 
 def log_link(detail: PipelineTaskDetail, project: str) -> str:

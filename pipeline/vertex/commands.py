@@ -13,10 +13,15 @@ from typing import Any
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 
+# For a Cloud Storage that is busy.
+_BUCKET_SECONDS = 60.0
+
 
 def compile(config: PipelineConfig, options: argparse.Namespace) -> None:
     """Writes the pipeline spec."""
-    _, job = _compiled(config)
+    from pipeline.vertex.compilation import compile_job, for_vertex
+
+    job = compile_job(for_vertex(config))
     output = Path(options.output)
     try:
         output.write_text(json.dumps(job, indent=1, sort_keys=True) + "\n")
@@ -29,13 +34,17 @@ def compile(config: PipelineConfig, options: argparse.Namespace) -> None:
 
 def submit(config: PipelineConfig, options: argparse.Namespace) -> bool | None:
     """Submits a run, or says what it would be."""
-    config, job = _compiled(config)
+    from pipeline.vertex.compilation import compile_job, for_vertex
+
+    config = for_vertex(config)
+    credentials = None if options.dry_run else _ready(config)
+    job = compile_job(config)
     _budget(config, job, options, show=options.dry_run)
     if options.dry_run:
         return None
     from pipeline.vertex.client import VertexClient
 
-    client = VertexClient(config.vertex)
+    client = VertexClient(config.vertex, credentials=credentials)
     started = time.monotonic()
     run = client.submit(config, job)
     if not options.wait:
@@ -57,30 +66,38 @@ def submit(config: PipelineConfig, options: argparse.Namespace) -> bool | None:
 
 def status(config: PipelineConfig, options: argparse.Namespace) -> None:
     """Prints the state of a run and of its tasks."""
-    from pipeline.vertex.client import VertexClient, tasks_of
+    credentials = _connected(config)
+    from pipeline.vertex.client import VertexClient, describe_task, tasks_of
 
-    run = _client(VertexClient, config).get(options.run)
+    run = VertexClient(config.vertex, credentials=credentials).get(options.run)
     print(f"{run.name}: {run.gca_resource.state.name}\n{run._dashboard_uri()}")
     for detail in tasks_of(run):
-        print(f"  {detail.task_name}: {detail.state.name.lower()} {detail.error.message}".rstrip())
+        print(f"  {describe_task(detail, config.vertex.project)}")
 
 
 def cancel(config: PipelineConfig, options: argparse.Namespace) -> None:
     """Cancels a run."""
+    credentials = _connected(config)
     from pipeline.vertex.client import VertexClient
 
-    _client(VertexClient, config).cancel(options.run)
+    VertexClient(config.vertex, credentials=credentials).cancel(options.run)
     print(f"asked Vertex AI to cancel {options.run}")
 
 
 def schedule(config: PipelineConfig, options: argparse.Namespace) -> None:
     """Puts the pipeline on a schedule."""
-    config, job = _compiled(config)
+    from pipeline.vertex.compilation import compile_job, for_vertex
+    from pipeline.vertex.cron import check_cron
+
+    check_cron(options.cron)
+    config = for_vertex(config)
+    credentials = _ready(config)
+    job = compile_job(config)
     _budget(config, job, options, show=False)
     from pipeline.vertex.client import VertexClient
     from pipeline.vertex.schedules import create_schedule
 
-    client = VertexClient(config.vertex)
+    client = VertexClient(config.vertex, credentials=credentials)
     schedule_id = create_schedule(client, config, job, options.cron, options.max_runs)
     print(f"created schedule {schedule_id}")
     print(f"delete it: vertex_runner.py unschedule {schedule_id} {_where(config)}")
@@ -88,10 +105,11 @@ def schedule(config: PipelineConfig, options: argparse.Namespace) -> None:
 
 def schedules(config: PipelineConfig, options: argparse.Namespace) -> None:
     """Lists the schedules."""
+    credentials = _connected(config)
     from pipeline.vertex.client import VertexClient
     from pipeline.vertex.schedules import list_schedules
 
-    _client(VertexClient, config)
+    VertexClient(config.vertex, credentials=credentials)
     lines = list_schedules(config.vertex)
     if not lines:
         print(f"no schedules in {config.vertex.project}, {config.vertex.region}")
@@ -101,10 +119,11 @@ def schedules(config: PipelineConfig, options: argparse.Namespace) -> None:
 
 def unschedule(config: PipelineConfig, options: argparse.Namespace) -> None:
     """Deletes a schedule."""
+    credentials = _connected(config)
     from pipeline.vertex.client import VertexClient
     from pipeline.vertex.schedules import delete_schedule
 
-    _client(VertexClient, config)
+    VertexClient(config.vertex, credentials=credentials)
     delete_schedule(config.vertex, options.schedule)
     print(f"deleted schedule {options.schedule}")
 
@@ -131,27 +150,32 @@ def rehearse(config: PipelineConfig, options: argparse.Namespace) -> bool:
     return summary["blessed"]
 
 
-def _compiled(config: PipelineConfig) -> tuple[PipelineConfig, dict[str, Any]]:
-    from pipeline.vertex.compilation import compile_job, for_vertex
-
-    complete = for_vertex(config)
-    return complete, compile_job(complete)
-
-
 def _budget(config, job, options, show: bool) -> None:
     from pipeline.vertex.plan import check_cost, load_prices, make_plan, print_plan, total_cost
 
     prices = load_prices(options.prices)
     steps = make_plan(config, job, prices, options.images)
     if show:
-        print_plan(steps, prices)
+        print_plan(steps, prices, options.images)
     check_cost(total_cost(steps, prices), options.max_cost)
 
 
-def _client(client_class, config: PipelineConfig):
-    if not config.vertex.project:
-        raise UserError("Expected a Google Cloud project. Received: none. Name it with --project.")
-    return client_class(config.vertex)
+def _connected(config: PipelineConfig) -> Any:
+    """Credentials for an endpoint that answers; asked for before anything slow is loaded."""
+    from pipeline.vertex.connection import connect, require_project
+
+    require_project(config.vertex)
+    return connect(config.vertex)
+
+
+def _ready(config: PipelineConfig) -> Any:
+    """The same for a run, whose bucket is looked at, too."""
+    from pipeline.vertex.connection import check_bucket
+    from pipeline.vertex.service_errors import patient
+
+    credentials = _connected(config)
+    check_bucket(config.vertex, credentials, patient(_BUCKET_SECONDS))
+    return credentials
 
 
 def _where(config: PipelineConfig) -> str:

@@ -9,6 +9,7 @@ from google.auth.transport.requests import AuthorizedSession
 from requests.exceptions import RequestException
 
 from pipeline.errors import UserError
+from pipeline.vertex.connection import require_project
 from pipeline.vertex.machines import MACHINES, check_region
 from pipeline.vertex.settings import VertexSettings
 
@@ -68,8 +69,7 @@ def examine(
     Returns:
       A finding a check, in the order in which they should be mended.
     """
-    if not settings.project:
-        raise UserError("Expected a Google Cloud project. Received: none. Name it with --project.")
+    require_project(settings)
     if session is None:
         try:
             credentials, _ = google.auth.default(scopes=[_SCOPE])

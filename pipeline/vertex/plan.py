@@ -12,6 +12,7 @@ from models.settings import NotNegative, Positive, Settings
 from pipeline.config import PipelineConfig, explain
 from pipeline.errors import UserError
 from pipeline.vertex.machines import MACHINES
+from pipeline.vertex.task_order import execution_order, needed_by
 
 _TABLE = Path(__file__).with_name("prices.json")
 # Vertex AI's machine for tasks that ask for nothing.
@@ -47,13 +48,23 @@ class Prices(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A task of the plan: its machine, image, hours, and cost in USD (0 for the service's own)."""
+    """A line of the plan.
+
+    Attributes:
+      task: of the job, or what a task starts and waits for: "Trainer: custom job".
+      machine: that it runs on.
+      image: that it runs; empty for the service's own tasks.
+      hours: that it takes.
+      cost: in USD.
+      ends: hours from the start of the run to its end.
+    """
 
     task: str
     machine: str
     image: str
     hours: float
     cost: float
+    ends: float
 
 
 def load_prices(path: str | None) -> Prices:
@@ -87,23 +98,30 @@ def make_plan(
       prices: see `load_prices`.
       num_images: in the data set.
 
+    Returns:
+      The steps in an order in which they can run.
+
     Raises:
       UserError: a machine that the price table lacks.
     """
     spec = job["pipelineSpec"]
-    steps = []
-    for name, task in sorted(spec["root"]["dag"]["tasks"].items()):
-        component = spec["components"][task["componentRef"]["name"]]
+    tasks = spec["root"]["dag"]["tasks"]
+    steps: dict[str, list[Step]] = {}
+    for name in execution_order(tasks):
+        component = spec["components"][tasks[name]["componentRef"]["name"]]
         executor = spec["deploymentSpec"]["executors"][component["executorLabel"]]
-        if "container" not in executor:
-            steps.append(Step(name, "none (Vertex AI itself)", "", 0.0, 0.0))
-            continue
-        steps += _task_steps(config, name, executor["container"]["image"], prices, num_images)
-    return steps
+        # Tasks that wait for nothing they share run at once.
+        start = max((steps[other][0].ends for other in needed_by(tasks[name])), default=0.0)
+        if "container" in executor:
+            image = executor["container"]["image"]
+            steps[name] = _task_steps(config, name, image, prices, num_images, start)
+        else:
+            steps[name] = [Step(name, "none (Vertex AI itself)", "", 0.0, 0.0, start)]
+    return [step for listed in steps.values() for step in listed]
 
 
 def _task_steps(
-    config: PipelineConfig, name: str, image: str, prices: Prices, num_images: int
+    config: PipelineConfig, name: str, image: str, prices: Prices, num_images: int, start: float
 ) -> list[Step]:
     guess = prices.assumptions
     task_hours, extra = guess.task_minutes / 60, []
@@ -115,7 +133,9 @@ def _task_steps(
         hours = guess.training_start_minutes / 60 + images / rate / 3600
         cost = hours * _price(prices.machine_hour, machine.price)
         what = f"{machine.machine_type} ({vertex.accelerator})"
-        extra.append(Step(f"{name}: custom job", what, vertex.trainer_image, hours, cost))
+        extra.append(
+            Step(f"{name}: custom job", what, vertex.trainer_image, hours, cost, start + hours)
+        )
     elif name in _BEAM_TASKS and vertex.data_processing == "dataflow":
         workers = vertex.dataflow_max_workers
         rate = guess.dataflow_images_per_worker_second * workers
@@ -123,11 +143,13 @@ def _task_steps(
         per_hour = _price(prices.dataflow_worker_hour, vertex.dataflow_machine_type)
         what = f"up to {workers} x {vertex.dataflow_machine_type}"
         cost = hours * workers * per_hour
-        extra.append(Step(f"{name}: Dataflow", what, vertex.pipeline_image, hours, cost))
+        extra.append(
+            Step(f"{name}: Dataflow", what, vertex.pipeline_image, hours, cost, start + hours)
+        )
     # The task itself waits for what it has started.
     task_hours += sum(step.hours for step in extra)
     cost = task_hours * _price(prices.machine_hour, _TASK_MACHINE)
-    return [Step(name, _TASK_MACHINE, image, task_hours, cost), *extra]
+    return [Step(name, _TASK_MACHINE, image, task_hours, cost, start + task_hours), *extra]
 
 
 def _price(table: dict[str, float], name: str) -> float:
@@ -144,9 +166,14 @@ def total_cost(steps: list[Step], prices: Prices) -> float:
     return prices.run + sum(step.cost for step in steps)
 
 
-def print_plan(steps: list[Step], prices: Prices, file=None) -> None:
+def total_hours(steps: list[Step]) -> float:
+    """Hours from the start of a run to its end."""
+    return max(step.ends for step in steps)
+
+
+def print_plan(steps: list[Step], prices: Prices, num_images: int) -> None:
     """Prints a plan as a table, with its total and where the prices come from."""
-    console = Console(file=file, width=110, highlight=False, soft_wrap=True)
+    console = Console(width=110, highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     for heading in ("task", "machine", "hours", "USD"):
         table.add_column(heading, justify="right" if heading in ("hours", "USD") else "left")
@@ -156,7 +183,10 @@ def print_plan(steps: list[Step], prices: Prices, file=None) -> None:
     for image in sorted({step.image for step in steps if step.image}):
         tasks = ", ".join(step.task for step in steps if step.image == image)
         console.print(f"\nimage {image}\n  {tasks}", markup=False)
-    console.print(f"\nabout {total_cost(steps, prices):.2f} USD a run, when nothing is cached")
+    console.print(
+        f"\nabout {total_cost(steps, prices):.2f} USD and {total_hours(steps):.1f} hours a run, "
+        f"for {num_images:,} images (--images) and when nothing is cached"
+    )
     console.print(f"prices of {prices.date}: {prices.note}\n  {', '.join(prices.sources)}")
     console.print(prices.assumptions.note)
 

@@ -17,8 +17,10 @@ from pipeline.config import PipelineConfig, override
 from pipeline.vertex.compilation import compile_job, fill_in
 from pipeline.vertex.rehearsal_store import RehearsalStore
 from pipeline.vertex.rehearsal_tasks import Artifacts, Task, TaskResult, run_task
+from pipeline.vertex.task_order import execution_order
 from pipeline.vertex.task_records import component_records
 
+_REMOTE = "://"
 # Nothing is pulled: the images of a rehearsal are this machine's environment.
 _IMAGE = f"rehearsal.invalid/image@sha256:{'0' * 64}"
 
@@ -42,6 +44,8 @@ def rehearse(config: PipelineConfig, folder: str, say=print) -> dict[str, Any]:
     root.mkdir(parents=True, exist_ok=True)
     if config.vertex.model_registry:
         say("left out: the Model Registry, which is a service")
+    if _REMOTE in config.push.destination:
+        say(f"left out: {config.push.destination}; pushing into {root / 'pushed'}")
     config = _for_here(config, root)
     job = compile_job(config)
     run_id = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -99,30 +103,6 @@ def execute(
     return list(results.values())
 
 
-def execution_order(tasks: dict[str, Any]) -> list[str]:
-    """Names of tasks, each after those that it depends on or takes artifacts from.
-
-    Raises:
-      ValueError: tasks that wait for each other.
-    """
-    waiting = {
-        name: set(task.get("dependentTasks", ()))
-        | {
-            source["taskOutputArtifact"]["producerTask"]
-            for source in task.get("inputs", {}).get("artifacts", {}).values()
-        }
-        for name, task in tasks.items()
-    }
-    order: list[str] = []
-    while waiting:
-        ready = sorted(name for name, needed in waiting.items() if needed <= set(order))
-        if not ready:
-            raise ValueError(f"Expected tasks in an order. Received a cycle: {sorted(waiting)}.")
-        order.append(ready[0])
-        del waiting[ready[0]]
-    return order
-
-
 def _task(job: dict[str, Any], name: str) -> Task:
     spec = job["pipelineSpec"]
     task = spec["root"]["dag"]["tasks"][name]
@@ -142,10 +122,13 @@ def _task(job: dict[str, Any], name: str) -> Task:
 def _for_here(config: PipelineConfig, root: Path) -> PipelineConfig:
     settings: dict[str, Any] = {"vertex.pipeline_image": _IMAGE, "vertex.trainer_image": _IMAGE}
     settings["vertex.model_registry"] = False
+    if _REMOTE in config.push.destination:
+        # The command line may be the real run's: what apps read there is not for a rehearsal.
+        settings["push.destination"] = ""
     settings["vertex.project"] = config.vertex.project or "rehearsal"
     for name in ("path", "train", "eval"):
         path = getattr(config.data, name)
-        if path and "://" not in path:
+        if path and _REMOTE not in path:
             settings[f"data.{name}"] = os.path.abspath(path)
     if not (config.data.path or config.data.train):
         from pipeline.demo_data import write_demo_data

@@ -6,8 +6,8 @@ from typing import Any
 from google.cloud import aiplatform
 
 from pipeline.config import PipelineConfig
-from pipeline.errors import UserError
 from pipeline.vertex.client import VertexClient
+from pipeline.vertex.cron import check_cron
 from pipeline.vertex.service_errors import explained, patient
 from pipeline.vertex.settings import VertexSettings
 
@@ -36,7 +36,7 @@ def create_schedule(
       client: of the project and region.
       config: that the job was compiled from.
       job: see `pipeline.vertex.compilation.compile_job`.
-      cron: five fields, perhaps after "TZ=Europe/Berlin "; UTC otherwise.
+      cron: see `check_cron`.
       max_runs: after which the schedule ends; None for never.
 
     Returns:
@@ -45,14 +45,7 @@ def create_schedule(
     Raises:
       UserError: a cron line that is none, or what the service refuses.
     """
-    fields = cron.split()
-    if fields and fields[0].startswith(("TZ=", "CRON_TZ=")):
-        fields = fields[1:]
-    if len(fields) != 5:
-        raise UserError(
-            "Expected five fields, minute hour day month weekday. "
-            f'Received: --cron "{cron}". For example "0 3 * * 1": Mondays at three, UTC.'
-        )
+    check_cron(cron)
     client.check_bucket()
     run = client.prepare(config, job)
     with explained(config.vertex, "create the schedule"):

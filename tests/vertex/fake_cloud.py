@@ -55,7 +55,7 @@ class FakeCloud:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def open_proxy(self, folder: Path) -> CloudProxy:
         """Serves Google's hosts, too; the folder gets the certificate."""
@@ -210,6 +210,7 @@ def _body(handler: BaseHTTPRequestHandler) -> bytes:
 def _handler(cloud: FakeCloud):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # an answer in one packet: a second one waits for the first's receipt
 
         def _serve(self):
             _serve(cloud, self)

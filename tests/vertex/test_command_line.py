@@ -1,11 +1,15 @@
 """vertex_runner.py as a user types it, against a cloud on this machine."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from fake_cloud import IMAGE
 
 import vertex_runner
+from pipeline.fingerprint import ROOT
 from pipeline.vertex import doctor
 from pipeline.vertex.plan import load_prices
 
@@ -103,7 +107,7 @@ def test_submit_says_how_to_follow_and_status_does(run, cloud):
     code, out, _ = run("status", job_id)
     assert code == 0
     assert f"{job_id}: PIPELINE_STATE_RUNNING" in out
-    assert "Trainer: failed out of memory" in out
+    assert "  Trainer failed: out of memory (log: https://console.cloud" in out
 
 
 @pytest.mark.parametrize(("pushed", "expected"), [(1, 0), (0, 3)])
@@ -187,7 +191,8 @@ def test_a_dry_run_shows_the_plan_and_a_limit_refuses(run, cloud, tmp_path):
     code, out, _ = run("submit", *PIPELINE, "--dry-run")
     assert code == 0
     for expected in ("Trainer: custom job", "cloud-tpu (tpu-v3-8)", "up to 8 x n1-standard-4",
-                     "USD a run", "prices of 20", IMAGE.format("tpu-trainer")):  # fmt: skip
+                     "hours a run, for 10,000 images", "prices of 20",
+                     IMAGE.format("tpu-trainer")):  # fmt: skip
         assert expected in out
     code, _, error = run("submit", *PIPELINE, "--max-cost", "0.5")
     assert code == 1
@@ -210,6 +215,8 @@ def test_a_dry_run_shows_the_plan_and_a_limit_refuses(run, cloud, tmp_path):
         (["--bucket", "elsewhere"], 1, "gcloud storage buckets create gs://elsewhere"),
         (["--pipeline-image", "gcr.io/p/i:latest"], 1, "container image by digest"),
         (["--accelerator", "tpu-v9"], 2, "vertex.accelerator"),
+        (["--set", "training.batch_size=12"], 1, "divide by the 8 replicas"),
+        (["--prices", "none.json"], 1, "Expected a price table"),
     ],
 )
 def test_what_is_wrong_is_one_line_before_anything_is_submitted(
@@ -220,6 +227,21 @@ def test_what_is_wrong_is_one_line_before_anything_is_submitted(
     assert expected in error
     assert error.count("\n") == 1
     assert not cloud.jobs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["submit", "--max-cost", "nan"], "--max-cost: invalid positive float value: 'nan'"),
+        (["submit", "--images", "0"], "--images: invalid positive int value: '0'"),
+        (["schedule", "--cron", "0 3 * * 1", "--max-runs", "-1"], "invalid positive int value"),
+        (["status", "run", "--bucket", "b"], "unrecognized arguments: --bucket b"),
+    ],
+)
+def test_flags_that_mean_nothing_are_refused(arguments, expected, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        vertex_runner.main(arguments)
+    assert expected in capsys.readouterr().err
 
 
 def test_missing_credentials_and_an_endpoint_out_of_reach_are_one_line(
@@ -236,6 +258,51 @@ def test_missing_credentials_and_an_endpoint_out_of_reach_are_one_line(
     code, _, error = run("submit", *PIPELINE)
     assert code == 1
     assert error.endswith("Run: gcloud auth application-default login\n")
+    assert not cloud.jobs
+
+
+NOWHERE = ["--set", "vertex.api_endpoint=http://127.0.0.1:1"]
+LOG_IN = "Run: gcloud auth application-default login\n"
+PROGRAM = """
+import sys
+import vertex_runner
+
+code = vertex_runner.main(sys.argv[1:])
+slow = {"tfx", "tensorflow", "apache_beam", "google.cloud.aiplatform"} & set(sys.modules)
+print(*slow)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "credentials", "expected"),
+    [
+        (["submit", *PIPELINE, *PROJECT], False, LOG_IN),
+        (["schedule", *PIPELINE, *PROJECT, "--cron", "0 3 * * 1"], False, LOG_IN),
+        (["status", "run", *PROJECT], False, LOG_IN),
+        (["submit", *PIPELINE, *PROJECT, *NOWHERE], True, "a proxy, and vertex.api_endpoint"),
+        (["unschedule", "1", *PROJECT, *NOWHERE], True, "a proxy, and vertex.api_endpoint"),
+        (["cancel", "run"], True, "Name it with --project.\n"),
+        (["schedule", *PIPELINE, *PROJECT, "--cron", "0 3"], True, "Expected five fields"),
+        (["submit", *PIPELINE, "--trainer-image", "gcr.io/p/i:latest"], True, "Expected a Google"),
+    ],
+)
+def test_nobody_waits_to_be_told(cloud, arguments, credentials, expected):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    if not credentials:
+        environment["GOOGLE_APPLICATION_CREDENTIALS"] = "/nowhere.json"
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert expected in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == "\n"  # what takes half a minute to load was not
     assert not cloud.jobs
 
 

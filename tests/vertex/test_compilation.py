@@ -12,13 +12,14 @@ from pipeline.config import override
 from pipeline.errors import UserError
 from pipeline.vertex.compilation import compile_job, for_vertex, validate
 from pipeline.vertex.machines import MACHINES
-from pipeline.vertex.plan import check_cost, load_prices, make_plan, total_cost
-from pipeline.vertex.rehearsal import execution_order
+from pipeline.vertex.plan import check_cost, load_prices, make_plan, total_cost, total_hours
+from pipeline.vertex.task_order import execution_order
 
 GOLDEN = Path(__file__).with_name("golden_job.json")
 FORBIDDEN = ("private_key", "password", "access_token", "client_secret", "BEGIN ")
 # This machine and its user.
 _HERE = {f"{Path.home()}/", str(Path.cwd()), socket.gethostname(), f"/home/{getpass.getuser()}"}
+_FROM_THE_ENVIRONMENT = "only-this-machine-knows"
 _FINGERPRINT = re.compile(r"(?<!sha256:)\b[0-9a-f]{64}\b")
 
 
@@ -80,7 +81,11 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("settings", CONFIGS.values(), ids=CONFIGS)
-def test_every_configuration_is_of_the_published_schema_and_names_nothing_local(config, settings):
+def test_every_configuration_is_of_the_published_schema_and_names_nothing_local(
+    config, settings, monkeypatch
+):
+    for name in ("LOGNAME", "USER", "API_TOKEN", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, f"{_FROM_THE_ENVIRONMENT}-{name}")
     config = for_vertex(override(config, settings))
     job = compile_job(config)  # raises on a field that the schema lacks
     text = json.dumps(job)
@@ -92,7 +97,7 @@ def test_every_configuration_is_of_the_published_schema_and_names_nothing_local(
         if "container" in executor
     }
     assert images == {config.vertex.pipeline_image}
-    for word in (*FORBIDDEN, *_HERE):
+    for word in (*FORBIDDEN, *_HERE, _FROM_THE_ENVIRONMENT):
         assert word not in text
     for name, value in settings.items():
         if isinstance(value, str) and value.startswith(("gs://", "projects/", "span", "runner")):
@@ -150,6 +155,11 @@ def test_the_plan_has_the_tpu_and_its_cost(config):
     (trainer,) = [step for step in steps if step.task == "Trainer: custom job"]
     assert trainer.machine == "cloud-tpu (tpu-v3-8)"
     assert trainer.cost == pytest.approx(trainer.hours * 9.2)
+    # Evaluation waits for the training; tasks that do not wait for each other run at once.
+    by_task = {step.task: step for step in steps}
+    assert by_task["Evaluator"].ends > trainer.ends + by_task["Evaluator"].hours - 1e-9
+    tasks = [step for step in steps if ":" not in step.task]
+    assert trainer.hours < total_hours(steps) < sum(step.hours for step in tasks)
     cost = total_cost(steps, prices)
     check_cost(cost, cost + 1)
     with pytest.raises(UserError, match="Nothing was submitted"):

@@ -3,11 +3,13 @@
 The backend and the number of logical devices are fixed when Keras and TensorFlow start, so each way
 to take the step needs its own process:
 
-    training_step.py single|replicated OUT.npz      TensorFlow, on 1 or on 8 logical devices
-    training_step.py jax OUT.npz [--recipe]         Keras on JAX (KERAS_BACKEND=jax)
-    training_step.py lower OUT.mlir [--recipe]      Keras on JAX, lowered for TPU
-    training_step.py hlo OUT.txt [--recipe]         TensorFlow, lowered to one XLA program
-    training_step.py xla OUT.npz                    TensorFlow, compiled by XLA and run
+    training_step.py single OUT.npz       TensorFlow, on one device
+    training_step.py replicated OUT.npz   TensorFlow, on 8 logical devices, or --replicas of them
+    training_step.py jax OUT.npz          Keras on JAX (KERAS_BACKEND=jax)
+    training_step.py lower OUT.mlir       Keras on JAX, lowered for TPU
+    training_step.py hlo OUT.txt          TensorFlow, lowered to one XLA program
+
+--recipe takes the 2018 recipe's sizes, --unclipped leaves the gradients as they are.
 """
 
 import argparse
@@ -59,9 +61,7 @@ def make_batch(config: SsdConfig, batch_size: int, max_boxes: int):
     return images, {"boxes": boxes, "class_ids": class_ids, "image_index": index}
 
 
-def make_model(
-    config: SsdConfig, settings: TrainingSettings, jit: bool = False, replicas: int = 1
-) -> Detector:
+def make_model(config: SsdConfig, settings: TrainingSettings, replicas: int = 1) -> Detector:
     """The model as the training run compiles it, with weights that depend on the names only."""
     from models.training import make_optimizer
 
@@ -72,24 +72,32 @@ def make_model(
             rng = np.random.default_rng(number)
             variable.assign(rng.normal(0, np.sqrt(1.0 / fan_in), variable.shape))
     model = Detector(network, config, settings)
-    model.compile(optimizer=make_optimizer(settings, replicas), jit_compile=jit)
+    model.compile(optimizer=make_optimizer(settings, replicas), jit_compile=False)
     return model
 
 
-def results(model: Detector, losses: list[dict[str, float]]) -> dict[str, np.ndarray]:
-    """What the ways are compared by."""
-    weights = {f"weight/{v.path}": np.asarray(v) for v in model.network.variables}
-    terms = {name: np.asarray([step[name] for step in losses]) for name in LOSS_TERMS}
-    return weights | terms
+def weights_of(model: Detector) -> dict[str, np.ndarray]:
+    """All variables of the network, moving averages included, by path."""
+    return {variable.path: np.array(variable) for variable in model.network.variables}
 
 
-def run_tensorflow(replicas: int, recipe: bool, jit: bool = False) -> dict[str, np.ndarray]:
+def results(model: Detector, before: dict, losses: list[dict[str, float]]) -> dict[str, np.ndarray]:
+    """What the ways are compared by: losses, weights, and what the step has added to them."""
+    found = {name: np.asarray([step[name] for step in losses]) for name in LOSS_TERMS}
+    for path, value in weights_of(model).items():
+        found |= {f"weight/{path}": value, f"update/{path}": value - before[path]}
+    return found
+
+
+def run_tensorflow(replicas: int, recipe: bool, clipped: bool = True) -> dict[str, np.ndarray]:
     """Takes the steps through `fit`, on one device or under MirroredStrategy."""
     import tensorflow as tf
 
     from models.distribution import scope_of
 
     config, settings, max_boxes = sizes(recipe)
+    if not clipped:
+        settings = settings.model_copy(update={"clip_norm": 0.0})
     strategy = None
     if replicas > 1:
         # Eight copies of the step take minutes to optimize, and are taken once.
@@ -100,7 +108,8 @@ def run_tensorflow(replicas: int, recipe: bool, jit: bool = False) -> dict[str, 
         )
         strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
     with scope_of(strategy):
-        model = make_model(config, settings, jit, replicas)
+        model = make_model(config, settings, replicas)
+    before = weights_of(model)
     batch = make_batch(config, settings.batch_size, max_boxes)
     data = tf.data.Dataset.from_tensors(batch).unbatch()
     data = data.batch(settings.batch_size, drop_remainder=True).repeat()
@@ -108,7 +117,7 @@ def run_tensorflow(replicas: int, recipe: bool, jit: bool = False) -> dict[str, 
     for _ in range(STEPS):
         history = model.fit(data, steps_per_epoch=1, epochs=1, verbose=0).history
         losses.append({name: history[name][-1] for name in LOSS_TERMS})
-    return results(model, losses)
+    return results(model, before, losses)
 
 
 def hlo(recipe: bool) -> str:
@@ -156,6 +165,7 @@ def run_jax() -> dict[str, np.ndarray]:
     """Takes the steps on Keras's JAX backend."""
     config, settings, max_boxes = sizes(recipe=False)
     model, step, state = jax_step(config, settings)
+    before = weights_of(model)
     batch = make_batch(config, settings.batch_size, max_boxes)
     losses = []
     for _ in range(STEPS):
@@ -167,7 +177,7 @@ def run_jax() -> dict[str, np.ndarray]:
                              strict=True):  # fmt: skip
         for variable, value in zip(group, values, strict=True):
             variable.assign(value)
-    return results(model, losses)
+    return results(model, before, losses)
 
 
 def jax_losses() -> dict[str, np.ndarray]:
@@ -194,9 +204,11 @@ def lower(recipe: bool) -> str:
 def main() -> None:
     """Does what the command line says."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("way", choices=("single", "replicated", "xla", "hlo", "jax", "lower"))
+    parser.add_argument("way", choices=("single", "replicated", "hlo", "jax", "lower"))
     parser.add_argument("out")
     parser.add_argument("--recipe", action="store_true")
+    parser.add_argument("--unclipped", action="store_true")
+    parser.add_argument("--replicas", type=int, default=REPLICAS)
     options = parser.parse_args()
     keras.utils.set_random_seed(0)
     if options.way in ("hlo", "lower"):
@@ -206,8 +218,9 @@ def main() -> None:
     elif options.way == "jax":
         np.savez(options.out, **(jax_losses() if options.recipe else run_jax()))
     else:
-        replicas = REPLICAS if options.way == "replicated" else 1
-        np.savez(options.out, **run_tensorflow(replicas, options.recipe, jit=options.way == "xla"))
+        replicas = options.replicas if options.way == "replicated" else 1
+        taken = run_tensorflow(replicas, options.recipe, clipped=not options.unclipped)
+        np.savez(options.out, **taken)
 
 
 if __name__ == "__main__":
