@@ -31,18 +31,12 @@ COPY requirements-tpu.lock /tmp/requirements-tpu.lock
 RUN pip uninstall --yes tensorflow \
     && pip install --no-deps --require-hashes -r /tmp/requirements-tpu.lock
 # The libtpu that its metadata names. It is not on PyPI, and its index states no hashes.
-RUN pip install --no-deps libtpu==2.16.0rc0 \
+RUN pip install --no-deps libtpu==2.16.0rc0 --no-index \
     --find-links https://storage.googleapis.com/libtpu-tf-releases/index.html
 
 FROM environment AS gpu-environment
-# CUDA and cuDNN as TensorFlow 2.16.2 names them in its extra `and-cuda`.
-RUN pip install --no-deps \
-    nvidia-cublas-cu12==12.3.4.1 nvidia-cuda-cupti-cu12==12.3.101 \
-    nvidia-cuda-nvcc-cu12==12.3.107 nvidia-cuda-nvrtc-cu12==12.3.107 \
-    nvidia-cuda-runtime-cu12==12.3.101 nvidia-cudnn-cu12==8.9.7.29 \
-    nvidia-cufft-cu12==11.0.12.1 nvidia-curand-cu12==10.3.4.107 \
-    nvidia-cusolver-cu12==11.5.4.101 nvidia-cusparse-cu12==12.2.0.103 \
-    nvidia-nccl-cu12==2.19.3 nvidia-nvjitlink-cu12==12.3.101
+COPY requirements-gpu.lock /tmp/requirements-gpu.lock
+RUN pip install --no-deps --require-hashes -r /tmp/requirements-gpu.lock
 
 FROM ${PYTHON_IMAGE} AS code
 ENV PATH=/opt/venv/bin:${PATH} PYTHONUNBUFFERED=1 TF_CPP_MIN_LOG_LEVEL=1
@@ -56,8 +50,13 @@ COPY schema schema
 # Modules are found wherever a task or a worker is started.
 ENV PYTHONPATH=/app
 RUN python -m compileall -q models pipeline
+# From here on an image says what it is made of: the code, and the two digests that repeat its build.
 ARG CODE_FINGERPRINT=unknown
-LABEL detector.code-fingerprint=${CODE_FINGERPRINT}
+ARG PYTHON_IMAGE
+ARG BEAM_IMAGE
+LABEL detector.code-fingerprint=${CODE_FINGERPRINT} \
+      detector.python-image=${PYTHON_IMAGE} \
+      detector.beam-image=${BEAM_IMAGE}
 ENTRYPOINT ["/opt/apache/beam/boot"]
 
 FROM code AS tpu-trainer

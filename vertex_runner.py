@@ -145,6 +145,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # On a machine of Google's, its server of credentials answers at once; elsewhere a network that
+    # swallows the question costs three seconds a try.
+    os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
     warnings.simplefilter("ignore")
     from pipeline.vertex import commands
 

@@ -15,6 +15,7 @@ from pipeline.vertex.settings import VertexSettings
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _SECONDS = 30
+_REFUSED = (401, 403)
 APIS = ("aiplatform", "storage", "dataflow", "artifactregistry", "compute")
 ROLES = (
     "roles/aiplatform.user",
@@ -102,7 +103,7 @@ def _apis(settings, session, endpoints) -> Iterator[Finding]:
         answer = session.get(url, timeout=_SECONDS)
         enabled = answer.ok and answer.json().get("state") == "ENABLED"
         fix = f"gcloud services enable {name} --project {settings.project}"
-        if answer.status_code in (403, 404):
+        if answer.status_code in (*_REFUSED, 404):
             fix = f"is {settings.project} the right project, and yours? If so: {fix}"
         yield Finding(f"API {name} enabled", enabled, fix)
 
@@ -145,6 +146,8 @@ def _images(settings, session, endpoints) -> Iterator[Finding]:
         host, _, path = name.partition("/")
         registry = endpoints.get("registry", f"https://{host}")
         answer = session.head(f"{registry}/v2/{path}/manifests/{digest}", timeout=_SECONDS)
+        if answer.status_code in _REFUSED:
+            fix = _grant(settings, "roles/artifactregistry.reader")
         yield Finding(f"{kind} {name} has {digest[:19]}...", answer.ok, fix)
 
 
@@ -166,7 +169,11 @@ def _accelerator(settings, session, endpoints) -> Iterator[Finding]:
         f"aiplatform.googleapis.com/consumerQuotaMetrics/{metric.replace('/', '%2F')}"
     )
     answer = session.get(url, timeout=_SECONDS)
-    limit = _limit_in(answer.json(), settings.region) if answer.ok else 0
+    if not answer.ok:
+        fix = _grant(settings, "roles/serviceusage.serviceUsageViewer")
+        yield Finding(f"quota {quota} can be read", False, fix)
+        return
+    limit = _limit_in(answer.json(), settings.region)
     needed = max(machine.replicas, 1)
     yield Finding(
         f"quota {quota} in {settings.region}: {limit} of the {needed} needed",
@@ -201,7 +208,11 @@ def _roles(settings, session, endpoints) -> Iterator[Finding]:
         return
     url = f"{endpoints['cloudresourcemanager']}/v1/projects/{settings.project}:getIamPolicy"
     answer = session.post(url, json={}, timeout=_SECONDS)
-    bindings = answer.json().get("bindings", []) if answer.ok else []
+    if not answer.ok:
+        fix = _grant(settings, "roles/iam.securityReviewer")
+        yield Finding(f"the roles in {settings.project} can be read", False, fix)
+        return
+    bindings = answer.json().get("bindings", [])
     member = _member(settings)
     held = {one["role"] for one in bindings if member in one.get("members", [])}
     for role in ROLES:
@@ -211,6 +222,14 @@ def _roles(settings, session, endpoints) -> Iterator[Finding]:
             f"gcloud projects add-iam-policy-binding {settings.project} --member={member} "
             f"--role={role}",
         )
+
+
+def _grant(settings: VertexSettings, role: str) -> str:
+    """What gives the role to the one who asks."""
+    return (
+        f"your own account lacks {role}: gcloud projects add-iam-policy-binding "
+        f"{settings.project} --member=user:YOU --role={role}"
+    )
 
 
 def _member(settings: VertexSettings) -> str:

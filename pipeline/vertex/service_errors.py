@@ -87,4 +87,4 @@ def explained(settings: VertexSettings, action: str) -> Iterator[None]:
 def _line(error: Exception) -> str:
     text = getattr(error, "message", None) or str(error)
     line = " ".join(text.split())[:400]
-    return line if line.endswith(".") else f"{line}."
+    return line if line.endswith((".", "!", "?")) else f"{line}."

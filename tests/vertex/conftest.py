@@ -2,10 +2,13 @@
 
 import json
 
+import google.auth.credentials
+import grpc
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fake_cloud import IMAGE, FakeCloud
+from fake_grpc import GrpcVertex
 
 from pipeline import presets
 from pipeline.config import override
@@ -59,10 +62,32 @@ def cloud(monkeypatch, tmp_path, private_key):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "my-project")
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", fake.url)
-    # The client would ask a host of its own which regions the account may use.
-    monkeypatch.setenv("GOOGLE_AUTH_TRUST_BOUNDARY_ENABLED", "false")
+    # In the background, credentials would ask a host of their own which regions they are good for.
+    monkeypatch.setattr(
+        google.auth.credentials.CredentialsWithRegionalAccessBoundary,
+        "_is_regional_access_boundary_lookup_required",
+        lambda self: False,
+    )
     yield fake
     fake.close()
+
+
+@pytest.fixture(params=["rest", "grpc"])
+def transport(request, cloud, monkeypatch):
+    """Settings by which a client speaks to the cloud, one way and then the other."""
+    if request.param == "rest":
+        yield {"vertex.api_endpoint": cloud.url, "vertex.api_transport": "rest"}
+        return
+    # Without TLS, which here would only prove that gRPC has it.
+    monkeypatch.setattr(
+        "google.api_core.grpc_helpers.create_channel",
+        lambda host, **arguments: grpc.insecure_channel(host),
+    )
+    served = GrpcVertex(cloud)
+    monkeypatch.setattr("pipeline.vertex.connection._reach", lambda settings: None)
+    yield {"vertex.api_endpoint": served.endpoint, "vertex.api_transport": "grpc"}
+    assert not cloud.asked_over_http("pipelineJobs", "schedules")
+    served.close()
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ class FakeCloud:
       tasks: details of the job's tasks.
       requests: (method, path) of every request.
       enabled_apis, quotas, images, bindings: what `doctor` looks at.
+      denied: part of the paths that it may not look at.
       proxy: for processes that are to see the cloud at its usual addresses; see `open_proxy`.
     """
 
@@ -51,11 +52,16 @@ class FakeCloud:
         self.quotas: dict[str, int] = {}
         self.images: set[str] = set()
         self.bindings: list[dict] = []
+        self.denied: str | None = None
         self.proxy: CloudProxy | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def asked_over_http(self, *words: str) -> bool:
+        """Whether there was a request with such a word in its path."""
+        return any(word in path for _, path in self.requests for word in words)
 
     def open_proxy(self, folder: Path) -> CloudProxy:
         """Serves Google's hosts, too; the folder gets the certificate."""
@@ -73,6 +79,8 @@ class FakeCloud:
         path, _, query = target.partition("?")
         self.requests.append((method, path))
         host = headers.get("x-origin", "")
+        if self.denied and self.denied in path:
+            return _json({"error": {"code": 403, "message": "denied"}}, 403)
         if path == "/token":
             return _json({"access_token": "token", "expires_in": 3600, "token_type": "Bearer"})
         if "/storage/v1/" in path or path.startswith("/upload/") or "storage.google" in host:
@@ -83,12 +91,16 @@ class FakeCloud:
             return _json({"bindings": self.bindings})
         if path == "/":
             return _json({}, 404)
+        parameters = dict(urllib.parse.parse_qsl(query))
+        status, value = self.vertex(method, path.removeprefix("/v1/"), parameters, body)
+        return _json(value, status)
+
+    def vertex(self, method: str, name: str, parameters: dict[str, str], body: bytes):
+        """Status and JSON of Vertex AI's answer."""
         if self.failures:
             status, message = self.failures.pop(0)
-            return _json({"error": {"code": status, "message": message}}, status)
-        parameters = dict(urllib.parse.parse_qsl(query))
-        status, value = self._vertex(method, path.removeprefix("/v1/"), parameters, body)
-        return _json(value, status)
+            return status, {"error": {"code": status, "message": message}}
+        return self._vertex(method, name, parameters, body)
 
     def _for_doctor(self, path: str):
         if "consumerQuotaMetrics" in path:

@@ -23,11 +23,11 @@ JOB = {
 
 
 @pytest.fixture
-def complete(config, cloud):
+def complete(config, transport):
     config = override(
         config,
         {
-            "vertex.api_endpoint": cloud.url,
+            **transport,
             "vertex.service_account": "runner@my-project.iam.gserviceaccount.com",
             "vertex.network": "projects/1/global/networks/vpc",
             "vertex.encryption_key": ("projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"),

@@ -341,6 +341,13 @@ def test_doctor_finds_nothing(run, examined):
          "iam-admin/quotas?project=my-project"),
         (lambda cloud: cloud.bindings.pop(), "has roles/iam.serviceAccountUser",
          "--role=roles/iam.serviceAccountUser"),
+        # What can't be looked at is not said to be missing.
+        (lambda cloud: setattr(cloud, "denied", "getIamPolicy"), "roles in my-project can be read",
+         "your own account lacks roles/iam.securityReviewer"),
+        (lambda cloud: setattr(cloud, "denied", "QuotaMetrics"), "tpu_v3 can be read",
+         "your own account lacks roles/serviceusage.serviceUsageViewer"),
+        (lambda cloud: setattr(cloud, "denied", "/manifests/"), "trainer_image",
+         "your own account lacks roles/artifactregistry.reader"),
     ],
 )  # fmt: skip
 def test_doctor_says_what_is_missing_and_how_to_mend_it(run, examined, break_it, finding, fix):

@@ -105,27 +105,81 @@ def test_a_registry_out_of_reach_is_one_line():
         images.base_images(nowhere)
 
 
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+ENVIRONMENTS = {
+    "pipeline": "environment",
+    "tpu-trainer": "tpu-environment",
+    "gpu-trainer": "gpu-environment",
+}
+_LINES = DOCKERFILE.replace("\\\n", " ").splitlines()
+_STAGES = {
+    stage.splitlines()[0].rpartition(" AS ")[2]: stage
+    for stage in re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]
+}
+
+
 def test_the_dockerfile_has_every_target_and_runs_as_nobody_special():
-    stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
-    by_name = {stage.splitlines()[0].rpartition(" AS ")[2]: stage for stage in stages}
-    assert set(images.TARGETS) <= set(by_name)
+    assert set(images.TARGETS) <= set(_STAGES)
     for target in images.TARGETS:
-        assert by_name[target].splitlines()[0].startswith("code AS ")
-        assert by_name[target].rstrip().endswith("USER detector")
-    assert "LABEL detector.code-fingerprint=${CODE_FINGERPRINT}" in by_name["code"]
-    assert "--require-hashes -r /tmp/requirements.lock" in by_name["environment"]
+        stage = _STAGES[target].strip()
+        assert stage.startswith("code AS ")
+        assert stage.endswith("USER detector")
+        assert f"COPY --from={ENVIRONMENTS[target]} /opt/venv /opt/venv" in stage
+    assert re.search(r"useradd .*--uid 1000 detector", _STAGES["code"])
+
+
+def test_an_image_says_of_which_code_and_which_images_it_is_made():
+    build_arguments = {"CODE_FINGERPRINT", "PYTHON_IMAGE", "BEAM_IMAGE"}
+    code = _STAGES["code"]
+    assert set(re.findall(r"^ARG (\w+)", code, re.MULTILINE)) == build_arguments
+    assert set(re.findall(r"detector\.[\w-]+=\$\{(\w+)\}", code)) == build_arguments
+    # No stage starts from an image that `base_images` does not pin.
+    for stage in _STAGES.values():
+        source = stage.split()[0]
+        assert source in {*_STAGES, "${PYTHON_IMAGE}", "${BEAM_IMAGE}"}
+
+
+def test_what_the_images_copy_is_there_and_is_sent():
+    copied = [line.split()[1] for line in _LINES if re.match(r"COPY (?!--from)", line)]
+    assert {"models", "pipeline", "schema", "requirements.lock"} <= set(copied)
+    sent_to_docker = (ROOT / ".dockerignore").read_text().splitlines()
+    sent_to_cloud_build = (ROOT / ".gcloudignore").read_text().splitlines()
+    for name in copied:
+        assert (ROOT / name).exists()
+        assert f"!{name}" in sent_to_docker
+        assert f"!/{name}" in sent_to_cloud_build
+    # The pipeline finds its code and its presets' schemas without anything else of the clone.
+    assert "PYTHONPATH=/app" in _STAGES["code"]
+
+
+def test_the_images_are_installed_like_every_environment():
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    (made,) = re.findall(r"-m pip install (.*requirements\.lock)", makefile)
+    needed = set(made.split()) & {"--no-deps", "--require-hashes"}
+    assert len(needed) == 2
+    installs = [line for line in _LINES if "pip install" in line]
+    locked = [line for line in installs if "-r /tmp/" in line]
+    for line in locked:
+        assert needed <= set(line.split())
+    # Only libtpu comes from elsewhere, and from there alone.
+    (libtpu,) = [line for line in installs if line not in locked]
+    assert {"libtpu==2.16.0rc0", "--no-index", "--no-deps"} <= set(libtpu.split())
 
 
 def test_the_dockerfile_keeps_to_the_versions_of_the_lock():
     lock = (ROOT / "requirements.lock").read_text()
-    dockerfile = (ROOT / "Dockerfile").read_text()
     beam = re.search(r"^apache-beam==(\S+)", lock, re.MULTILINE)[1]
     tensorflow = re.search(r"^tensorflow==(\S+)", lock, re.MULTILINE)[1]
-    assert f"BEAM_IMAGE=apache/beam_python3.10_sdk:{beam}" in dockerfile
+    python = re.search(r"PYTHON_IMAGE=python:(\d+\.\d+)\.", DOCKERFILE)[1]
+    assert python == (ROOT / ".python-version").read_text().strip()
+    assert f"BEAM_IMAGE=apache/beam_python{python}_sdk:{beam}" in DOCKERFILE
     assert f"tensorflow-tpu=={tensorflow} " in (ROOT / "requirements-tpu.lock").read_text()
     from importlib.metadata import requires
 
-    for requirement in requires("tensorflow"):
-        name, _, version = requirement.partition(";")[0].strip().partition(" ==")
-        if "and-cuda" in requirement:
-            assert f"{name}=={version}" in dockerfile
+    wanted = {
+        requirement.partition(";")[0].strip().replace(" ", "")
+        for requirement in requires("tensorflow")
+        if "and-cuda" in requirement
+    }
+    gpu_lock = (ROOT / "requirements-gpu.lock").read_text()
+    assert set(re.findall(r"^(\S+==\S+) ", gpu_lock, re.MULTILINE)) == wanted

@@ -57,3 +57,10 @@ def test_a_rehearsal_calls_no_service_and_stays_in_its_folder(config, tmp_path):
     for place in (local.execution.pipeline_root, local.execution.state_dir, local.push.destination):
         assert place.startswith(str(tmp_path))
     assert local.data.path.startswith("/")
+
+
+def test_a_rehearsal_with_the_real_command_line_pushes_nothing_to_apps(config, tmp_path):
+    real = override(config, {"push.destination": "gs://my-bucket/what-apps-read"})
+    assert _for_here(real, tmp_path).push.destination == f"{tmp_path}/pushed/{config.name}"
+    own = override(config, {"push.destination": "/somewhere/else"})
+    assert _for_here(own, tmp_path).push.destination == "/somewhere/else"
