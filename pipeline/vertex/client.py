@@ -102,11 +102,14 @@ class VertexClient:
           UserError: anything that the service refuses.
         """
         self.check_bucket()
+        experiment = self._experiment()
         run = self.prepare(config, job)
         with explained(self._settings, "submit the pipeline"):
             self._upload_spec(run.job_id, job)
             self._patient(lambda: self._create(run))()
         self._say(f"submitted {run.resource_name}\n{run._dashboard_uri()}")
+        if experiment is not None:
+            self._file_under(experiment, run)
         return run
 
     def _create(self, run: aiplatform.PipelineJob) -> None:
@@ -124,8 +127,28 @@ class VertexClient:
             # An answer that got lost: the id is ours, down to the second.
             found = aiplatform.PipelineJob.get(f"{parent}/pipelineJobs/{run.job_id}")
             run._gca_resource = found.gca_resource
-        if self._settings.experiment:
-            run._associate_to_experiment(self._settings.experiment)
+
+    def _experiment(self) -> aiplatform.Experiment | None:
+        """The experiment that the settings name; made when there is none of that name."""
+        name = self._settings.experiment
+        if not name:
+            return None
+        try:
+            with explained(self._settings, f"file runs under experiment {name}"):
+                return self._patient(aiplatform.Experiment.get_or_create)(name)
+        except ValueError as error:
+            raise UserError(
+                f"Expected vertex.experiment to name an experiment. Received: {name} ({error}) "
+                "Choose another name."
+            ) from error
+
+    def _file_under(self, experiment: aiplatform.Experiment, run: aiplatform.PipelineJob) -> None:
+        # The run is submitted and costs money: nothing from here on may look as if it were not.
+        try:
+            with explained(self._settings, "file the run under its experiment"):
+                self._patient(experiment._log_experiment_loggable)(run)
+        except (UserError, RuntimeError) as error:
+            self._say(f"the run goes on, but is not in experiment {experiment.name}: {error}")
 
     def _upload_spec(self, job_id: str, job: dict[str, Any]) -> None:
         client = storage.Client(project=self._settings.project, credentials=self._credentials)

@@ -3,9 +3,11 @@
 import dataclasses
 from typing import Any
 
+from google.api_core import exceptions
 from google.cloud import aiplatform
 
 from pipeline.config import PipelineConfig
+from pipeline.errors import UserError
 from pipeline.vertex.client import VertexClient
 from pipeline.vertex.cron import check_cron
 from pipeline.vertex.service_errors import explained, patient
@@ -43,19 +45,32 @@ def create_schedule(
       The schedule's id.
 
     Raises:
-      UserError: a cron line that is none, or what the service refuses.
+      UserError: a cron line that is none, or what the service refuses. A service that is busy is
+        not asked again: an answer that got lost would leave two schedules.
     """
     check_cron(cron)
+    if config.vertex.experiment:
+        raise UserError(
+            "Expected no vertex.experiment for a schedule: only runs that are submitted one by one "
+            f"can be filed. Received: {config.vertex.experiment}. Leave it out."
+        )
     client.check_bucket()
     run = client.prepare(config, job)
-    with explained(config.vertex, "create the schedule"):
-        schedule = run.create_schedule(
-            cron=cron,
-            display_name=config.name,
-            max_run_count=max_runs,
-            service_account=config.vertex.service_account or None,
-            network=config.vertex.network or None,
-        )
+    try:
+        with explained(config.vertex, "create the schedule"):
+            schedule = run.create_schedule(
+                cron=cron,
+                display_name=config.name,
+                max_run_count=max_runs,
+                service_account=config.vertex.service_account or None,
+                network=config.vertex.network or None,
+            )
+    except UserError as error:
+        if isinstance(error.__cause__, exceptions.ClientError):
+            raise  # a clear no
+        raise UserError(
+            f"{error} `vertex_runner.py schedules` says whether it was made after all."
+        ) from error
     return schedule.name
 
 
@@ -81,5 +96,7 @@ def delete_schedule(settings: VertexSettings, schedule_id: str) -> None:
     Raises:
       UserError: there is none of that id.
     """
+    retry = patient(60.0)
     with explained(settings, f"delete schedule {schedule_id}"):
-        aiplatform.PipelineJobSchedule.get(schedule_id).delete()
+        schedule = retry(aiplatform.PipelineJobSchedule.get)(schedule_id)
+        retry(schedule.delete)()

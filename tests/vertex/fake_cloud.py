@@ -19,6 +19,7 @@ from google.protobuf import json_format
 # Of a run in that project: to be filled with the image's name.
 IMAGE = "us-central1-docker.pkg.dev/my-project/detector/{}@sha256:" + "0" * 64
 PARENT = "projects/my-project/locations/us-central1"
+STORE = f"{PARENT}/metadataStores/default"
 DONE = {"name": f"{PARENT}/operations/1", "done": True}
 TYPE = "type.googleapis.com"
 
@@ -33,6 +34,7 @@ class FakeCloud:
       tasks: details of the job's tasks.
       requests: (method, path) of every request.
       enabled_apis, quotas, images, bindings: what `doctor` looks at.
+      contexts, children: of ML Metadata; which contexts were put under which.
       denied: part of the paths that it may not look at.
       proxy: for processes that are to see the cloud at its usual addresses; see `open_proxy`.
     """
@@ -52,6 +54,8 @@ class FakeCloud:
         self.quotas: dict[str, int] = {}
         self.images: set[str] = set()
         self.bindings: list[dict] = []
+        self.contexts: dict[str, dict] = {}
+        self.children: dict[str, list[str]] = {}
         self.denied: str | None = None
         self.proxy: CloudProxy | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -142,7 +146,25 @@ class FakeCloud:
                 return 200, version
         return 404, {"error": {"code": 404, "message": f"{name} not found"}}
 
+    def _metadata(self, method, name, parameters, body):
+        if method == "GET" and name == STORE:
+            return 200, {"name": STORE}
+        if method == "POST" and name == f"{STORE}/contexts":
+            context = _parsed(gca.Context, body)
+            context["name"] = f"{name}/{parameters['contextId']}"
+            return 200, self.contexts.setdefault(context["name"], context)
+        if method == "GET" and name in self.contexts:
+            return 200, self.contexts[name]
+        parent = name.removesuffix(":addContextChildren")
+        if method == "POST" and parent in self.contexts:
+            sent = _parsed(gca.AddContextChildrenRequest, body)
+            self.children.setdefault(parent, []).extend(sent["childContexts"])
+            return 200, {}
+        return 404, {"error": {"code": 404, "message": f"{name} not found"}}
+
     def _vertex(self, method, name, parameters, body):
+        if name.startswith(STORE):
+            return self._metadata(method, name, parameters, body)
         if name.startswith(f"{PARENT}/models"):
             return self._models(method, name, body)
         if method == "POST" and name == f"{PARENT}/pipelineJobs":
@@ -159,9 +181,11 @@ class FakeCloud:
             return 200, {}
         if method == "GET" and name in self.jobs:
             state = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-            return 200, {
-                **self.jobs[name], "state": state, "jobDetail": {"taskDetails": self.tasks}
-            }  # fmt: skip
+            detail = {
+                "taskDetails": self.tasks,
+                "pipelineRunContext": {"name": f"{STORE}/contexts/{name.rpartition('/')[2]}"},
+            }
+            return 200, {**self.jobs[name], "state": state, "jobDetail": detail}
         if method == "POST" and name == f"{PARENT}/schedules":
             schedule = _parsed(gca.Schedule, body)
             schedule |= {"name": f"{PARENT}/schedules/{len(self.schedules) + 1}", "state": "ACTIVE"}

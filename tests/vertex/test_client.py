@@ -136,6 +136,48 @@ def test_refusals_are_one_line(client, complete, cloud, status, expected):
     assert "\n" not in str(caught.value)
 
 
+@pytest.fixture
+def in_an_experiment(settings, said):
+    settings = settings.model_copy(update={"experiment": "detectors"})
+    return VertexClient(settings, said.append, retry_seconds=0.01)
+
+
+EXPERIMENT = "projects/my-project/locations/us-central1/metadataStores/default/contexts/detectors"
+
+
+def test_runs_are_filed_under_their_experiment(in_an_experiment, config, cloud):
+    config = fill_in(config, "gs://my-bucket", ())
+    run = in_an_experiment.submit(config, JOB)
+    assert cloud.contexts[EXPERIMENT]["schemaTitle"] == "system.Experiment"
+    (child,) = cloud.children[EXPERIMENT]
+    assert child.endswith(f"/contexts/{run.job_id}")
+
+
+def test_an_experiment_that_cannot_be_is_found_before_anything_is_submitted(
+    in_an_experiment, config, cloud
+):
+    config = fill_in(config, "gs://my-bucket", ())
+    cloud.denied = "/contexts"
+    with pytest.raises(UserError, match="permission to file runs under experiment detectors"):
+        in_an_experiment.submit(config, JOB)
+    assert not cloud.jobs
+    cloud.denied = None
+    cloud.contexts[EXPERIMENT] = {"name": EXPERIMENT, "schemaTitle": "system.PipelineRun"}
+    with pytest.raises(UserError, match=r"Expected vertex\.experiment to name an experiment"):
+        in_an_experiment.submit(config, JOB)
+    assert not cloud.jobs
+
+
+def test_a_run_that_costs_money_is_told_of_whatever_becomes_of_its_experiment(
+    in_an_experiment, config, cloud, said
+):
+    cloud.denied = ":addContextChildren"
+    run = in_an_experiment.submit(fill_in(config, "gs://my-bucket", ()), JOB)
+    assert len(cloud.jobs) == 1
+    assert run.job_id in said[0]
+    assert said[1].startswith("the run goes on, but is not in experiment detectors: Expected the")
+
+
 def test_a_bucket_elsewhere_is_refused_before_anything_is_submitted(client, complete, cloud):
     cloud.buckets["my-bucket"] = "EUROPE-WEST4"
     with pytest.raises(UserError, match=r"gs://my-bucket in us-central1\. Received: europe-west4"):
@@ -161,8 +203,23 @@ def test_schedules_are_made_listed_and_deleted(client, complete, cloud):
     assert request["pipelineJob"]["serviceAccount"].startswith("runner@")
     (line,) = schedules.list_schedules(complete.vertex)
     assert (line.id, line.cron, line.state) == (made, "0 3 * * 1", "active")
+    cloud.failures = [(503, "later")]
     schedules.delete_schedule(complete.vertex, made)
     assert not cloud.schedules
+
+
+def test_a_schedule_is_asked_for_once_and_not_with_an_experiment(client, complete, cloud):
+    cloud.failures = [(503, "later")]
+    with pytest.raises(UserError, match=r"later\. .*`vertex_runner\.py schedules` says"):
+        schedules.create_schedule(client, complete, JOB, "0 3 * * 1")
+    cloud.failures = [(403, "no way")]
+    with pytest.raises(UserError, match="permission to create the schedule") as caught:
+        schedules.create_schedule(client, complete, JOB, "0 3 * * 1")
+    assert "after all" not in str(caught.value)
+    assert not cloud.schedules
+    filed = override(complete, {"vertex.experiment": "detectors"})
+    with pytest.raises(UserError, match=r"Expected no vertex\.experiment for a schedule"):
+        schedules.create_schedule(client, filed, JOB, "0 3 * * 1")
 
 
 def test_a_cron_line_has_five_fields(client, complete):
