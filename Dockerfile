@@ -42,6 +42,8 @@ FROM ${PYTHON_IMAGE} AS code
 ENV PATH=/opt/venv/bin:${PATH} PYTHONUNBUFFERED=1 TF_CPP_MIN_LOG_LEVEL=1
 # A launcher of Dataflow's workers; Vertex AI's tasks name their own commands.
 COPY --from=beam /opt/apache/beam /opt/apache/beam
+# Otherwise it makes an environment of its own, which would need root and hold none of our packages.
+ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
 RUN useradd --create-home --uid 1000 detector
 WORKDIR /app
 COPY models models

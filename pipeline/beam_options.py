@@ -85,6 +85,9 @@ def portable(job_endpoint: str, image: str, parallelism: int) -> tuple[str, ...]
         f"--job_endpoint={job_endpoint}",
         "--environment_type=DOCKER",
         f"--environment_config={image}",
+        # TFX would ship itself to workers that don't say they have it, and these can't install.
+        f"--sdk_container_image={image}",
+        "--sdk_location=container",
         f"--sdk_worker_parallelism={parallelism}",
     )
 

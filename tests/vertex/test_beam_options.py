@@ -5,8 +5,11 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     WorkerOptions,
 )
+from apache_beam.transforms.environments import DockerEnvironment
+from tfx.utils.dependency_utils import make_beam_dependency_flags
 
 from pipeline import beam_options
+from pipeline.fingerprint import ROOT
 
 
 def test_dataflow_runs_workers_of_our_image():
@@ -43,3 +46,17 @@ def test_spark_and_flink_go_through_a_job_server():
         "registry/i@sha256:0",
     )
     assert int(portable.sdk_worker_parallelism) == 4
+    assert DockerEnvironment.from_options(portable).container_image == "registry/i@sha256:0"
+
+
+def test_workers_install_nothing():
+    # They are not root; what they need is in the image.
+    cloud = beam_options.dataflow(
+        project="p", region="r", temp_location="gs://b/t", image="i@sha256:0", machine_type="m",
+        max_workers=1,
+    )  # fmt: skip
+    for arguments in (cloud, beam_options.portable("spark:8099", "i@sha256:0", 4)):
+        assert make_beam_dependency_flags(list(arguments)) == list(arguments)
+        assert "--sdk_location=container" in arguments
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1" in dockerfile
