@@ -87,7 +87,7 @@ class FakeCloud:
             return _json({"error": {"code": 403, "message": "denied"}}, 403)
         if path == "/token":
             return _json({"access_token": "token", "expires_in": 3600, "token_type": "Bearer"})
-        if "/storage/v1/" in path or path.startswith("/upload/") or "storage.google" in host:
+        if "/storage/v1" in path or path.startswith("/upload/") or "storage.google" in host:
             return self.storage.answer(method, path, query, headers, body)
         if "consumerQuotaMetrics" in path or "/services/" in path or "/v2/" in path:
             return self._for_doctor(path)

@@ -1,6 +1,7 @@
 """Cloud Storage in memory: the JSON API as Google's Python client, TensorFlow and Beam speak it."""
 
 import base64
+import email
 import hashlib
 import itertools
 import json
@@ -9,6 +10,7 @@ import threading
 import urllib.parse
 
 _API = re.compile(r"(?:/(upload|download))?/storage/v1/b/([^/]+)(?:/(?:o|iam)(?:/(.+))?)?")
+_COPY = re.compile(r"/(rewriteTo|copyTo)/b/")
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 _UPDATED = "2026-11-23T10:00:00.000Z"
@@ -37,6 +39,8 @@ class FakeStorage:
 
     def answer(self, method: str, path: str, query: str, headers, body: bytes) -> Answer:
         parameters = dict(urllib.parse.parse_qsl(query))
+        if path == "/batch/storage/v1":
+            return self._batch(headers, body)
         if path.startswith("/upload/session/"):
             return self._chunk(path.rpartition("/")[2], headers, body)
         api = _API.fullmatch(path)
@@ -52,10 +56,10 @@ class FakeStorage:
         if kind == "upload":
             return self._upload(bucket, parameters, headers, body)
         if rest:
-            source, _, target = rest.partition("/rewriteTo/b/")
+            source, *target = _COPY.split(rest)
             name = urllib.parse.unquote(source)
             if target:
-                return self._copy(bucket, name, target)
+                return self._copy(bucket, name, *target)
             if method == "DELETE":
                 return self._delete(bucket, name)
             if parameters.get("alt") == "media":
@@ -64,6 +68,24 @@ class FakeStorage:
         if path.endswith("/o"):
             return self._list(bucket, parameters)
         return _json({"name": bucket, "location": self.buckets[bucket]})
+
+    def _batch(self, headers, body: bytes) -> Answer:
+        """Requests in the parts of a message, answered in the parts of another."""
+        head = f"Content-Type: {headers['content-type']}\n\n".encode()
+        answers = []
+        for part in email.message_from_bytes(head + body).get_payload():
+            request, _, content = part.get_payload().replace("\r\n", "\n").partition("\n\n")
+            method, target, *_ = request.split()
+            path, _, query = target.partition("?")
+            status, _, answer = self.answer(
+                method, urllib.parse.urlparse(path).path, query, headers, content.encode()
+            )
+            answers.append(
+                f"--answers\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 {status} X\r\n"
+                f"Content-Type: application/json\r\n\r\n{answer.decode()}\r\n"
+            )
+        text = "".join(answers) + "--answers--\r\n"
+        return 200, {"Content-Type": "multipart/mixed; boundary=answers"}, text.encode()
 
     def _stat(self, bucket, name, parameters) -> Answer:
         content, generation = self.objects.get((bucket, name), (None, 0))
@@ -100,10 +122,12 @@ class FakeStorage:
                 items.append(_metadata(bucket, name, content, generation))
         return _json({"items": items, "prefixes": sorted(folders)})
 
-    def _copy(self, bucket, name, target) -> Answer:
+    def _copy(self, bucket, name, verb, target) -> Answer:
         to_bucket, _, to_name = target.partition("/o/")
         content, _ = self.objects[bucket, name]
-        return self._write(to_bucket, urllib.parse.unquote(to_name), content, {}, copied=True)
+        return self._write(
+            to_bucket, urllib.parse.unquote(to_name), content, {}, rewritten=verb == "rewriteTo"
+        )
 
     def _delete(self, bucket, name) -> Answer:
         if self.objects.pop((bucket, name), None) is None:
@@ -134,7 +158,7 @@ class FakeStorage:
             return 308, {"Range": f"bytes=0-{len(received) - 1}"} if received else {}, b""
         return self._write(bucket, name, bytes(received), parameters)
 
-    def _write(self, bucket, name, content, parameters, copied=False) -> Answer:
+    def _write(self, bucket, name, content, parameters, rewritten=False) -> Answer:
         if self.before_write:
             self.before_write(name)
         with self._lock:
@@ -143,7 +167,7 @@ class FakeStorage:
                 return _error(412, "generation")
             self.objects[bucket, name] = (content, generation + 1)
         metadata = _metadata(bucket, name, content, generation + 1)
-        return _json({"done": True, "resource": metadata} if copied else metadata)
+        return _json({"done": True, "resource": metadata} if rewritten else metadata)
 
 
 def _metadata(bucket: str, name: str, content: bytes, generation: int) -> dict:

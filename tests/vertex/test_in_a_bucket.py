@@ -1,5 +1,7 @@
-"""What the Trainer keeps in a bucket, through TensorFlow's own client of Cloud Storage."""
+"""What is read from and kept in a bucket, through the clients that TensorFlow and Beam have of it."""
 
+import io
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import h5py
 import keras
 import pytest
 from keras.src.legacy.saving import legacy_h5_format
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 FOLDER = "gs://my-bucket/training_state/demo/run"
@@ -43,6 +46,10 @@ checkpoint.save_detector(folder + "/model", network, TINY, facts)
 again, _, facts = checkpoint.load_detector(folder + "/model")
 print("facts", facts["resumed_at"], facts["step"])
 """
+XML = """<annotation><filename>{name}.png</filename>
+<size><width>32</width><height>24</height></size>
+<object><name>cat</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax></bndbox>
+</object></annotation>"""
 WARM_START = """
 import sys
 import keras
@@ -53,6 +60,19 @@ config = SsdConfig(num_classes=2, input_size=64, depth_multiplier=0.25)
 print("loaded", len(load_imagenet_weights(build_ssd(config), config, sys.argv[1])))
 """
 
+EXAMPLE_GEN = """
+import sys
+import tfx.v1 as tfx
+from pipeline.example_gen import VocExampleGen
+
+folder = "gs://my-bucket/pets"
+component = VocExampleGen(folder, images="span-{SPAN}/images", annotations="span-{SPAN}/xmls")
+metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(sys.argv[1])
+tfx.orchestration.LocalDagRunner().run(tfx.dsl.Pipeline(
+    "spans", "gs://my-bucket/root", components=[component], metadata_connection_config=metadata,
+    beam_pipeline_args=["--runner=FnApiRunner", "--project=my-project"]))
+"""
+
 
 @pytest.fixture
 def in_the_cloud(cloud, tmp_path):
@@ -61,6 +81,7 @@ def in_the_cloud(cloud, tmp_path):
     del environment["STORAGE_EMULATOR_HOST"]
     environment |= {
         "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'models'}",
+        "NO_GCE_CHECK": "true",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
 
@@ -107,3 +128,25 @@ def test_imagenet_weights_are_read_from_the_bucket(in_the_cloud, cloud, tmp_path
     assert int(done.stdout.split()[1]) >= 27
     missing = in_the_cloud(WARM_START, "gs://my-bucket/none.h5")
     assert "Expected weights of keras.applications.MobileNet" in missing.stderr
+
+
+@pytest.mark.slow
+def test_the_newest_span_of_a_bucket_becomes_examples_in_it(in_the_cloud, cloud, tmp_path):
+    for span, day in ((1, "old"), (2, "new")):
+        for number in range(12):
+            name = f"{day}_{number}"
+            picture = io.BytesIO()
+            Image.new("RGB", (32, 24), (number * 20, 90, 90)).save(picture, "PNG")
+            objects = {
+                f"pets/span-{span}/images/{name}.png": picture.getvalue(),
+                f"pets/span-{span}/xmls/{name}.xml": XML.format(name=name).encode(),
+            }
+            cloud.objects |= {("my-bucket", path): (data, 1) for path, data in objects.items()}
+    done = in_the_cloud(EXAMPLE_GEN, str(tmp_path / "metadata.db"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    (report,) = [name for _, name in cloud.objects if name.endswith("/images.jsonl")]
+    lines = cloud.objects["my-bucket", report][0].decode().splitlines()
+    assert {json.loads(line)["id"] for line in lines} == {f"new_{n}" for n in range(12)}
+    folder = report.removesuffix("images.jsonl")
+    for split in ("train", "eval"):
+        assert any(name.startswith(f"{folder}Split-{split}/") for _, name in cloud.objects)
