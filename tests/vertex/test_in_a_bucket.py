@@ -1,4 +1,4 @@
-"""What is read from and kept in a bucket, through the clients that TensorFlow and Beam have of it."""
+"""What is read from and kept in a bucket, through TensorFlow's and Beam's clients of it."""
 
 import io
 import json
