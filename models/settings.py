@@ -113,7 +113,8 @@ class TrainingSettings(Settings):
     """Momentum of the moving average of the weights, a step; the averages are what is evaluated
     and ships. 0 does not average."""
     frozen_blocks: Annotated[int, Field(ge=0, le=13)] = 0
-    """Blocks of the backbone, from the image on, that keep the weights they start with."""
+    """Blocks of the backbone, from the image on, that keep the weights they start with. Without a
+    warm start these would be random, and none is kept."""
     focal_alpha: Fraction = 0.75
     """Weight of positive class targets; the others weigh 1 - alpha."""
     focal_gamma: NotNegative = 2.0

@@ -41,7 +41,7 @@ def run_fn(fn_args) -> None:
     """
     config = fn_args.custom_config
     settings = config["settings"]
-    training_settings = TrainingSettings(**settings["training"])
+    training_settings = training_settings_of(settings)
     post_processing = PostProcessing(**settings["post_processing"])
     schema = io_utils.SchemaReader().read(fn_args.schema_path)
     class_names = class_names_of(schema)
@@ -117,6 +117,19 @@ def run_fn(fn_args) -> None:
     run.copy_float_network(os.path.join(fn_args.serving_model_dir, checkpoint.FLOAT_FOLDER))
     log.close()
     io_utils.copy_dir(log.folder, fn_args.model_run_dir)
+
+
+def training_settings_of(settings: dict) -> TrainingSettings:
+    """The optimisation's settings; without a warm start no block is frozen.
+
+    Args:
+      settings: with the sections `training` and `warm_start`.
+    """
+    training_settings = TrainingSettings(**settings["training"])
+    if training_settings.frozen_blocks and not settings["warm_start"]["weights"]:
+        _say("no block is frozen: the initial weights are random")
+        return training_settings.model_copy(update={"frozen_blocks": 0})
+    return training_settings
 
 
 def ssd_config(settings: ModelSettings, num_classes: int, train: TransformedExamples) -> SsdConfig:

@@ -41,6 +41,15 @@ def test_a_configured_scale_stays():
     assert config.min_scale == 0.2
 
 
+@pytest.mark.parametrize(("weights", "frozen"), [("", 0), ("imagenet", 4)])
+def test_random_weights_are_not_frozen(weights, frozen, caplog):
+    settings = {"training": {"frozen_blocks": 4, "steps": 7}, "warm_start": {"weights": weights}}
+    with caplog.at_level(logging.INFO, "detector"):
+        found = trainer.training_settings_of(settings)
+    assert (found.frozen_blocks, found.steps) == (frozen, 7)
+    assert ("no block is frozen" in caplog.text) == (not frozen)
+
+
 def test_images_without_any_object_stop_training():
     empty = dataclasses.replace(EXAMPLES, class_ids=np.array([], np.int64))
     with pytest.raises(UserError, match="none in 2 images"):
