@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 USER, PASSWORD, DATABASE = "tfx", "not-in-any-output", "metadata"
-# May only read; MariaDB's.
+# May only read.
 READER = "reader"
 _START_SECONDS = 60
 
@@ -121,6 +121,15 @@ def postgresql() -> Iterator[str]:
             subprocess.run(
                 ["createdb", *target, DATABASE], check=True, capture_output=True, env=environment
             )
+            statements = (
+                f"CREATE USER {READER} PASSWORD '{PASSWORD}'; "
+                f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER}; "
+                f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {READER};"
+            )
+            subprocess.run(
+                ["psql", *target, "-d", DATABASE, "-c", statements],
+                check=True, capture_output=True, env=environment,
+            )  # fmt: skip
             yield f"postgresql://{USER}@127.0.0.1:{port}/{DATABASE}"
         finally:
             process.send_signal(signal.SIGINT)  # does not wait for clients to leave

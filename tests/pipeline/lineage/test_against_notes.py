@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import small_runs
-from servers import mariadb
+from servers import PASSWORD, mariadb
 from statements import check_statement
 
 from pipeline.errors import UserError
@@ -37,7 +37,11 @@ def notes(tmp_path_factory):
         process = subprocess.Popen(
             [sys.executable, small_runs.__file__, project, folder / "work", url, file]
         )
-        seen = ask_meanwhile(process, url)
+        try:
+            seen = ask_meanwhile(process, url)
+        finally:  # also where this test runs out of time
+            process.kill()
+            process.wait()
         assert process.returncode == 0
         yield {"backend": open_backend(url), "seen": seen, **json.loads(file.read_text())}
 
@@ -172,6 +176,13 @@ def test_why(notes):
     assert refused.fate.evaluation["thresholds"] == gate["thresholds"]
     assert refused.to_json()["baseline_metrics"] == gate["baseline_metrics"] is not None
     assert "Evaluator did not bless" in refused.decision
+
+
+def test_no_file_of_the_runs_holds_the_password(notes):
+    workdir = Path(notes["first"]["summary"]["pushed_path"]).parents[1]
+    files = [path for path in workdir.rglob("*") if path.is_file()]
+    assert any(path.name == "run.log" for path in files)
+    assert not [path for path in files if PASSWORD.encode() in path.read_bytes()]
 
 
 def test_verify_notices_a_changed_and_a_missing_file(notes):
