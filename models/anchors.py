@@ -86,8 +86,9 @@ def best_min_scale(
     """The smallest scale whose anchors fit a data set's boxes best.
 
     Boxes of every given size and ratio are laid all over the image; the scale wins with which
-    nine in ten of them overlap their best anchor most. It matters: on the embedded demo data at
-    160x160 the int8 file had mAP@.5 0.86 with 0.2 (1,300 steps) and 0.98 with 0.35 (1,000 steps).
+    nine in ten of them overlap their best anchor most. The scale matters: on the embedded demo data
+    at 160x160 the int8 file had mAP@.5 0.86 with 0.2 (1,300 steps) and 0.99 with 0.35 (700 steps);
+    this rule says 0.4 there.
     The mean overlap is no guide: on photographs of three breeds it prefers 0.4, with which 92% of
     the boxes overlap some anchor by half; with 0.2 it is 99%.
 

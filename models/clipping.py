@@ -4,8 +4,9 @@ Keras clips on each replica, before it sums: eight replicas would clip eight dif
 none of which is the batch's, and train otherwise than one device does. TensorFlow only.
 """
 
-import keras
 import tensorflow as tf
+
+from models import averaging
 
 
 class _ClipsTheSum:
@@ -22,9 +23,9 @@ class _ClipsTheSum:
         super().apply([gradient * factor for gradient in grads], trainable_variables)
 
 
-class ReplicatedSGD(_ClipsTheSum, keras.optimizers.SGD):
+class ReplicatedSGD(_ClipsTheSum, averaging.SGD):
     """SGD for several replicas; `clip_norm` is the largest norm of the batch's gradient."""
 
 
-class ReplicatedAdamW(_ClipsTheSum, keras.optimizers.AdamW):
+class ReplicatedAdamW(_ClipsTheSum, averaging.AdamW):
     """AdamW for several replicas; `clip_norm` is the largest norm of the batch's gradient."""

@@ -110,8 +110,8 @@ class TrainingSettings(Settings):
     clip_norm: NotNegative = 10.0
     """Largest global norm of the gradients; 0 does not clip."""
     ema_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Momentum of the moving average of the weights, a step; the averages are what is evaluated
-    and ships. 0 does not average."""
+    """Momentum of the moving average of the weights, a step, once there were enough steps; the
+    averages are what is evaluated and ships. 0 does not average."""
     frozen_blocks: Annotated[int, Field(ge=0, le=13)] = 0
     """Blocks of the backbone, from the image on, that keep the weights they start with. Without a
     warm start these would be random, and none is kept."""

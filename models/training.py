@@ -1,16 +1,16 @@
 """The training run: float steps, then quantization-aware steps, resumable at any time."""
 
-import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
-from models import checkpoint
+from models import averaging, checkpoint
+from models.averaging import averaged_weights
 from models.detector import LOSS_TERMS, Detector
 from models.folding import fold_batch_norms
 from models.mobilenet_v1 import freeze_blocks
@@ -65,7 +65,7 @@ def make_optimizer(
         arguments["weight_decay"] = settings.weight_decay
     else:
         arguments["momentum"] = 0.9
-    sgd, adam = keras.optimizers.SGD, keras.optimizers.AdamW
+    sgd, adam = averaging.SGD, averaging.AdamW
     if settings.clip_norm and replicas > 1:
         from models.clipping import ReplicatedAdamW, ReplicatedSGD
 
@@ -97,21 +97,6 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step):
         """The learning rate of the optimizer's step, a float32 scalar."""
         return self.schedule(step + self.first_step)
-
-
-@contextlib.contextmanager
-def averaged_weights(model: keras.Model) -> Iterator[None]:
-    """Puts the averages in the place of a model's weights, when its optimizer keeps averages."""
-    if not model.optimizer.use_ema:
-        yield
-        return
-    weights = [np.asarray(variable) for variable in model.trainable_variables]
-    model.optimizer.finalize_variable_values(model.trainable_variables)
-    try:
-        yield
-    finally:
-        for variable, weight in zip(model.trainable_variables, weights, strict=True):
-            variable.assign(weight)
 
 
 class _Watch(keras.callbacks.Callback):

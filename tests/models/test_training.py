@@ -8,16 +8,12 @@ import pytest
 from helpers import TINY, records, training
 
 from models import checkpoint
-from models.detector import Detector
 from models.input_pipeline import training_batches
 from models.settings import Augmentation
-from models.ssd import build_ssd
 from models.training import (
     LearningRate,
     NonFiniteLossError,
     TrainingRun,
-    averaged_weights,
-    make_optimizer,
 )
 
 # The delay and the end fall between two evaluations.
@@ -199,37 +195,6 @@ def test_the_learning_rate_without_warm_up_starts_at_its_peak():
     rate = LearningRate(training(steps=100, learning_rate=0.2))
     assert float(rate(0)) == pytest.approx(0.2)
     assert float(rate(100)) == pytest.approx(0, abs=1e-7)
-
-
-def make_model(settings):
-    model = Detector(build_ssd(TINY), TINY, settings)
-    model.compile(optimizer=make_optimizer(settings))
-    model.optimizer.build(model.trainable_variables)
-    return model
-
-
-@pytest.mark.slow
-def test_averages_stand_in_for_the_weights_and_leave_them_alone():
-    settings = training(steps=4, quantization_delay=1, ema_momentum=0.75, learning_rate=0.02)
-    model = make_model(settings)
-    averages = None
-    for images, targets in batches(0, settings).take(4):
-        model.train_on_batch(images, targets)
-        weights = [np.asarray(variable) for variable in model.trainable_variables]
-        averages = (
-            weights
-            if averages is None
-            else [
-                0.75 * average + 0.25 * weight
-                for average, weight in zip(averages, weights, strict=True)
-            ]
-        )
-    with averaged_weights(model):
-        for variable, average in zip(model.trainable_variables, averages, strict=True):
-            np.testing.assert_allclose(np.asarray(variable), average, rtol=1e-4, atol=1e-6)
-    for variable, weight in zip(model.trainable_variables, weights, strict=True):
-        np.testing.assert_array_equal(np.asarray(variable), weight)
-    assert any((a != w).any() for a, w in zip(averages, weights, strict=True))
 
 
 @pytest.mark.slow
