@@ -66,8 +66,8 @@ def quiet_but_logged(path: Path) -> Iterator[Console]:
         handler.setFormatter(_WithoutPasswords("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         previous = root.handlers[:]
         root.handlers = [handler, console]
-        root.setLevel(logging.INFO)
-        logging.getLogger("detector").setLevel(logging.INFO)
+        for name in (None, "absl", "detector"):
+            logging.getLogger(name).setLevel(logging.INFO)
         os.dup2(file.fileno(), 2)
         try:
             yield console

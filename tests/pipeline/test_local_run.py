@@ -14,7 +14,10 @@ OWN = override(presets.load("small_data_cpu"), {"data.path": "pets"})
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
+    """A work directory beside the folders of a data set."""
     monkeypatch.chdir(tmp_path)
+    for name in ("images", "annotations/xmls"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
     return Workdir("work")
 
 
@@ -68,7 +71,7 @@ def test_the_content_of_a_warm_start_is_part_of_the_configuration(places, tmp_pa
         (AssertionError(), "AssertionError: no message (the trace is in "),
     ],
 )
-def test_whatever_fails_becomes_one_line(tmp_path, monkeypatch, failure, message):
+def test_whatever_fails_becomes_one_line(places, tmp_path, monkeypatch, failure, message):
     def fail(*args):
         raise failure
 
@@ -83,7 +86,7 @@ def test_whatever_fails_becomes_one_line(tmp_path, monkeypatch, failure, message
     assert '"small_data_cpu"' in (run_folder / "config.json").read_text()
 
 
-def test_ctrl_c_is_told_apart_and_leaves_the_workdir_free(tmp_path, monkeypatch):
+def test_ctrl_c_is_told_apart_and_leaves_the_workdir_free(places, tmp_path, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 

@@ -21,7 +21,7 @@ SETTINGS = {
     "training.quantization_delay": 30,
     "training.eval_every": 10,
     "training.warmup_steps": 0,
-    "training.learning_rate": 0.05,
+    "training.learning_rate": 0.003,
     "augmentation.crop_probability": 0,
     "augmentation.zoom_out_probability": 0,
     "rewriter.min_agreement": 0,
