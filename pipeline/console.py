@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _STARTED = re.compile(r"Component (\S+) is running\.")
@@ -23,11 +23,13 @@ class Console(logging.Handler):
 
     Attributes:
       ran: whether a component has started.
+      between_components: called before and after each component; what it raises stops the run.
     """
 
     def __init__(self):
         super().__init__()
         self.ran = False
+        self.between_components: Callable[[], None] = lambda: None
         self._started = 0.0
 
     def say(self, line: str) -> None:
@@ -40,11 +42,13 @@ class Console(logging.Handler):
         if record.name == "detector":
             self.say(f"  {message}")
         elif match := _STARTED.match(message):
+            self.between_components()
             self.ran = True
             self._started = time.monotonic()
             self.say(f"{match[1]} ...")
         elif match := _FINISHED.match(message):
             self.say(f"{match[1]}: {time.monotonic() - self._started:.1f} s")
+            self.between_components()
 
 
 class _WithoutPasswords(logging.Formatter):
@@ -94,18 +98,15 @@ def without_native_chatter() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def insist_on_ctrl_c() -> Iterator[None]:
-    """Raises KeyboardInterrupt in the end if somebody swallowed it: some libraries do, in imports.
+def insist_on_ctrl_c() -> Iterator[Callable[[], None]]:
+    """Raises KeyboardInterrupt in the end if somebody swallowed it.
 
-    Does nothing where another handler than Python's own takes Ctrl-C, or outside of the main
-    thread.
+    Libraries do, in imports and callbacks from C++. Does nothing where another handler than
+    Python's own takes Ctrl-C, or outside of the main thread.
+
+    Yields:
+      A check for the moments between two steps; it raises a KeyboardInterrupt that was swallowed.
     """
-    if (
-        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-        or threading.current_thread() is not threading.main_thread()
-    ):
-        yield
-        return
     pressed = False
 
     def remember(number, frame):
@@ -113,10 +114,23 @@ def insist_on_ctrl_c() -> Iterator[None]:
         pressed = True
         signal.default_int_handler(number, frame)
 
+    def check():
+        if pressed:
+            raise KeyboardInterrupt
+
+    if (
+        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        or threading.current_thread() is not threading.main_thread()
+    ):
+        yield check
+        return
     signal.signal(signal.SIGINT, remember)
     try:
-        yield
+        yield check
+    except Exception as error:
+        if pressed:  # somebody made another error of it
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if pressed:
-        raise KeyboardInterrupt
+    check()

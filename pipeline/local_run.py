@@ -194,7 +194,7 @@ def _run_dag(config: PipelineConfig, connection, run_id: str, console: Console) 
     root.removeHandler(absl_logging.get_absl_handler())
     absl_logging.set_verbosity(absl_logging.INFO)
 
-    with insist_on_ctrl_c():
+    with insist_on_ctrl_c() as check_ctrl_c:
         import tfx.v1 as tfx
         from tfx.dsl.compiler.compiler import Compiler
         from tfx.dsl.compiler.constants import PIPELINE_RUN_ID_PARAMETER_NAME
@@ -202,10 +202,12 @@ def _run_dag(config: PipelineConfig, connection, run_id: str, console: Console) 
 
         from pipeline.pipeline import create_pipeline
 
-    compiled = Compiler().compile(create_pipeline(config, connection))
-    record_start(store.open_store(connection), run_id, config)
-    # The runner would name the run by the time; the name has to be known before it starts.
-    runtime_parameter_utils.substitute_runtime_parameter(
-        compiled, {PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
-    )
-    tfx.orchestration.LocalDagRunner().run_with_ir(compiled)
+        check_ctrl_c()
+        console.between_components = check_ctrl_c
+        compiled = Compiler().compile(create_pipeline(config, connection))
+        record_start(store.open_store(connection), run_id, config)
+        # The runner would name the run by the time; the name has to be known before it starts.
+        runtime_parameter_utils.substitute_runtime_parameter(
+            compiled, {PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+        )
+        tfx.orchestration.LocalDagRunner().run_with_ir(compiled)

@@ -1,3 +1,4 @@
+import contextlib
 import logging
 import os
 import signal
@@ -62,6 +63,37 @@ def test_a_ctrl_c_that_a_library_swallows_counts(python_takes_ctrl_c):
         import_with_a_swallowed_interrupt()
     assert steps == ["swallowed", "imported"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_swallowed_ctrl_c_stops_the_run_before_the_next_component(
+    python_takes_ctrl_c, tmp_path, capsys
+):
+    log = logging.getLogger("absl")
+
+    def run():
+        with quiet_but_logged(tmp_path / "run.log") as console, insist_on_ctrl_c() as check:
+            console.between_components = check
+            log.info("Component ExampleGen is running.")
+            with contextlib.suppress(BaseException):
+                signal.raise_signal(signal.SIGINT)
+            log.info("Component ExampleGen is finished.")
+            log.info("Component Transform is running.")
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert capsys.readouterr().out == "ExampleGen ...\nExampleGen: 0.0 s\n"
+
+
+def test_a_ctrl_c_that_a_library_turns_into_another_error_counts(python_takes_ctrl_c):
+    def run():
+        with insist_on_ctrl_c():
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except BaseException:
+                raise RuntimeError("the callback failed") from None
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
 
 
 def test_another_handler_of_ctrl_c_is_left_alone(python_takes_ctrl_c):
