@@ -28,6 +28,8 @@ class ModelSettings(Settings):
     """Side of the square input, pixels."""
     depth_multiplier: Annotated[float, Field(ge=0.125, le=1.0)] = 0.75
     """Factor of every layer's filters."""
+    extra_depth_multiplier: Annotated[float, Field(ge=0.125, le=1.0)] | None = None
+    """The same for the four maps after the backbone; null is the backbone's own."""
     head_kernel_size: Literal[1, 3] = 1
     """Of the prediction layers: 1 in the zoo's ssd_mobilenet_v1, 3 in the paper."""
     min_scale: Annotated[float, Field(gt=0.0, lt=1.0)] | None = 0.2

@@ -67,8 +67,9 @@ def build_ssd(
     image = keras.Input((config.input_size, config.input_size, 3), name="image")
     x = blocks.rounded(image, "image_quant", initial_range=(-1.0, 1.0), fixed=True)
     maps = mobilenet_v1(x, blocks, config.depth_multiplier)
+    extra_depth = config.extra_depth_multiplier or config.depth_multiplier
     for index, filters in enumerate(EXTRA_MAPS, start=2):
-        filters = max(int(filters * config.depth_multiplier), _MIN_FILTERS)
+        filters = max(int(filters * extra_depth), _MIN_FILTERS)
         squeezed = max(filters // 2, _MIN_FILTERS)
         x = blocks.conv(maps[-1], squeezed, kernel_size=1, name=f"map_{index}_squeeze")
         maps.append(blocks.conv(x, filters, kernel_size=3, strides=2, name=f"map_{index}"))

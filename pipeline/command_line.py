@@ -42,9 +42,10 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--set",
         metavar="SECTION.KEY=VALUE",
-        action="append",
+        nargs="+",
+        action="extend",
         default=[],
-        help="override a setting; may be repeated",
+        help="override settings; may be repeated",
     )
     run.add_argument("--list-settings", action="store_true", help="show all settings, and stop")
     run.add_argument(

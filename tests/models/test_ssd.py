@@ -55,6 +55,14 @@ def test_no_map_gets_too_thin():
     assert filters == [64, 32, 32, 16]
 
 
+def test_the_extra_maps_can_be_wider_than_the_backbone():
+    config = TINY.model_copy(update={"extra_depth_multiplier": 0.5})
+    network, usual = build_ssd(config), build_ssd(TINY)
+    filters = [network.get_layer(f"map_{index}").filters for index in range(2, 6)]
+    assert filters == [256, 128, 128, 64]
+    assert network.get_layer("conv_pw_13").filters == usual.get_layer("conv_pw_13").filters
+
+
 def test_pixels_are_normalised_to_plus_minus_one():
     pixels = np.array([0, 51, 255], np.uint8)
     np.testing.assert_allclose(normalize(pixels), [-1, -0.6, 1], atol=1e-6)

@@ -81,6 +81,7 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2(arguments, parts):
         (["--train", "bees/a", "--eval", "bees/b"], "bees"),
         (["--set", "data.path=bees"], "bees"),
         (["--data", "sets/Bees_2", "--set", "name=mine"], "mine"),
+        (["--set", "data.path=bees", "name=mine", "--preset", "demo"], "mine"),
     ],
 )
 def test_the_data_set_names_the_pipeline(arguments, name):
