@@ -3,7 +3,7 @@
     make run
 
 Measured on 800 pictures, 168 of them held out, on two CPU cores, November 2026: int8 mAP@.5
-0.988 and mAP@[.5:.95] 0.720, 0.53 MB; the whole run 3:30, an unchanged second one 14 s.
+0.988 and mAP@[.5:.95] 0.720, 0.53 MB; the whole run 2:43, an unchanged second one 14 s.
 Small batches matter here: from random weights the number of updates counts, not that of images.
 """
 
