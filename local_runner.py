@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
 
-    from pipeline.local_run import run_locally
+    from pipeline.local.run import run_locally
 
     try:
         summary = run_locally(config, options.workdir, options.metadata)

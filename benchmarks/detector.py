@@ -23,12 +23,12 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from models.export import export_tflite
-from models.folding import fold_batch_norms
-from models.post_processing import post_process
+from models.networks.folding import fold_batch_norms
+from models.networks.post_processing import post_process
+from models.networks.ssd import SsdConfig, build_ssd, normalize
 from models.settings import ModelSettings, PostProcessing
-from models.ssd import SsdConfig, build_ssd, normalize
-from models.tflite_detector import TFLiteDetector
+from models.tflite.detector import TFLiteDetector
+from models.tflite.export import export_tflite
 
 _WARM_UP = 5
 

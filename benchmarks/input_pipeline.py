@@ -19,12 +19,12 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from models.input_pipeline import training_batches
 from models.settings import Augmentation
+from models.training.input_pipeline import training_batches
 
 
 def records(count: int, canvas_size: int) -> tf.data.Dataset:
-    """Random records of the form that `models.input_pipeline` takes."""
+    """Random records of the form that `models.training.input_pipeline` takes."""
     rng = np.random.default_rng(0)
     return tf.data.Dataset.from_tensor_slices(
         {

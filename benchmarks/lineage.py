@@ -30,7 +30,7 @@ from rich.table import Table
 from benchmarks.lineage_store import generate
 from pipeline.lineage import diff, impact, open_backend, trace, why
 from pipeline.lineage.walk import BASELINE, ancestors
-from pipeline.store import connection_config, open_store
+from pipeline.metadata.store import connection_config, open_store
 
 _REPEATS = 5
 _MOST_HOPS = 100

@@ -15,8 +15,8 @@ from pathlib import Path
 from ml_metadata.metadata_store import metadata_store
 
 from benchmarks.lineage_writer import Writer
-from pipeline.run_facts import RECORD_TYPE
-from pipeline.store import connection_config, open_store
+from pipeline.metadata.run_facts import RECORD_TYPE
+from pipeline.metadata.store import connection_config, open_store
 
 IMAGES = 40
 RUNS_PER_DATA = 6

@@ -7,22 +7,22 @@ from typing import Any
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from pipeline.run_record import NODE_CONTEXT, RUN_CONTEXT
+from pipeline.metadata.run_record import NODE_CONTEXT, RUN_CONTEXT
 
 PIPELINE = "generated"
 _TYPES = {
-    "ExampleGen": "pipeline.example_gen.VocExampleGen",
+    "ExampleGen": "pipeline.data.example_gen.VocExampleGen",
     "StatisticsGen": "tfx.components.statistics_gen.component.StatisticsGen",
-    "SchemaGen": "pipeline.schema_gen.CuratedSchemaGen",
-    "ExampleValidator": "pipeline.example_validator.StrictExampleValidator",
-    "Transform": "pipeline.transform.DetectionTransform",
+    "SchemaGen": "pipeline.data.schema_gen.CuratedSchemaGen",
+    "ExampleValidator": "pipeline.data.example_validator.StrictExampleValidator",
+    "Transform": "pipeline.data.transform.DetectionTransform",
     "WarmStart": "tfx.dsl.components.common.importer.Importer",
     "Trainer": "tfx.components.trainer.component.Trainer",
-    "TFLiteRewriter": "pipeline.rewriter.TFLiteRewriter",
+    "TFLiteRewriter": "pipeline.shipping.rewriter.TFLiteRewriter",
     "LatestBlessedModel": "tfx.dsl.components.common.resolver.Resolver",
     "Evaluator": "tfx.components.evaluator.component.Evaluator",
-    "DeviceCheck": "pipeline.device_check.DeviceCheck",
-    "Pusher": "pipeline.pusher.Pusher",
+    "DeviceCheck": "pipeline.shipping.device_check.DeviceCheck",
+    "Pusher": "pipeline.shipping.pusher.Pusher",
 }
 _EXAMPLES_PROPERTIES = {"span": mlmd.INT, "version": mlmd.INT, "split_names": mlmd.STRING}
 _BATCH = 5000

@@ -7,7 +7,7 @@ import argparse
 
 from pipeline import presets
 from pipeline.config import PipelineConfig, override, parse_assignments
-from pipeline.data_name import name_of_data
+from pipeline.data.name import name_of_data
 
 EXIT_PUSHED, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_BLESSED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 # For data of one's own, unless --preset says otherwise.

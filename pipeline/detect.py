@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.labels import parse_labels
+from models.tflite.labels import parse_labels
 from pipeline.errors import UserError
-from pipeline.publish import LABELS_FILE, LATEST, MODEL_FILE
+from pipeline.shipping.publish import LABELS_FILE, LATEST, MODEL_FILE
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 DETECTIONS_FILE = "detections.json"
@@ -119,9 +119,9 @@ def run_detector(
 
     from models.drawing import draw_detections
     from models.image import decode_image, resize
-    from models.post_processing import suppress
+    from models.networks.post_processing import suppress
     from models.settings import PostProcessing
-    from models.tflite_detector import TFLiteDetector
+    from models.tflite.detector import TFLiteDetector
 
     # The file lets two classes share a place; people who look at a picture want one answer.
     one_answer = PostProcessing(iou_threshold=_SAME_PLACE, score_threshold=0.0)

@@ -22,7 +22,7 @@ def code_fingerprint(*modules: str) -> str:
     """Fingerprint of modules and of everything of this project that they import.
 
     Args:
-      modules: such as "pipeline.trainer".
+      modules: such as "pipeline.training.trainer".
 
     Returns:
       Hex sha256 over the names and contents of the files.
@@ -46,7 +46,7 @@ def import_closure(modules: tuple[str, ...]) -> set[str]:
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
-                # `from models import boxes` names a module, `from models.boxes import x` has one.
+                # `from a import b` may name the module a.b, `from a.b import x` always does.
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
             else:
                 continue

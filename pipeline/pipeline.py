@@ -10,19 +10,20 @@ from tfx.dsl.components.base.base_node import BaseNode
 from tfx.types import BaseChannel, standard_artifacts
 from tfx.v1.extensions import google_cloud_ai_platform
 
-from pipeline import features, trainer
-from pipeline.baseline import BlessedBeforeStrategy
+from pipeline import features
 from pipeline.config import PipelineConfig
-from pipeline.device_check import DeviceCheck
-from pipeline.evaluation import EXTRACTOR_MODULE, eval_config
-from pipeline.example_gen import TfRecordExampleGen, VocExampleGen
-from pipeline.example_validator import StrictExampleValidator
+from pipeline.data.example_gen import TfRecordExampleGen, VocExampleGen
+from pipeline.data.example_validator import StrictExampleValidator
+from pipeline.data.schema import load_schema
+from pipeline.data.schema_gen import CuratedSchemaGen, DetectionSchemaGen
+from pipeline.data.transform import DetectionTransform
 from pipeline.fingerprint import code_fingerprint, environment_fingerprint, fingerprint_of
-from pipeline.pusher import Pusher
-from pipeline.rewriter import TFLiteRewriter
-from pipeline.schema import load_schema
-from pipeline.schema_gen import CuratedSchemaGen, DetectionSchemaGen
-from pipeline.transform import DetectionTransform
+from pipeline.shipping.baseline import BlessedBeforeStrategy
+from pipeline.shipping.device_check import DeviceCheck
+from pipeline.shipping.evaluation import EXTRACTOR_MODULE, eval_config
+from pipeline.shipping.pusher import Pusher
+from pipeline.shipping.rewriter import TFLiteRewriter
+from pipeline.training import trainer
 
 # The sections of the configuration that training depends on: others may change without it.
 _TRAINING_SECTIONS = {
@@ -69,7 +70,7 @@ def create_pipeline(
     )
     statistics = statistics_gen.outputs["statistics"]
 
-    schema_code = code_fingerprint("pipeline.schema_gen")
+    schema_code = code_fingerprint("pipeline.data.schema_gen")
     if config.schema_dir:
         curated = text_format.MessageToString(load_schema(config.schema_dir))
         schema_gen = CuratedSchemaGen(schema_text=curated, code_fingerprint=schema_code).with_id(
@@ -80,7 +81,7 @@ def create_pipeline(
     schema = schema_gen.outputs["schema"]
 
     example_validator = StrictExampleValidator(
-        statistics, schema, code_fingerprint("pipeline.example_validator")
+        statistics, schema, code_fingerprint("pipeline.data.example_validator")
     )
 
     transform = DetectionTransform(
@@ -88,7 +89,7 @@ def create_pipeline(
         schema=schema,
         canvas_size=config.transform.canvas_size,
         input_size=config.model.input_size,
-        code_fingerprint=code_fingerprint("pipeline.transform"),
+        code_fingerprint=code_fingerprint("pipeline.data.transform"),
     )
     transform.add_upstream_node(example_validator)  # bad data stops here
 
@@ -105,7 +106,7 @@ def create_pipeline(
             "settings": {name: settings[name] for name in sorted(_TRAINING_SECTIONS)},
             "canvas_size": config.transform.canvas_size,
             "state_dir": config.execution.state_dir,
-            "code_fingerprint": code_fingerprint("pipeline.trainer"),
+            "code_fingerprint": code_fingerprint("pipeline.training.trainer"),
             **(config.execution.training_service or {}),
         },
     )
@@ -116,7 +117,7 @@ def create_pipeline(
         quantization=config.quantization,
         post_processing=json.dumps(settings["post_processing"], sort_keys=True),
         comparison=json.dumps(settings["rewriter"], sort_keys=True),
-        code_fingerprint=code_fingerprint("pipeline.rewriter"),
+        code_fingerprint=code_fingerprint("pipeline.shipping.rewriter"),
     )
     shipping_model = rewriter.outputs["shipping_model"]
 
@@ -131,7 +132,7 @@ def create_pipeline(
             class_names=None,
             min_map50=config.evaluation.min_map50,
             max_drop=config.evaluation.max_drop,
-            code_fingerprint=code_fingerprint(EXTRACTOR_MODULE, "pipeline.coco_metric"),
+            code_fingerprint=code_fingerprint(EXTRACTOR_MODULE, "pipeline.shipping.coco_metric"),
         ),
         module_path=EXTRACTOR_MODULE,
     )
@@ -143,7 +144,7 @@ def create_pipeline(
         max_bytes=int(config.device.max_size_mb * 1_000_000),
         max_latency_ms=config.device.max_latency_ms,
         num_images=config.device.num_images,
-        code_fingerprint=code_fingerprint("pipeline.device_check"),
+        code_fingerprint=code_fingerprint("pipeline.shipping.device_check"),
     )
 
     pusher = Pusher(
@@ -198,7 +199,7 @@ def _example_gen(config: PipelineConfig) -> BaseNode:
         "eval_data": data.eval if data.eval and not lists else None,
         "eval_fraction": data.eval_fraction,
         "max_set_aside": data.max_set_aside,
-        "code_fingerprint": code_fingerprint("pipeline.example_gen"),
+        "code_fingerprint": code_fingerprint("pipeline.data.example_gen"),
     }
     if data.format == "tfrecord":
         return TfRecordExampleGen(**common)

@@ -10,12 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from models.labels import parse_labels
+from models.tflite.labels import parse_labels
 from pipeline.config import PipelineConfig
-from pipeline.publish import LATEST
-from pipeline.run_record import ArtifactRecord, ComponentRecord
-from pipeline.shipping_model import LABELS_FILE, serving_path
-from pipeline.workdir import write_whole
+from pipeline.local.workdir import write_whole
+from pipeline.metadata.run_record import ArtifactRecord, ComponentRecord
+from pipeline.shipping.publish import LATEST
+from pipeline.shipping.shipping_model import LABELS_FILE, serving_path
 
 _WIDTH = 100
 
@@ -34,7 +34,7 @@ def summarize(
     """Gathers what a run did.
 
     Args:
-      components: see `pipeline.run_record.read_run`; of a failed run, those that there are.
+      components: see `pipeline.metadata.run_record.read_run`; of a failed run, those there are.
       config: the run's.
       run_id: names the run in ML Metadata.
       run_folder: where summary.json will be.
@@ -122,7 +122,7 @@ def _images(examples: ArtifactRecord | None) -> dict | None:
 def _evaluation(artifact: ArtifactRecord | None) -> dict | None:
     if artifact is None:
         return None
-    from pipeline.evaluation import read_evaluation  # loads TFMA
+    from pipeline.shipping.evaluation import read_evaluation  # loads TFMA
 
     evaluation = read_evaluation(artifact.uri)
     return {**evaluation.to_json(), "text": [str(line) for line in evaluation.thresholds]}

@@ -58,4 +58,4 @@ class Backend(Protocol):
         """The execution that made an artifact by its uri alone; still to be confirmed."""
 
     def record(self, kind: str, name: str) -> Any:
-        """What `pipeline.run_facts` recorded under a kind and a name; None if nothing."""
+        """What `pipeline.metadata.run_facts` recorded under a kind and a name; None if nothing."""

@@ -13,7 +13,7 @@ from pipeline.lineage import records
 from pipeline.lineage.memo import BATCH, Memo
 from pipeline.lineage.mlmd_nodes import to_artifact, to_event, to_execution, to_run
 from pipeline.lineage.records import Artifact, Event, Execution, Run
-from pipeline.run_facts import read_record
+from pipeline.metadata.run_facts import read_record
 
 _RUN_TYPE = "pipeline_run"
 # From so many on, a search in the list of runs is faster than asking for each execution, which
@@ -24,7 +24,7 @@ _ID_DIGITS = 18
 
 
 class MlmdBackend:
-    """A store of `pipeline.store`.
+    """A store of `pipeline.metadata.store`.
 
     Args:
       store: open.

@@ -1,8 +1,8 @@
 """Opens the store that a location names."""
 
-from pipeline import store
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.mlmd_backend import MlmdBackend
+from pipeline.metadata import store
 
 
 def open_backend(location: str) -> Backend:

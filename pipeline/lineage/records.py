@@ -117,7 +117,7 @@ class Event(NamedTuple):
 class Run(NamedTuple):
     """A run: its name, its context's id, when it began, and the facts recorded of it.
 
-    The facts are those of `pipeline.run_facts`; a run of before it was recorded has none.
+    The facts are those of `pipeline.metadata.run_facts`; a run of before it was recorded has none.
     """
 
     name: str

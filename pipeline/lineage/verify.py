@@ -14,7 +14,7 @@ from pipeline.lineage.subject import find_subject
 from pipeline.lineage.trace import ancestry
 from pipeline.lineage.training import is_raw_examples
 from pipeline.lineage.walk import Subgraph
-from pipeline.run_facts import hash_file, hash_files
+from pipeline.metadata.run_facts import hash_file, hash_files
 
 MISSING, CHANGED, ADDED, UNKNOWN = "missing", "changed", "added", "unknown"
 
@@ -179,7 +179,7 @@ def _changed(path: str, artifact: Artifact, expected: str, received: str) -> Fin
 
 
 def _data_fingerprint(images: Mapping[str, Mapping[str, Any]]) -> str:
-    """As `pipeline.example_census` computes it."""
+    """As `pipeline.data.census` computes it."""
     prints = sorted(
         f"{image['split']}\t{key}\t{image['sha256']}\t{image['annotation_sha256']}\n"
         for key, image in images.items()

@@ -2,9 +2,9 @@
 
 Vertex AI Pipelines writes a context of `system.PipelineRun` for a run, an execution for each of
 its tasks, and artifacts with the properties that TFX set. It binds artifacts to the names of
-channels in a field of the execution. It keeps none of `pipeline.run_facts`' records, so what hangs
-on those (files' hashes, code, environment and all settings of a run) is not known here, and the
-answers say so.
+channels in a field of the execution. It keeps none of `pipeline.metadata.run_facts`' records, so
+files' hashes, code, environment and all settings of a run are not known here, and the answers say
+so.
 """
 
 from collections.abc import Collection, Iterable, Iterator

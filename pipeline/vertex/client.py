@@ -16,7 +16,7 @@ from google.cloud.aiplatform_v1.types import PipelineState, PipelineTaskDetail
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 from pipeline.vertex.connection import check_bucket, connect
-from pipeline.vertex.rehearsal_tasks import TaskResult
+from pipeline.vertex.rehearsal.tasks import TaskResult
 from pipeline.vertex.service_errors import explained, patient
 from pipeline.vertex.settings import VertexSettings
 

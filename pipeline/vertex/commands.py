@@ -143,7 +143,7 @@ def doctor(config: PipelineConfig, options: argparse.Namespace) -> None:
 def rehearse(config: PipelineConfig, options: argparse.Namespace) -> bool:
     """Executes the compiled job on this machine."""
     from pipeline.summary import print_summary
-    from pipeline.vertex.rehearsal import rehearse as rehearse_here
+    from pipeline.vertex.rehearsal.run import rehearse as rehearse_here
 
     summary = rehearse_here(config, options.folder, lambda line: print(line, flush=True))
     print_summary(summary)

@@ -89,7 +89,7 @@ def fill_in(config: PipelineConfig, root: str, beam_args: tuple[str, ...]) -> Pi
     replicas = MACHINES[config.vertex.accelerator].replicas
     if config.training.batch_size % replicas:
         # Brings TensorFlow, for which nobody with a right batch should wait.
-        from models.distribution import check_batch
+        from models.training.distribution import check_batch
 
         try:
             check_batch(config.training.batch_size, replicas)

@@ -10,9 +10,9 @@ from typing import Any
 from tensorflow.io import gfile
 
 from pipeline.config import PipelineConfig
-from pipeline.run_record import ArtifactRecord, ComponentRecord
+from pipeline.metadata.run_record import ArtifactRecord, ComponentRecord
 from pipeline.summary import summarize
-from pipeline.vertex.rehearsal_tasks import TaskResult
+from pipeline.vertex.rehearsal.tasks import TaskResult
 from pipeline.vertex.task_records import component_records
 
 # Outputs that a summary reads: figures and reports, a few kilobytes each.

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from pipeline.run_record import ArtifactRecord, ComponentRecord
+from pipeline.metadata.run_record import ArtifactRecord, ComponentRecord
 
 
 class FinishedTask(Protocol):

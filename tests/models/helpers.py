@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from models.networks.ssd import SsdConfig
 from models.settings import TrainingSettings
-from models.ssd import SsdConfig
 
 TINY = SsdConfig(num_classes=3, input_size=64, depth_multiplier=0.125)
 
@@ -24,7 +24,7 @@ def brute_force_iou(a, b) -> float:
 
 
 def records(count: int = 10, side: int = 72, num_classes: int = 3):
-    """A tf.data.Dataset of coloured rectangles on noise, as `models.input_pipeline` takes it."""
+    """A tf.data.Dataset of coloured rectangles on noise, as `input_pipeline` takes it."""
     import tensorflow as tf
 
     rng = np.random.default_rng(7)

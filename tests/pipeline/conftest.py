@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_detector import LABELS, picture, raw_example, tiny_tflite
+
+from tests.pipeline.tiny_detector import LABELS, picture, raw_example, tiny_tflite
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +27,7 @@ def eval_pictures(int8_model, float_model):
     Those of `float_model` are its class 0, as rabbits.
     """
     from models.image import decode_and_resize
-    from models.tflite_detector import TFLiteDetector
+    from models.tflite.detector import TFLiteDetector
 
     detector, other = TFLiteDetector(int8_model), TFLiteDetector(float_model)
     pictures = []

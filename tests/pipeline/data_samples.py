@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pipeline import features
-from pipeline.labelled_image import LabelledImage
+from pipeline.data.labelled_image import LabelledImage
 
 BoxInPixels = tuple[str, float, float, float, float]  # name, xmin, ymin, xmax, ymax
 

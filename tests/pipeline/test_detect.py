@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_detector import LABELS, picture
 
 from models.image import decode_and_resize
-from models.labels import format_labels
-from models.post_processing import Detections
-from models.tflite_detector import TFLiteDetector
+from models.networks.post_processing import Detections
+from models.tflite.detector import TFLiteDetector
+from models.tflite.labels import format_labels
 from pipeline.detect import find_model, find_pictures, main
 from pipeline.errors import UserError
-from pipeline.publish import FolderPublisher
+from pipeline.shipping.publish import FolderPublisher
+from tests.pipeline.tiny_detector import LABELS, picture
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def tree(tmp_path, monkeypatch):
     fingerprint.code_fingerprint.cache_clear()
 
 
-def fresh(module="pipeline.trainer"):
+def fresh(module="pipeline.training.trainer"):
     fingerprint.code_fingerprint.cache_clear()
     return fingerprint.code_fingerprint(module)
 
@@ -32,19 +32,27 @@ def edit(tree, file):
 
 
 def test_the_closure_follows_imports_to_their_end():
-    closure = fingerprint.import_closure(("pipeline.trainer",))
+    closure = fingerprint.import_closure(("pipeline.training.trainer",))
     # trainer -> training -> detector -> matching -> boxes, the last by `from models import`.
-    assert {"models.training", "models.detector", "models.matching", "models.boxes"} <= closure
+    assert {
+        "models.training.run",
+        "models.training.detector",
+        "models.training.matching",
+        "models.networks.boxes",
+    } <= closure
     assert "pipeline.features" in closure
-    assert not closure & {"pipeline.pusher", "pipeline.summary", "models.export"}
+    assert not closure & {"pipeline.shipping.pusher", "pipeline.summary", "models.tflite.export"}
     assert all(name.split(".")[0] in fingerprint.PACKAGES for name in closure)
 
 
 def test_imports_inside_of_functions_count():
-    assert "pipeline.evaluation" in fingerprint.import_closure(("pipeline.summary",))
+    assert "pipeline.shipping.evaluation" in fingerprint.import_closure(("pipeline.summary",))
 
 
-@pytest.mark.parametrize("file", ["pipeline/trainer.py", "models/boxes.py", "models/anchors.py"])
+@pytest.mark.parametrize(
+    "file",
+    ["pipeline/training/trainer.py", "models/networks/boxes.py", "models/networks/anchors.py"],
+)
 def test_an_edit_of_what_is_used_changes_the_fingerprint(tree, file):
     before = fresh()
     assert fresh() == before
@@ -54,13 +62,16 @@ def test_an_edit_of_what_is_used_changes_the_fingerprint(tree, file):
 
 def test_an_edit_of_something_else_does_not(tree):
     before = fresh()
-    edit(tree, "pipeline/pusher.py")
+    edit(tree, "pipeline/shipping/pusher.py")
     assert fresh() == before
 
 
 def test_a_copy_elsewhere_has_the_same_fingerprint(tree):
     here = fresh()
-    program = "from pipeline.fingerprint import code_fingerprint as f; print(f('pipeline.trainer'))"
+    program = (
+        "from pipeline.fingerprint import code_fingerprint as f\n"
+        "print(f('pipeline.training.trainer'))"
+    )
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=tree, capture_output=True, text=True, check=True
     )
@@ -68,9 +79,11 @@ def test_a_copy_elsewhere_has_the_same_fingerprint(tree):
 
 
 def test_the_order_of_modules_does_not_matter():
-    one = fingerprint.code_fingerprint("pipeline.trainer", "pipeline.pusher")
-    assert one == fingerprint.code_fingerprint("pipeline.pusher", "pipeline.trainer")
-    assert one != fingerprint.code_fingerprint("pipeline.trainer")
+    one = fingerprint.code_fingerprint("pipeline.training.trainer", "pipeline.shipping.pusher")
+    assert one == fingerprint.code_fingerprint(
+        "pipeline.shipping.pusher", "pipeline.training.trainer"
+    )
+    assert one != fingerprint.code_fingerprint("pipeline.training.trainer")
 
 
 def test_the_environment_names_versions():

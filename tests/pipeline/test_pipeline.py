@@ -1,13 +1,13 @@
 import re
 
 import pytest
-from data_samples import VocFolder
 
 from pipeline import presets
 from pipeline.config import override
 from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT, import_closure
 from pipeline.pipeline import create_pipeline
+from tests.pipeline.data_samples import VocFolder
 
 STEPS = [
     "ExampleGen",
@@ -92,19 +92,19 @@ def test_only_what_training_depends_on_trains_again(complete, change, trains):
 @pytest.mark.parametrize(
     ("component", "module", "changes"),
     [
-        ("ExampleGen", "pipeline.example_gen_executor", {}),
-        ("ExampleGen", "pipeline.voc", {}),
-        ("ExampleGen", "pipeline.tfrecord_reader", {"data.format": "tfrecord"}),
-        ("SchemaGen", "pipeline.schema_gen", {}),
-        ("SchemaGen", "pipeline.schema", {"schema_dir": ""}),
-        ("ExampleValidator", "pipeline.example_validator", {}),
+        ("ExampleGen", "pipeline.data.example_gen_executor", {}),
+        ("ExampleGen", "pipeline.data.voc", {}),
+        ("ExampleGen", "pipeline.data.tfrecord_reader", {"data.format": "tfrecord"}),
+        ("SchemaGen", "pipeline.data.schema_gen", {}),
+        ("SchemaGen", "pipeline.data.schema", {"schema_dir": ""}),
+        ("ExampleValidator", "pipeline.data.example_validator", {}),
         ("Transform", "models.image", {}),
-        ("Trainer", "models.training", {}),
-        ("TFLiteRewriter", "models.export", {}),
-        ("Evaluator", "pipeline.tflite_extractor", {}),
-        ("Evaluator", "models.coco", {}),
-        ("DeviceCheck", "pipeline.device_checks", {}),
-        ("Pusher", "pipeline.publish", {}),
+        ("Trainer", "models.training.run", {}),
+        ("TFLiteRewriter", "models.tflite.export", {}),
+        ("Evaluator", "pipeline.shipping.tflite_extractor", {}),
+        ("Evaluator", "models.training.coco", {}),
+        ("DeviceCheck", "pipeline.shipping.device_checks", {}),
+        ("Pusher", "pipeline.shipping.publish", {}),
     ],
 )
 def test_the_code_behind_a_component_is_part_of_its_cache_key(

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline import summary as summary_module
 from pipeline.config import PipelineConfig
-from pipeline.run_record import ArtifactRecord, ComponentRecord
+from pipeline.metadata.run_record import ArtifactRecord, ComponentRecord
 from pipeline.summary import print_summary, summarize
 
 CONFIG = PipelineConfig(name="detector", preset="small_data_cpu")

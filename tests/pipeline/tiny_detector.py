@@ -15,9 +15,9 @@ def tiny_tflite(num_classes: int, quantize: bool, folder: str, seed: int = 0) ->
     import keras
     from keras import layers
 
-    from models.export import export_tflite
-    from models.post_processing import PostProcessing
-    from models.ssd import SsdConfig
+    from models.networks.post_processing import PostProcessing
+    from models.networks.ssd import SsdConfig
+    from models.tflite.export import export_tflite
 
     keras.utils.set_random_seed(seed)
     config = SsdConfig(num_classes=num_classes, input_size=TINY_SIZE)

@@ -5,12 +5,12 @@ import dataclasses
 import os
 
 import pytest
-from fake_vertex import LOCATION, FakeVertex, write_credentials
-from servers import PASSWORD, mariadb, postgresql
 
 from benchmarks.lineage_store import GeneratedStore, generate
-from pipeline import store
 from pipeline.lineage import Backend, open_backend
+from pipeline.metadata import store
+from tests.pipeline.lineage.fake_vertex import LOCATION, FakeVertex, write_credentials
+from tests.pipeline.lineage.servers import PASSWORD, mariadb, postgresql
 
 RUNS, CHAIN = 24, 8
 

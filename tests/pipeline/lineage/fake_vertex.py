@@ -23,7 +23,7 @@ LOCATION = "vertex://my-project/us-central1"
 _BEGIN = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
 _PAGE = 200  # smaller than asked for, as the service may
 _NODES = {
-    "TFLiteRewriter": "pipeline.rewriter.TFLiteRewriter",
+    "TFLiteRewriter": "pipeline.shipping.rewriter.TFLiteRewriter",
     "WarmStart": "tfx.dsl.components.common.importer.Importer",
     "LatestBlessedModel-model-resolver": "tfx.dsl.components.common.resolver.Resolver",
 }

@@ -151,7 +151,7 @@ def main() -> None:
         return
     runner.run("again")
     runner.run("setting", "training.seed=7")
-    runner.edit("pipeline/device_check.py")
+    runner.edit("pipeline/shipping/device_check.py")
     runner.run("code", "training.seed=7")
     change_data(runner.data)
     runner.run("data", "training.seed=7")

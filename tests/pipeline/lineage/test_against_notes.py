@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-import small_runs
-from servers import PASSWORD, mariadb
-from statements import check_statement
 
 from pipeline.errors import UserError
 from pipeline.lineage import diff, impact, open_backend, runs, trace, verify, why
 from pipeline.lineage.export import export
+from tests.pipeline.lineage import small_runs
+from tests.pipeline.lineage.servers import PASSWORD, mariadb
+from tests.pipeline.lineage.statements import check_statement
 
 pytestmark = pytest.mark.slow
 _ROOT = Path(__file__).resolve().parents[3]
@@ -137,7 +137,7 @@ def test_diff_of_a_setting_and_of_code(notes):
     assert [tuple(change) for change in found.settings] == [("training.seed", 1, 7)]
     assert found.data.to_json()["same"]
     found = diff(backend, setting, run_id(notes["code"]))
-    assert [change.name for change in found.code] == ["pipeline/device_check.py"]
+    assert [change.name for change in found.code] == ["pipeline/shipping/device_check.py"]
 
 
 def test_the_statement_of_a_pushed_file(notes):
@@ -155,7 +155,7 @@ def test_the_statement_of_a_pushed_file(notes):
         notes[name]["summary"]["images"]["data_fingerprint"] for name in ("data", "first")
     }
     names = {dependency["name"] for dependency in definition["resolvedDependencies"]}
-    assert {"Schema", "Model", "pipeline/device_check.py"} <= names
+    assert {"Schema", "Model", "pipeline/shipping/device_check.py"} <= names
     details = statement["predicate"]["runDetails"]
     assert details["metadata"]["invocationId"] == run_id(note)
     assert details["builder"]["version"]["tfx"]
@@ -170,7 +170,7 @@ def test_why(notes):
     reasons = {r.execution.node: r for r in why(backend, run_id(notes["setting"])).reruns}
     assert "custom_config.settings.training.seed: 1 -> 7" in reasons["Trainer"].reason
     reasons = {r.execution.node: r for r in why(backend, run_id(notes["code"])).reruns}
-    assert reasons["DeviceCheck"].reason == "its code changed (pipeline/device_check.py)"
+    assert reasons["DeviceCheck"].reason == "its code changed (pipeline/shipping/device_check.py)"
     refused = why(backend, run_id(notes["refused"]))
     gate = notes["refused"]["summary"]["gate"]
     assert refused.fate.evaluation["thresholds"] == gate["thresholds"]

@@ -6,15 +6,15 @@ import sys
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from benchmarks.lineage_store import generate
-from pipeline import store
 from pipeline.lineage import diff, impact, open_backend, runs, trace, verify, why
+from pipeline.metadata import store
 
 _WRITES = 200
 # Publishes executions one by one, as a pipeline does, and fails if the store ever refuses.
 _WRITER = """
 import sys, time
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from pipeline import store
+from pipeline.metadata import store
 opened = store.open_store(store.connection_config(sys.argv[1]))
 trainer = opened.get_execution_type("tfx.components.trainer.component.Trainer").id
 model = opened.get_artifact_type("Model").id

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from servers import free_port
 
-from pipeline import store
 from pipeline.lineage.__main__ import main
+from pipeline.metadata import store
+from tests.pipeline.lineage.servers import free_port
 
 
 def ask(capfd, *arguments: str) -> str:

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import small_runs
-from servers import PASSWORD, postgresql
-from statements import check_statement
 
 from pipeline.lineage.__main__ import main
+from tests.pipeline.lineage import small_runs
+from tests.pipeline.lineage.servers import PASSWORD, postgresql
+from tests.pipeline.lineage.statements import check_statement
 
 pytestmark = pytest.mark.slow
 _ROOT = Path(__file__).resolve().parents[3]

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from statements import check_statement
 
 from benchmarks.lineage_store import IMAGES, RUNS_PER_DATA, sha256
 from pipeline.errors import UserError
@@ -11,6 +10,7 @@ from pipeline.lineage import diff, impact, runs, trace, verify, why
 from pipeline.lineage.__main__ import main
 from pipeline.lineage.export import export
 from pipeline.lineage.graph import draw
+from tests.pipeline.lineage.statements import check_statement
 
 LAST_OF_CHAIN, UNBLESSED, CACHED, FRESH = 7, 13, 9, 12
 

@@ -5,12 +5,12 @@ import json
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from servers import READER, USER, mariadb, postgresql
 
 from benchmarks.lineage_store import generate
-from pipeline import database, store
 from pipeline.lineage.__main__ import main
-from pipeline.run_facts import read_record, write_record
+from pipeline.metadata import database, store
+from pipeline.metadata.run_facts import read_record, write_record
+from tests.pipeline.lineage.servers import READER, USER, mariadb, postgresql
 
 KINDS = {"mariadb": mariadb, "postgresql": postgresql}
 VERBS = (

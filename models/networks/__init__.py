@@ -1,0 +1,1 @@
+"""What is computed: backbone, heads, anchors, boxes, and the quantized layers."""

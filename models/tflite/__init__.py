@@ -1,0 +1,1 @@
+"""The .tflite: export, running and inspecting it, comparing it with its network."""

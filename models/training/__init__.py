@@ -1,0 +1,1 @@
+"""How a network learns: targets, losses, augmentation, the run and its checkpoints."""

@@ -1,0 +1,153 @@
+"""Files that hold weights: a detector's own folder, and the state of a training run.
+
+Every file is written beside its place and moved into it, so that a reader, or a run that goes on
+after a crash, finds the old file or the new one and never half of one.
+"""
+
+import io
+import json
+import os
+from typing import Any
+
+import keras
+import numpy as np
+from tensorflow.io import gfile
+
+from models.networks.ssd import SsdConfig, build_ssd
+
+WEIGHTS_FILE = "weights.npz"
+CONFIG_FILE = "detector.json"
+# Beside a quantized network: the float one that it came from, for warm starts.
+FLOAT_FOLDER = "float"
+
+
+def write_atomically(path: str, content: bytes) -> None:
+    """Writes a file, local or on cloud storage, whole or not at all."""
+    gfile.makedirs(os.path.dirname(path))
+    temporary = f"{path}.writing-{os.getpid()}"
+    with gfile.GFile(temporary, "wb") as file:
+        file.write(content)
+    gfile.rename(temporary, path, overwrite=True)
+
+
+def _read(path: str) -> bytes:
+    with gfile.GFile(path, "rb") as file:
+        return file.read()
+
+
+def _pack(arrays: dict[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def save_detector(folder: str, network: keras.Model, config: SsdConfig, facts: dict) -> None:
+    """Saves a network so that `load_detector` can build it again.
+
+    Args:
+      folder: is created; files of the same names are replaced.
+      network: float or quantized, from `models.networks.ssd.build_ssd`.
+      config: the network's.
+      facts: what else should be known about it, JSON.
+    """
+    quantized = network.name.endswith("quantized")
+    arrays = {variable.path: np.asarray(variable) for variable in network.variables}
+    write_atomically(os.path.join(folder, WEIGHTS_FILE), _pack(arrays))
+    description = {"config": config.model_dump(), "quantized": quantized, "facts": facts}
+    content = json.dumps(description, indent=2, sort_keys=True).encode()
+    write_atomically(os.path.join(folder, CONFIG_FILE), content)
+
+
+def load_detector(folder: str) -> tuple[keras.Model, SsdConfig, dict]:
+    """Loads what `save_detector` saved.
+
+    Args:
+      folder: where.
+
+    Returns:
+      The network, its config, and the facts.
+
+    Raises:
+      FileNotFoundError: when there is no detector in the folder.
+      ValueError: when the weights are not those of the config.
+    """
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not gfile.exists(os.path.join(folder, name)):
+            raise FileNotFoundError(
+                f"Expected a saved detector ({CONFIG_FILE} and {WEIGHTS_FILE}). "
+                f"Received: {folder}, which has no {name}."
+            )
+    description = json.loads(_read(os.path.join(folder, CONFIG_FILE)))
+    config = SsdConfig(**description["config"])
+    network = build_ssd(config, quantized=description["quantized"])
+    with np.load(io.BytesIO(_read(os.path.join(folder, WEIGHTS_FILE)))) as arrays:
+        names = {variable.path for variable in network.variables}
+        if names != set(arrays.files):
+            raise ValueError(
+                f"Expected weights {sorted(names ^ set(arrays.files))[:5]} to stand both in "
+                f"{CONFIG_FILE}'s network and in {WEIGHTS_FILE} (in {folder})."
+            )
+        for variable in network.variables:
+            variable.assign(arrays[variable.path])
+    return network, config, description["facts"]
+
+
+def float_folder(folder: str) -> str:
+    """Where the float network of a saved detector is.
+
+    Args:
+      folder: of a saved detector, or a TFX Model artifact that holds one.
+
+    Returns:
+      The folder to load; the given one when it has no float network of its own.
+    """
+    for candidate in (
+        os.path.join(folder, FLOAT_FOLDER),
+        os.path.join(folder, "Format-Serving", FLOAT_FOLDER),
+        os.path.join(folder, "Format-Serving"),
+    ):
+        if gfile.exists(os.path.join(candidate, CONFIG_FILE)):
+            return candidate
+    return folder
+
+
+def save_state(path: str, model: keras.Model, progress: dict[str, Any]) -> None:
+    """Saves everything that a training run needs to go on: variables, optimizer, progress.
+
+    Args:
+      path: the file.
+      model: built and compiled.
+      progress: JSON; what the training loop knows.
+    """
+    arrays = {f"{index:05d}": np.asarray(v) for index, v in enumerate(_state(model))}
+    arrays["progress"] = np.array(json.dumps(progress))
+    write_atomically(path, _pack(arrays))
+
+
+def load_progress(path: str) -> dict[str, Any] | None:
+    """The progress in a state file; None when there is no such file."""
+    if not gfile.exists(path):
+        return None
+    with np.load(io.BytesIO(_read(path))) as arrays:
+        return json.loads(str(arrays["progress"]))
+
+
+def restore_state(path: str, model: keras.Model) -> None:
+    """Sets a model's variables, and its optimizer's, to those of a state file.
+
+    Raises:
+      ValueError: when the file was written by another model.
+    """
+    variables = _state(model)
+    with np.load(io.BytesIO(_read(path))) as arrays:
+        if len(arrays.files) != len(variables) + 1:
+            raise ValueError(
+                f"Expected a training state of {len(variables)} variables. "
+                f"Received: {len(arrays.files) - 1} (in {path}). Delete it to start over."
+            )
+        for index, variable in enumerate(variables):
+            variable.assign(arrays[f"{index:05d}"])
+
+
+def _state(model: keras.Model) -> list:
+    return [*model.network.variables, *model.optimizer.variables]

@@ -1,0 +1,111 @@
+"""Batches for training and evaluation out of decoded records. TensorFlow only.
+
+A record is a dict of `canvas` uint8 [C, C, 3], `boxes` float32 [n, 4] (ymin, xmin, ymax, xmax,
+normalised), `class_ids` int32 [n] and `image_index` int32, the image's place in the data set.
+"""
+
+import tensorflow as tf
+
+from models.image import resize
+from models.settings import Augmentation
+from models.training.augment import (
+    boxes_in_windows,
+    jitter_colors,
+    random_windows,
+    sample_windows,
+)
+
+
+def training_batches(
+    records: tf.data.Dataset,
+    *,
+    input_size: int,
+    batch_size: int,
+    max_boxes: int,
+    augmentation: Augmentation,
+    seed: int,
+    num_records: int,
+    shuffle_size: int = 2048,
+    start_step: int = 0,
+) -> tf.data.Dataset:
+    """Endless augmented batches with static shapes.
+
+    The order and the augmentation depend on the seed and the position alone: starting at a later
+    step continues the same sequence, as a training run that was interrupted has to.
+
+    Args:
+      records: see the module; cached if it fits into memory.
+      input_size: S, side of the network's input.
+      batch_size: B.
+      max_boxes: M; an image's boxes beyond it are dropped.
+      augmentation: what to vary.
+      seed: of everything random here.
+      num_records: how many records there are.
+      shuffle_size: records held for shuffling.
+      start_step: how many batches to skip.
+
+    Returns:
+      Pairs of uint8 [B, S, S, 3] and the targets that `models.training.detector.Detector` takes.
+    """
+
+    def augment(position: tf.Tensor, batch: dict) -> tuple[tf.Tensor, dict]:
+        boxes, class_ids = batch["boxes"], batch["class_ids"]
+        batch_seed = tf.stack([tf.constant(seed, tf.int64), position[0]])
+        seeds = tf.unstack(tf.random.split(batch_seed, 2), num=2)
+        windows = random_windows(boxes, class_ids >= 0, augmentation, seeds[0])
+        boxes, keep = boxes_in_windows(boxes, windows, augmentation.min_visible)
+        images = sample_windows(batch["canvas"], windows, input_size)
+        images = tf.cast(tf.round(jitter_colors(images, augmentation, seeds[1])), tf.uint8)
+        targets = {
+            "boxes": tf.where(keep[..., None], boxes, 0.0),
+            "class_ids": tf.where(keep, class_ids, -1),
+            "image_index": batch["image_index"],
+        }
+        return tf.ensure_shape(images, [batch_size, input_size, input_size, 3]), targets
+
+    skipped = start_step * batch_size
+    # The seeds of the passes follow from the first, so skipping reads on but repeats nothing.
+    order = records.shuffle(min(shuffle_size, num_records), seed=seed).repeat().skip(skipped)
+    return (
+        tf.data.Dataset.zip(tf.data.Dataset.range(skipped, tf.int64.max), order)
+        .map(lambda position, record: (position, _padded(record, max_boxes)))
+        .batch(batch_size, drop_remainder=True)
+        .map(augment, num_parallel_calls=tf.data.AUTOTUNE)
+        .prefetch(2)
+    )
+
+
+def evaluation_batches(
+    records: tf.data.Dataset, *, input_size: int, batch_size: int, max_boxes: int
+) -> tf.data.Dataset:
+    """Every record once, unaltered, in order; the last batch may be smaller.
+
+    Args:
+      records: see the module.
+      input_size: S.
+      batch_size: B.
+      max_boxes: M.
+
+    Returns:
+      Pairs as `training_batches` gives them.
+    """
+
+    def prepare(record: dict) -> tuple[tf.Tensor, dict]:
+        targets = _padded(record, max_boxes)
+        return resize(targets.pop("canvas"), input_size), targets
+
+    return records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
+
+
+def _padded(record: dict, max_boxes: int) -> dict:
+    """Cuts or pads a record's boxes (with zeros) and class ids (with -1) to `max_boxes` rows."""
+    boxes, class_ids = record["boxes"][:max_boxes], record["class_ids"][:max_boxes]
+    missing = max_boxes - tf.shape(class_ids)[0]
+    return {
+        "canvas": record["canvas"],
+        "boxes": tf.ensure_shape(tf.pad(boxes, [[0, missing], [0, 0]]), [max_boxes, 4]),
+        "class_ids": tf.ensure_shape(
+            tf.pad(class_ids, [[0, missing]], constant_values=-1), [max_boxes]
+        ),
+        "image_index": tf.cast(record["image_index"], tf.int32),
+    }

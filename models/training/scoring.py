@@ -1,0 +1,61 @@
+"""Scores a network on labelled images: its detections and COCO's average precision."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from models.networks.post_processing import Detections, post_process
+from models.networks.ssd import SsdConfig
+from models.settings import PostProcessing
+from models.training.coco import coco_metrics
+from models.training.detector import normalize
+
+
+class Scores(NamedTuple):
+    """What a network finds in a data set, and how good that is.
+
+    Attributes:
+      metrics: see `models.training.coco.coco_metrics`.
+      detections: of each image, in order.
+      groundtruth: (boxes [n, 4], class_ids [n]) of each image.
+    """
+
+    metrics: dict[str, float]
+    detections: list[Detections]
+    groundtruth: list[tuple[np.ndarray, np.ndarray]]
+
+
+def score(
+    network: keras.Model,
+    config: SsdConfig,
+    batches: Iterable,
+    post_processing: PostProcessing,
+    class_names: Sequence[str],
+) -> Scores:
+    """Runs a network over batches and scores what it finds.
+
+    Args:
+      network: from `models.networks.ssd.build_ssd`.
+      config: the network's.
+      batches: from `models.training.input_pipeline.evaluation_batches`.
+      post_processing: as on the device.
+      class_names: by class id.
+
+    Returns:
+      `Scores`.
+    """
+    anchors = config.anchors
+    detections, groundtruth = [], []
+    for images, targets in batches:
+        outputs = network.predict_on_batch(np.asarray(normalize(images)))
+        for encodings, logits in zip(
+            outputs["box_encodings"], outputs["class_logits"], strict=True
+        ):
+            detections.append(post_process(encodings, logits, anchors, post_processing))
+        boxes, class_ids = np.asarray(targets["boxes"]), np.asarray(targets["class_ids"])
+        for row in range(len(boxes)):
+            real = class_ids[row] >= 0
+            groundtruth.append((boxes[row, real], class_ids[row, real]))
+    return Scores(coco_metrics(groundtruth, detections, class_names), detections, groundtruth)

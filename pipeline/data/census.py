@@ -1,0 +1,253 @@
+"""Decides which of the checked inputs become examples, and on which side. Pure Python.
+
+The pictures themselves stay with Beam; what comes here is one small record an input.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+
+from pipeline.data.labelled_image import LabelledImage
+from pipeline.data.split import EVAL, TRAIN, hash_side
+from pipeline.errors import UserError
+
+BROKEN_FILE = "broken_file"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is known about one input, usable or not.
+
+    Attributes:
+      file: where it came from, unique, relative to the input: an XML, or a shard and the number
+        of a record in it.
+      image_id: as far as it is known.
+      picture: the picture's file, relative to the input; a record's is the record itself.
+      side: "train" or "eval" if the user gave one folder or shard pattern for each.
+      sha256: of the picture; empty when the input is unusable, and so are the next two.
+      annotation_sha256: of boxes and classes.
+      classes: number of objects of each class.
+      kind: of the reason why it is unusable; empty otherwise.
+      reason: one sentence; empty when it is usable.
+    """
+
+    file: str
+    image_id: str = ""
+    picture: str = ""
+    side: str = ""
+    sha256: str = ""
+    annotation_sha256: str = ""
+    classes: Mapping[str, int] = field(default_factory=dict)
+    kind: str = ""
+    reason: str = ""
+
+    @staticmethod
+    def usable(file: str, picture: str, side: str, image: LabelledImage) -> "Checked":
+        """What is known about an image that passed all checks."""
+        return Checked(
+            file=file,
+            image_id=image.image_id,
+            picture=picture,
+            side=side,
+            sha256=image.sha256,
+            annotation_sha256=image.annotation_sha256,
+            classes=dict(sorted(Counter(image.names).items())),
+        )
+
+    def to_json(self) -> str:
+        """Returns one line of JSON in ASCII."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(line: str) -> "Checked":
+        """Reads what `to_json` wrote."""
+        return Checked(**json.loads(line))
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """How images without a side of their own get one.
+
+    Attributes:
+      eval_percent: share of the eval side by hash, 1..99.
+      listed: the side of every image id, from the user's lists; None to split by hash.
+    """
+
+    eval_percent: int
+    listed: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """A file that is no example and doesn't have to be one."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Census:
+    """Every input's fate.
+
+    Attributes:
+      kept: the examples with their side, sorted by image id.
+      set_aside: annotated, but unusable, sorted by file.
+      ignored: not annotated, or in none of the user's lists, sorted by file.
+    """
+
+    kept: tuple[tuple[Checked, str], ...]
+    set_aside: tuple[Checked, ...]
+    ignored: tuple[Ignored, ...]
+
+    def count(self, side: str) -> int:
+        """Number of images on a side."""
+        return sum(1 for _, kept_on in self.kept if kept_on == side)
+
+    def properties(self) -> dict[str, int | str]:
+        """Returns the custom properties of the Examples artifact."""
+        prints = sorted(
+            f"{side}\t{item.image_id}\t{item.sha256}\t{item.annotation_sha256}\n"
+            for item, side in self.kept
+        )
+        pictures = {s: {item.sha256 for item, on in self.kept if on == s} for s in (TRAIN, EVAL)}
+        kinds = Counter(item.kind for item in self.set_aside)
+        return {
+            "num_train": self.count(TRAIN),
+            "num_eval": self.count(EVAL),
+            "num_negatives": sum(1 for item, _ in self.kept if not item.classes),
+            "num_set_aside": len(self.set_aside),
+            "num_ignored": len(self.ignored),
+            "leaked_images": len(pictures[TRAIN] & pictures[EVAL]),
+            "data_fingerprint": hashlib.sha256(
+                "".join(prints).encode("utf-8", "surrogateescape")
+            ).hexdigest(),
+            "set_aside_reasons": json.dumps(dict(sorted(kinds.items()))),
+        }
+
+    def files(self) -> dict[str, str]:
+        """Returns the contents of the report files, one JSON object a line."""
+        images = (
+            {
+                "id": item.image_id,
+                "file": item.picture,
+                "split": side,
+                "sha256": item.sha256,
+                "annotation_sha256": item.annotation_sha256,
+                "classes": dict(item.classes),
+            }
+            for item, side in self.kept
+        )
+        set_aside = (
+            {"file": item.file, "reason": item.reason, "kind": item.kind, "id": item.image_id}
+            for item in self.set_aside
+        )
+        ignored = (asdict(item) for item in self.ignored)
+        lines = {"images.jsonl": images, "set_aside.jsonl": set_aside, "ignored.jsonl": ignored}
+        return {
+            name: "".join(json.dumps(line) + "\n" for line in content)
+            for name, content in lines.items()
+        }
+
+
+def take_census(
+    checked: Iterable[Checked], rule: SplitRule, ignored: Iterable[Ignored] = ()
+) -> Census:
+    """Sorts the inputs into kept, set aside and ignored.
+
+    Of several usable inputs with one image id the first by file name is kept.
+    """
+    ignored = list(ignored)
+    set_aside: list[Checked] = []
+    kept: dict[str, tuple[Checked, str]] = {}
+    ids_seen = set()
+    for item in sorted(checked, key=lambda item: item.file):
+        ids_seen.add(item.image_id)
+        if rule.listed is not None and item.image_id not in rule.listed:
+            ignored.append(Ignored(item.file, "in none of the split lists"))
+        elif item.kind:
+            set_aside.append(item)
+        elif item.image_id in kept:
+            first = kept[item.image_id][0].file
+            reason = f"duplicate image id {item.image_id!r}: {first} has it already"
+            set_aside.append(Checked(file=item.file, image_id=item.image_id,
+                                     kind="duplicate_id", reason=reason))  # fmt: skip
+        elif rule.listed is not None:
+            kept[item.image_id] = item, rule.listed[item.image_id]
+        else:
+            side = item.side or hash_side(item.image_id, rule.eval_percent)
+            kept[item.image_id] = item, side
+    for image_id, side in (rule.listed or {}).items():
+        if image_id not in ids_seen:
+            reason = f"listed for {side}, but there is no annotation of it"
+            set_aside.append(Checked(file=image_id, image_id=image_id,
+                                     kind="listed_but_absent", reason=reason))  # fmt: skip
+    return Census(
+        tuple(kept[image_id] for image_id in sorted(kept)),
+        tuple(sorted(set_aside, key=lambda item: item.file)),
+        tuple(sorted(ignored, key=lambda item: item.file)),
+    )
+
+
+def _strays(census: Census) -> str:
+    if not census.ignored:
+        return ", and no other file"
+    first = census.ignored[0]
+    return f", but {len(census.ignored)} without use, such as {first.file}: {first.reason}"
+
+
+def _remedy(census: Census) -> str:
+    """The least limit, in whole percent, that lets this many pass; where anything would be left."""
+    if not census.kept:
+        return ""
+    unusable = len(census.set_aside)
+    limit = -(-100 * unusable // (unusable + len(census.kept))) / 100
+    return f", or go on without them: --set data.max_set_aside={limit}"
+
+
+def require_usable(census: Census, rule: SplitRule, max_set_aside: float, where: str) -> None:
+    """Refuses data that one can't train and evaluate on.
+
+    Args:
+      census: what was found.
+      rule: how it was split.
+      max_set_aside: the largest share of the annotated images that may be set aside, 0..1.
+      where: the input's path, for the message.
+
+    Raises:
+      UserError: when a file of examples is broken, too much is set aside, or a side is empty.
+    """
+    broken = [item for item in census.set_aside if item.kind == BROKEN_FILE]
+    if broken:
+        raise UserError(
+            f"Expected TFRecord files in {where}. Received: {broken[0].file}, {broken[0].reason}. "
+            "Nobody can tell how many examples are lost. Mend or remove the file."
+        )
+    annotated = len(census.kept) + len(census.set_aside)
+    if not annotated:
+        raise UserError(
+            f"Expected annotated images in {where}. Received: none{_strays(census)}. Check the "
+            "path, and that every picture has its annotation."
+        )
+    if len(census.set_aside) > max_set_aside * annotated:
+        listing = "".join(f"\n  {item.file}: {item.reason}" for item in census.set_aside[:10])
+        raise UserError(
+            f"Expected at most {max_set_aside:.4g} of the annotated images in {where} to be set "
+            f"aside (data.max_set_aside). Received: {len(census.set_aside)} of {annotated} "
+            f"unusable. Mend or remove them{_remedy(census)}. The first ones:{listing}"
+        )
+    num_train, num_eval = census.count(TRAIN), census.count(EVAL)
+    if num_train and num_eval:
+        return
+    empty = TRAIN if not num_train else EVAL
+    remedy = "Add images to that side."
+    if rule.listed is None and not any(item.side for item, _ in census.kept):
+        remedy = (
+            f"The hash of the image id puts {rule.eval_percent}% on the eval side. Add images, "
+            "change data.eval_fraction, or give your own split with --train and --eval."
+        )
+    raise UserError(
+        f"Expected at least one usable image for training and one for evaluation in {where}. "
+        f"Received: {num_train} train, {num_eval} eval; the {empty} side is empty. {remedy}"
+    )

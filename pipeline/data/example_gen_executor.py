@@ -1,0 +1,254 @@
+"""The executors of both ExampleGens: read, check, decide, write.
+
+A first Beam pipeline reads and checks every input and keeps two things: the usable examples in
+staging files, and one line about each input. From these lines the census decides, outside of
+Beam, what is kept, and on which side; errors for the user are raised there. A second Beam pipeline
+routes the staged examples to their splits.
+"""
+
+import abc
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from absl import logging
+from google.protobuf import struct_pb2
+from tfx import types
+from tfx.components.example_gen import write_split
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import proto_utils
+
+from pipeline.data.census import (
+    Census,
+    Checked,
+    Ignored,
+    SplitRule,
+    require_usable,
+    take_census,
+)
+from pipeline.data.checks import to_example
+from pipeline.data.inputs import Inputs, find_shards, find_voc_inputs
+from pipeline.data.labelled_image import LabelledImage
+from pipeline.data.split import EVAL_LIST, SIDES, TRAIN_LIST, parse_lists
+
+_LOG_EVERY = 1000
+_STAGING = "staging"
+# Stands between the input's name and its serialized example in the staging files.
+_SEPARATOR = b"\0"
+
+
+class _Check(beam.DoFn):
+    """Reads items; yields staged examples, and a line about each input as output `CHECKED`."""
+
+    CHECKED = "checked"
+
+    def __init__(self, read: Callable[[Any], Iterator[tuple[Checked, LabelledImage | None]]]):
+        self._read = read
+        self._seen = 0
+
+    def process(self, item: Any) -> Iterator[Any]:
+        for checked, image in self._read(item):
+            self._seen += 1
+            if self._seen % _LOG_EVERY == 0:
+                logging.info("ExampleGen: this worker has checked %d inputs.", self._seen)
+            yield beam.pvalue.TaggedOutput(self.CHECKED, checked.to_json())
+            if image is not None:
+                name = checked.file.encode("utf-8", "surrogateescape")
+                yield name + _SEPARATOR + to_example(image).SerializeToString()
+
+
+def _route(staged: bytes, sides: dict[bytes, str]) -> Iterator[tuple[str, bytes]]:
+    name, _, example = staged.partition(_SEPARATOR)
+    if name in sides:
+        yield sides[name], example
+
+
+def _is_on(routed: tuple[str, bytes], side: str) -> bool:
+    return routed[0] == side
+
+
+def _example_of(routed: tuple[str, bytes]) -> bytes:
+    return routed[1]
+
+
+class CheckedExampleGenExecutor(base_beam_executor.BaseBeamExecutor, abc.ABC):
+    """Base of the executors; they differ only in how inputs are found and read."""
+
+    @abc.abstractmethod
+    def find_inputs(self, base: str, patterns: dict[str, str], settings: dict) -> Inputs:
+        """Lists what there is to read.
+
+        Args:
+          base: the component's `input_base`.
+          patterns: glob pattern by name of the fingerprint group, relative to `base`; spans are
+            resolved.
+          settings: the component's `custom_config`.
+
+        Raises:
+          UserError: when there is nothing where something was expected.
+        """
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes the Examples artifact: the splits, three report files, and the counts.
+
+        Raises:
+          UserError: when the input can't be used; see `example_census.require_usable`.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        artifact = artifact_utils.get_single_instance(
+            output_dict[standard_component_specs.EXAMPLES_KEY]
+        )
+        artifact.split_names = artifact_utils.encode_split_names(list(SIDES))
+        base = exec_properties[standard_component_specs.INPUT_BASE_KEY]
+        input_config = example_gen_pb2.Input()
+        proto_utils.json_to_proto(
+            exec_properties[standard_component_specs.INPUT_CONFIG_KEY], input_config
+        )
+        patterns = {
+            split.name: split.pattern
+            for split in input_config.splits
+            if split.name not in (TRAIN_LIST, EVAL_LIST)  # only for the fingerprint
+        }
+        settings = read_settings(exec_properties)
+
+        inputs = self.find_inputs(base, patterns, settings)
+        rule = _split_rule(settings)
+        staging = os.path.join(artifact.uri, _STAGING)
+        logging.info("ExampleGen: checking %d items of %s.", len(inputs.items), base)
+        self._check(inputs, staging)
+        census = _census_of(staging, inputs, rule)
+        require_usable(census, rule, settings["max_set_aside"], base)
+        self._write_splits(artifact, staging, census, exec_properties)
+        fileio.rmtree(staging)
+        _record(artifact, census, exec_properties)
+
+    def _check(self, inputs: Inputs, staging: str) -> None:
+        with self._make_beam_pipeline() as pipeline:
+            outputs = (
+                pipeline
+                | "Items" >> beam.Create(inputs.items)
+                | "Distribute" >> beam.Reshuffle()
+                | "Check" >> beam.ParDo(_Check(inputs.read)).with_outputs(
+                    _Check.CHECKED, main="examples"
+                )
+            )  # fmt: skip
+            _ = outputs[_Check.CHECKED] | "WriteChecked" >> beam.io.WriteToText(
+                os.path.join(staging, "checked")
+            )
+            _ = outputs.examples | "WriteStaged" >> beam.io.WriteToTFRecord(
+                os.path.join(staging, "examples")
+            )
+
+    def _write_splits(
+        self,
+        artifact: types.Artifact,
+        staging: str,
+        census: Census,
+        exec_properties: dict[str, Any],
+    ) -> None:
+        sides = {item.file.encode("utf-8", "surrogateescape"): side for item, side in census.kept}
+        with self._make_beam_pipeline() as pipeline:
+            by_name = beam.pvalue.AsDict(pipeline | "Sides" >> beam.Create(list(sides.items())))
+            routed = (
+                pipeline
+                | "ReadStaged" >> beam.io.ReadFromTFRecord(os.path.join(staging, "examples*"))
+                | "Route" >> beam.FlatMap(_route, by_name)
+            )
+            for side in SIDES:
+                _ = (
+                    routed
+                    | f"On[{side}]" >> beam.Filter(_is_on, side)
+                    | f"Example[{side}]" >> beam.Map(_example_of).with_output_types(bytes)
+                    | f"WriteSplit[{side}]" >> write_split.WriteSplit(
+                        artifact_utils.get_split_uri([artifact], side),
+                        exec_properties.get(standard_component_specs.OUTPUT_FILE_FORMAT_KEY),
+                        exec_properties,
+                    )
+                )  # fmt: skip
+
+
+def read_settings(exec_properties: dict[str, Any]) -> dict[str, Any]:
+    """Unpacks the settings that the component packed into its `custom_config`."""
+    config = example_gen_pb2.CustomConfig()
+    proto_utils.json_to_proto(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY], config)
+    settings = struct_pb2.Struct()
+    config.custom_config.Unpack(settings)
+    return dict(settings)
+
+
+def _split_rule(settings: dict[str, Any]) -> SplitRule:
+    listed = None
+    if settings[TRAIN_LIST]:
+        texts = []
+        for key in (TRAIN_LIST, EVAL_LIST):
+            with fileio.open(settings[key], "rb") as file:
+                # Some editors put a byte order mark in front of the first id.
+                texts.append(file.read().decode("utf-8-sig", "surrogateescape"))
+        listed = parse_lists(*texts)
+    return SplitRule(int(settings["eval_percent"]), listed)
+
+
+def _census_of(staging: str, inputs: Inputs, rule: SplitRule) -> Census:
+    checked = []
+    for path in fileio.glob(os.path.join(staging, "checked*")):
+        with fileio.open(path) as lines:
+            checked.extend(Checked.from_json(line) for line in lines)
+    alone = inputs.pictures - {item.picture for item in checked}
+    ignored = [Ignored(picture, "a picture without an annotation") for picture in alone]
+    return take_census(checked, rule, [*inputs.ignored, *ignored])
+
+
+def _record(artifact: types.Artifact, census: Census, exec_properties: dict[str, Any]) -> None:
+    """Writes the report files and the artifact's properties."""
+    for name, text in census.files().items():
+        with fileio.open(os.path.join(artifact.uri, name), "w") as file:
+            file.write(text)
+    examples_utils.set_payload_format(
+        artifact, exec_properties[standard_component_specs.OUTPUT_DATA_FORMAT_KEY]
+    )
+    examples_utils.set_file_format(
+        artifact,
+        write_split.to_file_format_str(
+            exec_properties.get(standard_component_specs.OUTPUT_FILE_FORMAT_KEY)
+            or example_gen_pb2.FILE_FORMAT_UNSPECIFIED
+        ),
+    )
+    properties = census.properties()
+    for name, value in properties.items():
+        if isinstance(value, int):
+            artifact.set_int_custom_property(name, value)
+        else:
+            artifact.set_string_custom_property(name, value)
+    logging.info("ExampleGen: %s", properties)
+    if properties["leaked_images"]:
+        logging.warning(
+            "%d pictures are in train and in eval, byte for byte: the evaluation will flatter. "
+            "images.jsonl of the Examples artifact lists the sha256 of every picture.",
+            properties["leaked_images"],
+        )
+
+
+class VocExecutor(CheckedExampleGenExecutor):
+    """Reads Pascal VOC folders."""
+
+    def find_inputs(self, base: str, patterns: dict[str, str], settings: dict) -> Inputs:
+        """See the base class and `find_voc_inputs`."""
+        return find_voc_inputs(base, patterns, settings["class_from"])
+
+
+class TfRecordExecutor(CheckedExampleGenExecutor):
+    """Reads TFRecord files."""
+
+    def find_inputs(self, base: str, patterns: dict[str, str], settings: dict) -> Inputs:
+        """See the base class and `find_shards`."""
+        return find_shards(base, patterns)

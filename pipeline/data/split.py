@@ -1,0 +1,79 @@
+"""Which side an image is on: by a stable hash of its id, or by the user's own lists."""
+
+import hashlib
+
+from pipeline.data.labelled_image import image_id_of
+from pipeline.errors import UserError
+
+TRAIN, EVAL = "train", "eval"
+SIDES = (TRAIN, EVAL)
+# Names of the user's own split lists, among the settings and the fingerprint groups.
+TRAIN_LIST, EVAL_LIST = "train_list", "eval_list"
+
+
+def percent_of(eval_fraction: float) -> int:
+    """Returns the share of the eval side in whole percent.
+
+    Raises:
+      UserError: when it is not 0.01, 0.02, ... 0.99.
+    """
+    percent = round(eval_fraction * 100) if 0 < eval_fraction < 1 else 0
+    if not 1 <= percent <= 99 or abs(eval_fraction * 100 - percent) > 1e-6:
+        raise UserError(
+            "Expected an eval_fraction of 0.01 to 0.99 in steps of 0.01. "
+            f"Received: {eval_fraction}."
+        )
+    return percent
+
+
+def hash_side(image_id: str, eval_percent: int) -> str:
+    """Returns "train" or "eval".
+
+    The side depends on the id alone: other images that come or go don't move it, and a larger
+    `eval_percent` only moves images from train to eval.
+    """
+    digest = hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).hexdigest()
+    return EVAL if int(digest, 16) % 100 < eval_percent else TRAIN
+
+
+def sided_id(side: str, image_id: str) -> str:
+    """Returns the id of an image that the user put on a side by folder or shard.
+
+    Different pictures may share a name across train and eval data, so the side is part of the id;
+    without a side (an empty string) the id stays as it is.
+    """
+    return f"{side}/{image_id}" if side else image_id
+
+
+def parse_lists(train: str, eval_: str) -> dict[str, str]:
+    """Reads the user's own split.
+
+    Args:
+      train: text with one image a line: its id or file name first, further columns (as in the
+        trainval.txt of Oxford-IIIT Pets) are ignored, and so are empty lines and lines that
+        start with `#`.
+      eval_: likewise.
+
+    Returns:
+      The side of every listed image id.
+
+    Raises:
+      UserError: when an image is on both sides, or a list is empty.
+    """
+    listed = {}
+    for side, text in ((TRAIN, train), (EVAL, eval_)):
+        lines = [line.split() for line in text.splitlines()]
+        ids = {image_id_of(line[0]) for line in lines if line and not line[0].startswith("#")}
+        if not ids:
+            raise UserError(
+                f"Expected image ids in the {side} list, one a line. Received: an empty list. "
+                "Fill it, or leave out both lists to split by eval_fraction."
+            )
+        both = sorted(ids & listed.keys())
+        if both:
+            raise UserError(
+                "Expected every image in one of the two split lists. Received: "
+                f"{len(both)} in both, among them {', '.join(both[:10])}. Remove them from one."
+            )
+        listed.update(dict.fromkeys(ids, side))
+    return listed

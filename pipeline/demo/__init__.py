@@ -1,0 +1,1 @@
+"""The embedded demo's pictures, drawn from a seed."""

@@ -1,0 +1,1 @@
+"""The local runner's run: its workdir, its console, its loop."""

@@ -1,0 +1,1 @@
+"""ML Metadata: the store, what runs record, and how it is read."""

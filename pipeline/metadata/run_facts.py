@@ -1,0 +1,158 @@
+"""Facts about runs that TFX does not record, for the lineage. Imports neither TensorFlow nor TFX.
+
+They are contexts: an artifact that was changed after it was published would no longer be found in
+TFX's cache, whose keys hold whole artifacts. A run's facts are properties of its `pipeline_run`
+context (the ids of its executions too: ML Metadata has no fast way to ask of which run an
+execution is); what many runs share, and what belongs to artifacts, is a record: a context of type
+`lineage_record`, named by kind and key, with JSON.
+
+    configuration/<fingerprint>   all settings, nested
+    environment/<fingerprint>     {distribution: version}
+    code/<fingerprint>            {file: sha256} of the code that runs
+    files/<artifact id>           {relative path: {sha256, size_bytes}} of an artifact
+    evaluation/<artifact id>      figures, thresholds and baseline of a ModelEvaluation
+    sha256/<hex>                  {"artifacts": [ids]} that hold this .tflite
+"""
+
+import hashlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml_metadata import errors as mlmd_errors
+from ml_metadata.metadata_store import metadata_store
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+from pipeline.fingerprint import ROOT, environment, fingerprint_of, import_closure
+from pipeline.metadata.run_record import RUN_CONTEXT, read_run
+
+if TYPE_CHECKING:
+    from pipeline.config import PipelineConfig
+
+RECORD_TYPE = "lineage_record"
+_JSON = "json"
+# Where code enters: the DAG, and the modules that TFX finds by their names.
+_ENTRIES = ("pipeline.pipeline", "pipeline.training.trainer", "pipeline.data.transform")
+_CHUNK = 1 << 20
+
+
+def record_start(
+    store: metadata_store.MetadataStore, run_id: str, config: "PipelineConfig"
+) -> None:
+    """Records what is known before a run begins; makes its context, which TFX then uses."""
+    settings = config.model_dump(mode="json")
+    facts = {
+        "preset": config.preset,
+        "pipeline": config.name,
+        "command": shlex.join(sys.argv),
+    }
+    for kind, content in (
+        ("configuration", settings),
+        ("environment", environment()),
+        ("code", code_files()),
+    ):
+        fingerprint = fingerprint_of(content)
+        write_record(store, kind, fingerprint, content)
+        facts[kind] = fingerprint
+    # The manifest of a pushed version names these.
+    decisive = config.decisive()
+    write_record(store, "configuration", fingerprint_of(decisive), decisive)
+    _add_facts(store, run_id, facts)
+
+
+def record_end(
+    store: metadata_store.MetadataStore, run_id: str, summary: Mapping[str, Any]
+) -> None:
+    """Records what came out of a run.
+
+    Args:
+      store: the run's.
+      run_id: names it.
+      summary: see `pipeline.summary.summarize`.
+    """
+    components = read_run(store, run_id).values()
+    facts = {name: summary[name] for name in ("status", "error") if summary[name]}
+    facts["executions"] = json.dumps(sorted(component.execution_id for component in components))
+    _add_facts(store, run_id, facts)
+    for component in components:
+        for artifacts in component.outputs.values():
+            for artifact in artifacts:
+                if read_record(store, "files", str(artifact.id)) is None:
+                    write_record(store, "files", str(artifact.id), hash_files(artifact.uri))
+                if artifact.type == "ModelEvaluation" and summary["gate"]:
+                    write_record(store, "evaluation", str(artifact.id), summary["gate"])
+                digest = artifact.properties.get("sha256")
+                if digest and artifact.type in ("Model", "PushedModel"):
+                    known = (read_record(store, "sha256", digest) or {}).get("artifacts", [])
+                    ids = sorted({*known, artifact.id})
+                    write_record(store, "sha256", digest, {"artifacts": ids})
+
+
+def code_files() -> dict[str, str]:
+    """Hex sha256 of every file of the project that a run executes, by relative path."""
+    files = {}
+    for module in sorted(import_closure(_ENTRIES)):
+        path = ROOT.joinpath(*module.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        files[path.relative_to(ROOT).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return files
+
+
+def hash_files(folder: str) -> dict[str, dict[str, Any]]:
+    """{relative path: {sha256, size_bytes}} of all files of a folder; of a file, itself as "."."""
+    root = Path(folder)
+    if root.is_file():
+        return {".": hash_file(root)}
+    return {
+        path.relative_to(root).as_posix(): hash_file(path)
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def hash_file(path: str | os.PathLike) -> dict[str, Any]:
+    """Hex sha256 and size of a file."""
+    digest, size = hashlib.sha256(), 0
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return {"sha256": digest.hexdigest(), "size_bytes": size}
+
+
+def read_record(store: metadata_store.MetadataStore, kind: str, name: str) -> Any:
+    """A record; None if there is none."""
+    context = _context(store, RECORD_TYPE, f"{kind}/{name}")
+    return None if context is None else json.loads(context.custom_properties[_JSON].string_value)
+
+
+def write_record(store: metadata_store.MetadataStore, kind: str, name: str, content: Any) -> None:
+    """Writes a record, over an earlier one of the same name."""
+    _put(store, RECORD_TYPE, f"{kind}/{name}", {_JSON: json.dumps(content, sort_keys=True)})
+
+
+def _add_facts(store, run_id: str, facts: Mapping[str, str]) -> None:
+    _put(store, RUN_CONTEXT, run_id, facts)
+
+
+def _put(store, type_name: str, name: str, properties: Mapping[str, str]) -> None:
+    context = _context(store, type_name, name)
+    if context is None:
+        type_id = store.put_context_type(
+            mlmd.ContextType(name=type_name), can_add_fields=True, can_omit_fields=True
+        )
+        context = mlmd.Context(type_id=type_id, name=name)
+    for key, value in properties.items():
+        context.custom_properties[key].string_value = value
+    store.put_contexts([context])
+
+
+def _context(store, type_name: str, name: str) -> mlmd.Context | None:
+    try:
+        return store.get_context_by_type_and_name(type_name, name)
+    except mlmd_errors.NotFoundError:
+        return None

@@ -1,0 +1,207 @@
+"""Connections to ML Metadata stores. Imports neither TensorFlow nor TFX.
+
+A store is a SQLite file, or a database of a MySQL, MariaDB or PostgreSQL server:
+
+    workdir/metadata.sqlite
+    mysql://user@host:3306/database
+    postgresql://user@host:5432/database
+
+The password of a server is in the file that the environment's METADATA_PASSWORD_FILE names, or in
+METADATA_PASSWORD; never in the URL, which shows in process lists, logs and summaries.
+"""
+
+import os
+import re
+import time
+import urllib.parse
+
+from ml_metadata import errors as mlmd_errors
+from ml_metadata.metadata_store import metadata_store
+from ml_metadata.proto import metadata_store_pb2
+
+from pipeline.errors import UserError
+from pipeline.metadata import database, postgresql
+
+# A context of this type names the store: its pipeline roots carry the same name.
+IDENTITY_TYPE = "detector_store"
+PASSWORD_VARIABLE = "METADATA_PASSWORD"
+PASSWORD_FILE_VARIABLE = "METADATA_PASSWORD_FILE"
+_DEFAULT_PORTS = {"mysql": 3306, "postgresql": 5432}
+_FORMS = "a SQLite file, mysql://user@host:port/database or postgresql://user@host:port/database"
+# What ML Metadata says of a SQLite file that another process is just writing to, which takes
+# milliseconds.
+_BUSY = re.compile(r"subset of tables|locked|Concurrent writes")
+_ATTEMPTS, _WAIT_SECONDS = 50, 0.1
+_READ_RETRIES = 20
+_NO_TABLES = "a database without ML Metadata's tables: no run has been recorded in it."
+_SQLITE_MODE = metadata_store_pb2.SqliteMetadataSourceConfig
+
+
+def connection_config(
+    location: str, *, read_only: bool = False
+) -> metadata_store_pb2.ConnectionConfig:
+    """Where a store is.
+
+    Args:
+      location: path of a SQLite file, or URL of a database (see the module).
+      read_only: the store has to be there; a SQLite file is opened for reading. Otherwise a
+        SQLite file is made if need be, and so are the tables of an empty database.
+
+    Raises:
+      UserError: when it can't be one.
+    """
+    if "://" in location:
+        return _server_config(location)
+    path = os.path.abspath(location)
+    if os.path.isdir(path):
+        raise UserError(f"Expected the path of a SQLite file. Received: {path}, a folder.")
+    if read_only and not os.path.isfile(path):
+        raise UserError(
+            f"Expected a metadata store. Received: {path}, which does not exist. Run the pipeline "
+            "first, or name the store with --metadata."
+        )
+    if os.path.isfile(path) and os.path.getsize(path):
+        with open(path, "rb") as file:
+            if file.read(15) != b"SQLite format 3":
+                raise UserError(
+                    f"Expected a SQLite file. Received: {path}, which is something else. "
+                    "Name another file, or one that does not exist yet."
+                )
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = path
+    config.sqlite.connection_mode = (
+        _SQLITE_MODE.READONLY if read_only else _SQLITE_MODE.READWRITE_OPENCREATE
+    )
+    return config
+
+
+def _server_config(location: str) -> metadata_store_pb2.ConnectionConfig:
+    url = urllib.parse.urlsplit(location)
+    name = url.path.strip("/")
+    # The URL is not repeated in this message: it may hold a password.
+    if url.password is not None:
+        raise UserError(
+            f"Expected the URL of a metadata store without a password. Received: one in it. Put "
+            f"it into a file that ${PASSWORD_FILE_VARIABLE} names, or into ${PASSWORD_VARIABLE}."
+        )
+    complete = url.hostname and url.username and name and "/" not in name
+    if url.scheme not in _DEFAULT_PORTS or not complete:
+        raise UserError(f"Expected {_FORMS}. Received: {location}.")
+    try:
+        port = url.port or _DEFAULT_PORTS[url.scheme]
+    except ValueError as error:
+        raise UserError(f"Expected a port number in {location}. Received: {error}.") from error
+    config = metadata_store_pb2.ConnectionConfig()
+    if url.scheme == "mysql":
+        config.mysql.port = port
+        config.mysql.database = name
+        server = config.mysql
+    else:
+        config.postgresql.port = str(port)
+        config.postgresql.dbname = name
+        server = config.postgresql
+    server.host = url.hostname
+    server.user = urllib.parse.unquote(url.username)
+    server.password = _password()
+    # The database is the administrator's to make; its tables are ours.
+    server.skip_db_creation = True
+    return config
+
+
+def _password() -> str:
+    path = os.environ.get(PASSWORD_FILE_VARIABLE)
+    if not path:
+        return os.environ.get(PASSWORD_VARIABLE, "")
+    try:
+        with open(path) as file:
+            return file.read().strip("\r\n")
+    except OSError as error:
+        raise UserError(
+            f"Expected a readable file in ${PASSWORD_FILE_VARIABLE}. Received: {path} "
+            f"({error.strerror})."
+        ) from error
+
+
+def open_store(
+    config: metadata_store_pb2.ConnectionConfig, *, read_only: bool = False
+) -> metadata_store.MetadataStore:
+    """Opens a store.
+
+    Args:
+      config: of `connection_config`.
+      read_only: the store has to be there. Otherwise a SQLite file is made if need be, and so are
+        the tables of an empty database.
+
+    Raises:
+      UserError: when there is none, it has another schema version, or nobody may connect.
+    """
+    if config.WhichOneof("config") == "sqlite":
+        os.makedirs(os.path.dirname(config.sqlite.filename_uri), exist_ok=True)
+    elif read_only and not _has_tables(config):
+        raise _no_store(config, _NO_TABLES)
+    if read_only:
+        # A question waits for a busy writer, at about two seconds a try, longer than a run does.
+        config.retry_options.max_num_retries = _READ_RETRIES
+    is_postgresql = config.HasField("postgresql")
+    if is_postgresql:
+        postgresql.let_backslashes_through()
+    attempt = 0
+    while True:
+        try:
+            opened = metadata_store.MetadataStore(config)
+            if is_postgresql and not read_only:
+                postgresql.prepare(config)
+            return opened
+        except database.errors(config) as error:
+            raise _no_store(config, _in_one_line(error)) from error
+        except (mlmd_errors.StatusError, RuntimeError) as error:
+            attempt += 1
+            if attempt == _ATTEMPTS or not _BUSY.search(str(error)):
+                raise _no_store(config, _in_one_line(error)) from error
+        time.sleep(_WAIT_SECONDS)
+
+
+def _no_store(config: metadata_store_pb2.ConnectionConfig, received: str) -> UserError:
+    return UserError(
+        f"Expected an ML Metadata store at {describe(config)} that this version of ml-metadata "
+        f"reads. Received: {received}"
+    )
+
+
+def _has_tables(config: metadata_store_pb2.ConnectionConfig) -> bool:
+    try:
+        return database.has_tables(config)
+    except database.errors(config) as error:
+        raise _no_store(config, _in_one_line(error)) from error
+
+
+def describe(config: metadata_store_pb2.ConnectionConfig) -> str:
+    """A store's place in words, without the password."""
+    kind = config.WhichOneof("config")
+    if kind == "sqlite":
+        return config.sqlite.filename_uri
+    server = getattr(config, kind)
+    name = server.database if kind == "mysql" else server.dbname
+    return f"{kind}://{server.user}@{server.host}:{server.port}/{name}"
+
+
+def _in_one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "readonly database" in text:  # from the attempt to make the tables
+        return _NO_TABLES
+    return text[:300] or type(error).__name__
+
+
+def identity(store: metadata_store.MetadataStore, proposal: str) -> str:
+    """The store's name; `proposal` becomes it when it has none yet."""
+    contexts = _contexts_of_type(store, IDENTITY_TYPE)
+    if contexts:
+        return contexts[0].name
+    type_id = store.put_context_type(metadata_store_pb2.ContextType(name=IDENTITY_TYPE))
+    store.put_contexts([metadata_store_pb2.Context(type_id=type_id, name=proposal)])
+    return proposal
+
+
+def _contexts_of_type(store: metadata_store.MetadataStore, name: str) -> list:
+    known = {context_type.name for context_type in store.get_context_types()}
+    return store.get_contexts_by_type(name) if name in known else []

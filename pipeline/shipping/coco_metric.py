@@ -1,0 +1,144 @@
+"""COCO's average precision as a TFMA metric: pictures in, pycocotools' figures out.
+
+TFMA's own COCO metrics approximate by score thresholds and fail with a baseline model, so the
+figures come from `models.training.coco`, for which all pictures meet in one accumulator: boxes,
+classes and scores only, about 2 kB a picture.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import tfx.v1  # noqa: F401 - TFX patches EvalConfig into TFMA, so it comes first
+from tensorflow_model_analysis.metrics import metric_types
+
+from models.training.coco import coco_metrics
+
+UNKNOWN_CLASS_DETECTIONS = "unknown_class_detections"
+"""Metric: detections that were left out because their class is none of the judged ones."""
+
+
+class Picture(NamedTuple):
+    """What one picture adds to the accumulator.
+
+    Attributes:
+      source_id: the picture's id; pictures are scored in its order, which ranks equal scores.
+      boxes: float32 [n, 4], ground truth (ymin, xmin, ymax, xmax), normalised.
+      labels: names of their classes, n of them.
+      detected_boxes: float32 [k, 4], as `boxes`.
+      detected_labels: names of their classes, k of them.
+      scores: float32 [k].
+    """
+
+    source_id: str
+    boxes: np.ndarray
+    labels: Sequence[str]
+    detected_boxes: np.ndarray
+    detected_labels: Sequence[str]
+    scores: np.ndarray
+
+
+class CocoMetrics(metric_types.Metric):
+    """Gives `models.training.coco.metric_names` and `UNKNOWN_CLASS_DETECTIONS` for each model.
+
+    Reads the extracts of `pipeline.shipping.tflite_extractor`.
+
+    Args:
+      class_names: the classes to judge. None: those that have ground truth, sorted; the means are
+        the same, as classes without ground truth never count.
+      code_fingerprint: not used here; it makes an edit of this code a new evaluation.
+    """
+
+    def __init__(self, class_names: Sequence[str] | None = None, code_fingerprint: str = ""):
+        del code_fingerprint
+        super().__init__(_computations, class_names=class_names)
+
+
+metric_types.register_metric(CocoMetrics)
+
+
+def _computations(class_names=None, model_names=None):
+    return [
+        metric_types.MetricComputation(
+            # The keys tell computations apart; the combiner's output brings all of them.
+            keys=[_key("mAP50", model_name)],
+            preprocessors=None,
+            combiner=CocoCombineFn(model_name, class_names),
+        )
+        for model_name in model_names or [""]
+    ]
+
+
+def _key(name, model_name):
+    # Neither weighted nor unweighted by example: a threshold by name finds no other key.
+    return metric_types.MetricKey(name=name, model_name=model_name, example_weighted=None)
+
+
+class CocoCombineFn(beam.CombineFn):
+    """Collects pictures of one model and ends in pycocotools."""
+
+    def __init__(self, model_name: str, class_names: Sequence[str] | None):
+        self._model_name = model_name
+        self._class_names = class_names
+
+    def create_accumulator(self) -> list[Picture]:
+        """No picture yet."""
+        return []
+
+    def add_input(self, accumulator, element):
+        """Adds the picture of a `tfma.metrics.StandardMetricInputs`."""
+        truth = element.get_labels()
+        found = element.get_predictions(self._model_name)
+        accumulator.append(
+            Picture(
+                source_id=truth["source_id"],
+                boxes=truth["boxes"],
+                labels=truth["labels"],
+                detected_boxes=found["boxes"],
+                detected_labels=found["labels"],
+                scores=found["scores"],
+            )
+        )
+        return accumulator
+
+    def merge_accumulators(self, accumulators):
+        """Joins lists of pictures."""
+        return [picture for accumulator in accumulators for picture in accumulator]
+
+    def extract_output(self, accumulator):
+        """The figures by `MetricKey`."""
+        values = score_pictures(accumulator, self._class_names)
+        return {_key(name, self._model_name): value for name, value in values.items()}
+
+
+def score_pictures(
+    pictures: Sequence[Picture], class_names: Sequence[str] | None
+) -> dict[str, float]:
+    """`models.training.coco.coco_metrics` over classes by name, plus `UNKNOWN_CLASS_DETECTIONS`.
+
+    Args:
+      pictures: in any order.
+      class_names: see `CocoMetrics`.
+
+    Raises:
+      ValueError: ground truth of a class that is not among `class_names`.
+    """
+    pictures = sorted(pictures, key=lambda picture: picture.source_id)
+    if class_names is None:
+        class_names = sorted({label for picture in pictures for label in picture.labels})
+    class_ids = {name: index for index, name in enumerate(class_names)}
+    truth, found, dropped = [], [], 0
+    for picture in pictures:
+        unknown = set(picture.labels) - set(class_names)
+        if unknown:
+            raise ValueError(
+                f"Expected ground truth of the classes {list(class_names)}. Received: "
+                f"{sorted(unknown)} (in {picture.source_id})."
+            )
+        truth.append((picture.boxes, [class_ids[label] for label in picture.labels]))
+        known = np.array([label in class_ids for label in picture.detected_labels], bool)
+        dropped += int((~known).sum())
+        found_ids = [class_ids[label] for label in picture.detected_labels if label in class_ids]
+        found.append((picture.detected_boxes[known], found_ids, picture.scores[known]))
+    return coco_metrics(truth, found, class_names) | {UNKNOWN_CLASS_DETECTIONS: float(dropped)}

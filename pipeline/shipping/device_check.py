@@ -1,0 +1,96 @@
+"""DeviceCheck: the component that loads the shipping file as an app would, and blesses it or not.
+
+Its InfraBlessing is what TFX's own InfraValidator gives, so whatever takes the one takes the other.
+"""
+
+import json
+import os
+
+import tensorflow as tf
+import tfx.v1 as tfx
+from absl import logging
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import io_utils
+
+from pipeline import features
+from pipeline.shipping.device_checks import DeviceReport, Limits, check_detector
+from pipeline.shipping.shipping_model import LABELS_FILE, MODEL_FILE, serving_path
+
+REPORT_FILE = "device_check.json"
+_BLESSED_FILE = "INFRA_BLESSED"
+_NOT_BLESSED_FILE = "INFRA_NOT_BLESSED"
+
+
+@tfx.dsl.components.component
+def DeviceCheck(
+    model: tfx.dsl.components.InputArtifact[standard_artifacts.Model],
+    examples: tfx.dsl.components.InputArtifact[standard_artifacts.Examples],
+    blessing: tfx.dsl.components.OutputArtifact[standard_artifacts.InfraBlessing],
+    quantized: tfx.dsl.components.Parameter[bool] = True,
+    max_bytes: tfx.dsl.components.Parameter[int] = 4_000_000,
+    max_latency_ms: tfx.dsl.components.Parameter[float] = 0.0,
+    threads: tfx.dsl.components.Parameter[int] = 1,
+    num_images: tfx.dsl.components.Parameter[int] = 32,
+    code_fingerprint: tfx.dsl.components.Parameter[str] = "",
+) -> None:
+    """Checks a shipping model; what it checks is in `pipeline.shipping.device_checks`.
+
+    Args:
+      model: a shipping model, see `pipeline.shipping.shipping_model`.
+      examples: raw tf.Examples; pictures of the eval split are run.
+      blessing: gets INFRA_BLESSED or INFRA_NOT_BLESSED, device_check.json with the whole report,
+        and the custom properties `blessed` (1 or 0), `reasons` (JSON list), `sha256` (of the file
+        checked), `size_bytes` and, if the file runs, `latency_ms` (median).
+      quantized: whether every convolution must be int8.
+      max_bytes: size limit of the file.
+      max_latency_ms: budget of the median inference; 0 measures without judging.
+      threads: of the interpreter.
+      num_images: eval pictures to run, fewer if there are fewer.
+      code_fingerprint: part of the cache key, so that a changed check runs again.
+    """
+    del code_fingerprint
+    limits = Limits(
+        quantized=quantized,
+        max_bytes=max_bytes,
+        max_latency_ms=max_latency_ms or None,
+        threads=threads,
+    )
+    with fileio.open(serving_path(model.uri, MODEL_FILE), "rb") as file:
+        content = file.read()
+    with fileio.open(serving_path(model.uri, LABELS_FILE), "r") as file:
+        labels_text = file.read()
+    report = check_detector(content, labels_text, _eval_pictures(examples, num_images), limits)
+    _mark(blessing, report)
+
+
+def _eval_pictures(examples, count):
+    files = io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], "eval"))
+    records = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(files)), compression_type="GZIP")
+    return [
+        tf.train.Example.FromString(record)
+        .features.feature[features.IMAGE_ENCODED]
+        .bytes_list.value[0]
+        for record in records.take(count).as_numpy_iterator()
+    ]
+
+
+def _mark(blessing, report: DeviceReport):
+    text = json.dumps(report.to_json(), indent=2, allow_nan=False)
+    io_utils.write_string_file(os.path.join(blessing.uri, REPORT_FILE), text)
+    name = _BLESSED_FILE if report.blessed else _NOT_BLESSED_FILE
+    io_utils.write_string_file(os.path.join(blessing.uri, name), "")
+    blessing.set_int_custom_property("blessed", int(report.blessed))
+    blessing.set_string_custom_property("reasons", json.dumps(report.reasons))
+    blessing.set_string_custom_property("sha256", report.sha256)
+    blessing.set_int_custom_property("size_bytes", report.size_bytes)
+    if report.latency:
+        blessing.set_float_custom_property("latency_ms", report.latency.median_ms)
+    for reason in report.reasons:
+        logging.warning("DeviceCheck does not bless the model: %s", reason)
+
+
+def read_device_report(blessing_uri: str) -> dict:
+    """The report under an InfraBlessing artifact's uri, as `DeviceReport.to_json` gave it."""
+    with fileio.open(os.path.join(blessing_uri, REPORT_FILE), "r") as file:
+        return json.loads(file.read())

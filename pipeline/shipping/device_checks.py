@@ -1,0 +1,245 @@
+"""Would this file work in an app? The checks behind `device_check.py`, without TFX."""
+
+import dataclasses
+import hashlib
+import itertools
+import platform
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from models.image import decode_and_resize
+from models.tflite.detector import INPUT_NAME, TFLiteDetector
+from models.tflite.inspection import convolutions
+from models.tflite.labels import parse_labels
+
+_WARM_UP_RUNS = 5
+_SHOWN = 3  # examples in a reason
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a file must keep to.
+
+    Attributes:
+      quantized: every convolution int8 and a uint8 input; otherwise a float32 input.
+      max_bytes: of the file.
+      max_latency_ms: median of one inference; None measures without judging.
+      threads: of the interpreter.
+      runs: timed inferences.
+    """
+
+    quantized: bool = True
+    max_bytes: int = 4_000_000
+    max_latency_ms: float | None = None
+    threads: int = 1
+    runs: int = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """Time of one inference, decoding and resizing of the picture left out.
+
+    Attributes:
+      median_ms: half of the runs were faster.
+      p90_ms: nine in ten were.
+      runs: inferences timed, after a few that were not.
+      threads: of the interpreter.
+      cpu: of the machine that measured.
+    """
+
+    median_ms: float
+    p90_ms: float
+    runs: int
+    threads: int
+    cpu: str
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceReport:
+    """What the checks found.
+
+    Attributes:
+      sha256: hex digest of the file that was checked.
+      size_bytes: its size.
+      checks: by name of the check, the reason why it failed, or None where it passed.
+      images: pictures that it ran on.
+      latency: None when the file does not run.
+    """
+
+    sha256: str
+    size_bytes: int
+    checks: dict[str, str | None]
+    images: int
+    latency: Latency | None
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why the file is not blessed; empty when it is."""
+        return [f"{name}: {reason}" for name, reason in self.checks.items() if reason]
+
+    @property
+    def blessed(self) -> bool:
+        """Whether every check passed."""
+        return not self.reasons
+
+    def to_json(self) -> dict:
+        """Plain values for `json.dump`."""
+        return {"blessed": self.blessed, "reasons": self.reasons, **dataclasses.asdict(self)}
+
+
+class _CheckFailedError(Exception):
+    """A check did not pass; the message says what was expected and what was received."""
+
+
+def check_detector(
+    model: bytes, labels_text: str, pictures: Sequence[bytes], limits: Limits
+) -> DeviceReport:
+    """Runs every check; one that fails, or can't be run for another's failure, is a reason.
+
+    Args:
+      model: content of the .tflite file.
+      labels_text: content of its label file.
+      pictures: encoded JPEG or PNG files to run on, at least one.
+      limits: see `Limits`.
+    """
+    checks: dict[str, str | None] = {}
+
+    def run(name: str, check: Callable, *args):
+        try:
+            result = check(*args)
+        # The runtime raises these two for a broken file, wherever it notices.
+        except (_CheckFailedError, ValueError, RuntimeError) as error:
+            checks[name] = str(error) or type(error).__name__
+            return None
+        checks[name] = None
+        return result
+
+    run("size", _check_size, model, limits)
+    labels = run("labels", parse_labels, labels_text, "the label file")
+    run("quantization", _check_convolutions, model, limits)
+    detector = run("interface", _check_interface, model, limits)
+    latency = None
+    if detector is not None:
+        images = [decode_and_resize(picture, detector.input_size).numpy() for picture in pictures]
+        run("outputs", _check_outputs, detector, images, labels)
+        if checks["outputs"] is None:
+            latency = measure_latency(detector, images, limits)
+            run("latency", _check_latency, latency, limits)
+    return DeviceReport(
+        sha256=hashlib.sha256(model).hexdigest(),
+        size_bytes=len(model),
+        checks=checks,
+        images=len(pictures),
+        latency=latency,
+    )
+
+
+def _check_size(model, limits):
+    if len(model) > limits.max_bytes:
+        raise _CheckFailedError(
+            f"Expected at most {limits.max_bytes} bytes. Received: {len(model)} bytes."
+        )
+
+
+def _check_convolutions(model, limits):
+    found = convolutions(model)
+    if not found:
+        raise _CheckFailedError("Expected convolutions in the file. Received: none.")
+    bad = [conv for conv in found if set(conv.dtypes) != {"INT8"}]
+    if limits.quantized and bad:
+        shown = "; ".join(f"{conv.op} {conv.name} {conv.dtypes}" for conv in bad[:_SHOWN])
+        raise _CheckFailedError(
+            f"Expected int8 in and out of every convolution. "
+            f"Received: {len(bad)} of {len(found)} are not: {shown}."
+        )
+
+
+def _check_interface(model, limits):
+    detector = TFLiteDetector(model, num_threads=limits.threads)
+    [details] = Interpreter(model_content=model).get_input_details()
+    size = detector.input_size
+    received = (np.dtype(details["dtype"]).name, details["shape"].tolist())
+    expected = ("uint8" if limits.quantized else "float32", [1, size, size, 3])
+    if received != expected:
+        raise _CheckFailedError(f"Expected {INPUT_NAME} as {expected}. Received: {received}.")
+    return detector
+
+
+def _check_outputs(detector, images, labels):
+    if not images:
+        raise _CheckFailedError("Expected at least one picture of the eval split. Received: none.")
+    for index, image in enumerate(images):
+        problem = next(_problems(detector.raw_outputs(image), labels), None)
+        if problem:
+            raise _CheckFailedError(f"{problem} (on picture {index} of {len(images)}).")
+
+
+def _problems(outputs, labels) -> Iterator[str]:
+    boxes, classes = outputs["detection_boxes"], outputs["detection_classes"]
+    scores, count = outputs["detection_scores"], outputs["num_detections"]
+    slots = boxes.shape[1] if boxes.ndim == 3 else 0
+    expected = [(1, slots, 4), (1, slots), (1, slots), (1,)]
+    received = [array.shape for array in (boxes, classes, scores, count)]
+    if received != expected:
+        yield f"Expected outputs of shapes {expected}. Received: {received}"
+        return
+    if not 0 <= count[0] <= slots or count[0] != round(float(count[0])):
+        yield f"Expected a whole number of detections, 0..{slots}. Received: {count[0]}"
+        return
+    used = int(count[0])  # what lies behind is garbage
+    boxes, classes, scores = boxes[0, :used], classes[0, :used], scores[0, :used]
+    for name, values in (("boxes", boxes), ("classes", classes), ("scores", scores)):
+        if not np.isfinite(values).all():
+            yield f"Expected finite {name}. Received: {values.tolist()}"
+    if (scores < 0).any() or (scores > 1).any() or (np.diff(scores) > 0).any():
+        yield f"Expected scores from 1 down to 0. Received: {scores.tolist()}"
+    if labels is not None and not np.isin(classes, np.arange(len(labels))).all():
+        yield (
+            f"Expected class ids 0..{len(labels) - 1}, the lines of the label file. "
+            f"Received: {sorted(set(classes.tolist()))}"
+        )
+    boxes = np.clip(boxes, 0, 1)
+    if (boxes[:, :2] > boxes[:, 2:]).any():
+        yield f"Expected boxes (ymin, xmin, ymax, xmax). Received: {boxes.tolist()}"
+
+
+def _check_latency(latency, limits):
+    if limits.max_latency_ms is not None and latency.median_ms > limits.max_latency_ms:
+        raise _CheckFailedError(
+            f"Expected a median of at most {limits.max_latency_ms} ms on {limits.threads} "
+            f"thread(s). Received: {latency.median_ms} ms on {latency.cpu}."
+        )
+
+
+def measure_latency(
+    detector: TFLiteDetector, images: Sequence[np.ndarray], limits: Limits
+) -> Latency:
+    """Times inferences on pictures, uint8 [S, S, 3], taken in turns."""
+    cycle = itertools.cycle(images)
+    for _ in range(_WARM_UP_RUNS):
+        detector.raw_outputs(next(cycle))
+    times = []
+    for _ in range(limits.runs):
+        image = next(cycle)
+        start = time.perf_counter()
+        detector.raw_outputs(image)
+        times.append(1000 * (time.perf_counter() - start))
+    return Latency(
+        median_ms=round(float(np.median(times)), 3),
+        p90_ms=round(float(np.percentile(times, 90)), 3),
+        runs=limits.runs,
+        threads=limits.threads,
+        cpu=cpu_name(),
+    )
+
+
+def cpu_name() -> str:
+    """The processor of this machine, as its maker calls it where the system tells."""
+    info = Path("/proc/cpuinfo")
+    match = info.exists() and re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE)
+    return match[1] if match else platform.processor() or platform.machine()

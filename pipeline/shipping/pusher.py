@@ -1,0 +1,204 @@
+"""Pusher: publishes a shipping model that the Evaluator and DeviceCheck have both blessed.
+
+TFX's own Pusher copies a SavedModel; an app wants one file with its labels, facts about it, and a
+`latest` that never names half of it. The output artifact is TFX's PushedModel all the same.
+"""
+
+import datetime
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import logging
+from tfx import types
+from tfx.components.pusher import executor as tfx_pusher
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.utils import io_utils
+
+from models.tflite.labels import parse_labels
+from pipeline.shipping import publish
+from pipeline.shipping.device_check import read_device_report
+from pipeline.shipping.evaluation import read_evaluation
+from pipeline.shipping.shipping_model import LABELS_FILE, MODEL_FILE, serving_path
+
+
+class Executor(tfx_pusher.Executor):
+    """Publishes, or says in the output artifact why not."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """See `Pusher`; the inputs, outputs and properties are those of `PusherSpec`."""
+        inputs = {
+            key: artifact_utils.get_single_instance(value) for key, value in input_dict.items()
+        }
+        pushed_model = artifact_utils.get_single_instance(output_dict["pushed_model"])
+        if not self.CheckBlessing(input_dict):
+            self._MarkNotPushed(pushed_model)
+            logging.warning("The model is not blessed: nothing is pushed.")
+            return
+        files = {
+            publish.MODEL_FILE: _read(serving_path(inputs["model"].uri, MODEL_FILE)),
+            publish.LABELS_FILE: _read(serving_path(inputs["model"].uri, LABELS_FILE)),
+        }
+        checked = inputs["infra_blessing"].get_string_custom_property("sha256")
+        received = hashlib.sha256(files[publish.MODEL_FILE]).hexdigest()
+        if received != checked:
+            raise RuntimeError(
+                f"Expected the model that DeviceCheck has blessed, sha256 {checked}. "
+                f"Received: {received} ({inputs['model'].uri})."
+            )
+        run_id = (self._context and self._context.pipeline_run_id) or ""
+        manifest = build_manifest(
+            inputs, files, run_id, json.loads(exec_properties["fingerprints"])
+        )
+        publisher = publish.publisher_for(exec_properties["push_destination"])
+        published = publisher.publish(files, manifest)
+        # A copy in the artifact, as TFX keeps one: the destination belongs to others.
+        for name, content in {**files, publish.MANIFEST_FILE: published.manifest}.items():
+            _write(os.path.join(pushed_model.uri, name), content)
+        self._MarkPushed(pushed_model, published.path, published.version)
+        pushed_model.set_string_custom_property("sha256", published.sha256[publish.MODEL_FILE])
+        pushed_model.set_int_custom_property("size_bytes", len(files[publish.MODEL_FILE]))
+        for name in ("mAP50", "mAP"):
+            pushed_model.set_float_custom_property(name, manifest["metrics"][name])
+        logging.info("Pushed version %s to %s.", published.version, published.path)
+
+
+def build_manifest(
+    inputs: Mapping[str, types.Artifact],
+    files: Mapping[str, bytes],
+    run_id: str,
+    fingerprints: Mapping[str, str],
+) -> dict[str, Any]:
+    """What manifest.json says, apart from what `pipeline.shipping.publish` adds.
+
+    Args:
+      inputs: artifacts by the names of `PusherSpec`.
+      files: contents by published name.
+      run_id: of the pipeline's run; empty where the orchestrator does not tell.
+      fingerprints: from the runner, by name.
+
+    Returns:
+      {run_id, pushed_at, classes, metrics, gate, device_check, fingerprints, artifacts}.
+    """
+    evaluation = read_evaluation(inputs["evaluation"].uri)
+    labels_text = files[publish.LABELS_FILE].decode()
+    schema_path = io_utils.get_only_uri_in_dir(inputs["schema"].uri)
+    return {
+        "run_id": run_id,
+        "pushed_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "classes": list(parse_labels(labels_text, publish.LABELS_FILE)),
+        "metrics": evaluation.metrics,
+        "gate": {
+            "blessed": evaluation.blessed,
+            "baseline_metrics": evaluation.baseline_metrics,
+            "conditions": [
+                {**condition, "text": str(threshold)}
+                for condition, threshold in zip(
+                    evaluation.to_json()["thresholds"], evaluation.thresholds, strict=True
+                )
+            ],
+        },
+        "device_check": read_device_report(inputs["infra_blessing"].uri),
+        "fingerprints": {
+            **fingerprints,
+            "schema": hashlib.sha256(_read(schema_path)).hexdigest(),
+            "data": inputs["examples"].get_string_custom_property("data_fingerprint"),
+        },
+        "artifacts": {
+            name: {"id": artifact.id, "type": artifact.type_name, "uri": artifact.uri}
+            for name, artifact in sorted(inputs.items())
+        },
+    }
+
+
+def _read(path):
+    with fileio.open(path, "rb") as file:
+        return file.read()
+
+
+def _write(path, content):
+    fileio.makedirs(os.path.dirname(path))
+    with fileio.open(path, "wb") as file:
+        file.write(content)
+
+
+class PusherSpec(ComponentSpec):
+    """Inputs, outputs and properties of `Pusher`."""
+
+    PARAMETERS = {
+        "push_destination": ExecutionParameter(type=str),
+        "fingerprints": ExecutionParameter(type=str),
+        "lost_versions": ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "model": ChannelParameter(type=standard_artifacts.Model),
+        "model_blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "infra_blessing": ChannelParameter(type=standard_artifacts.InfraBlessing),
+        "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "schema": ChannelParameter(type=standard_artifacts.Schema),
+    }
+    OUTPUTS = {
+        "pushed_model": ChannelParameter(type=standard_artifacts.PushedModel),
+    }
+
+
+class Pusher(base_component.BaseComponent):
+    """Publishes a shipping model if, and only if, it is blessed by both.
+
+    Its output `pushed_model` has the custom properties `pushed` (1 or 0) and, if pushed,
+    `pushed_destination` (the version's folder), `pushed_version`, `sha256`, `size_bytes`, `mAP50`
+    and `mAP`.
+
+    Args:
+      model: the shipping model, see `pipeline.shipping.shipping_model`.
+      model_blessing: the Evaluator's.
+      infra_blessing: the DeviceCheck's.
+      evaluation: the Evaluator's figures, for the manifest.
+      examples: the raw examples, for the manifest's data fingerprint.
+      schema: for the manifest's schema fingerprint.
+      push_destination: see `pipeline.shipping.publish.publisher_for`.
+      fingerprints: further facts for the manifest, by name: of the code, the configuration, the
+        environment. Part of the cache key, so the same for the same work.
+      lost_versions: see `pipeline.shipping.lost_versions`. Nothing but a part of the cache key.
+    """
+
+    SPEC_CLASS = PusherSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        model_blessing: types.BaseChannel,
+        infra_blessing: types.BaseChannel,
+        evaluation: types.BaseChannel,
+        examples: types.BaseChannel,
+        schema: types.BaseChannel,
+        push_destination: str,
+        fingerprints: Mapping[str, str],
+        lost_versions: Sequence[str] = (),
+    ):
+        super().__init__(
+            PusherSpec(
+                model=model,
+                model_blessing=model_blessing,
+                infra_blessing=infra_blessing,
+                evaluation=evaluation,
+                examples=examples,
+                schema=schema,
+                push_destination=push_destination,
+                fingerprints=json.dumps(dict(fingerprints), sort_keys=True),
+                lost_versions=json.dumps(list(lost_versions)),
+                pushed_model=types.Channel(type=standard_artifacts.PushedModel),
+            )
+        )

@@ -1,0 +1,109 @@
+"""TFLiteRewriter: turns the trained network into the .tflite that ships, and proves it equal."""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+
+import numpy as np
+import tfx.v1 as tfx
+from tfx.types import standard_artifacts
+
+from models.image import decode_and_resize
+from models.settings import PostProcessing
+from models.tflite.export import export_tflite
+from models.tflite.labels import format_labels
+from models.training import checkpoint
+from models.training.detector import normalize
+from pipeline.config import RewriterSettings
+from pipeline.data.raw_examples import encoded_pictures
+from pipeline.shipping.comparison import compare_with_network, require_agreement
+from pipeline.shipping.shipping_model import DETECTOR_FILE, LABELS_FILE, MODEL_FILE, serving_path
+
+# Pictures of the training split that set the ranges in post-training quantization.
+_NUM_REPRESENTATIVE = 100
+
+_log = logging.getLogger("detector")
+
+
+@tfx.dsl.components.component
+def TFLiteRewriter(
+    model: tfx.dsl.components.InputArtifact[standard_artifacts.Model],
+    examples: tfx.dsl.components.InputArtifact[standard_artifacts.Examples],
+    shipping_model: tfx.dsl.components.OutputArtifact[standard_artifacts.Model],
+    quantization: tfx.dsl.components.Parameter[str],
+    post_processing: tfx.dsl.components.Parameter[str],
+    comparison: tfx.dsl.components.Parameter[str],
+    code_fingerprint: tfx.dsl.components.Parameter[str],
+) -> None:
+    """Exports, reloads, compares, and only then writes.
+
+    Args:
+      model: the Trainer's.
+      examples: raw examples; the eval split is compared on, the train split may set ranges.
+      shipping_model: gets the files of `pipeline.shipping.shipping_model`, and the custom
+        properties `sha256`, `size_bytes`, `quantization`, and the figures of the comparison, see
+        `pipeline.shipping.comparison.Comparison.properties`.
+      quantization: "aware", "post_training" or "none".
+      post_processing: JSON of `models.settings.PostProcessing`.
+      comparison: JSON of `pipeline.config.RewriterSettings`.
+      code_fingerprint: part of the cache key.
+
+    Raises:
+      UserError: when the file does not compute what the network computes.
+    """
+    del code_fingerprint
+    settings = PostProcessing(**json.loads(post_processing))
+    tolerances = RewriterSettings(**json.loads(comparison))
+    network, config, facts = checkpoint.load_detector(os.path.join(model.uri, "Format-Serving"))
+    size = config.input_size
+
+    def pictures(split: str, count: int) -> list[np.ndarray]:
+        encoded = encoded_pictures(examples, split, count)
+        return [decode_and_resize(picture, size).numpy() for picture in encoded]
+
+    representative = None
+    if quantization == "post_training":
+        representative = [
+            np.asarray(normalize(picture)) for picture in pictures("train", _NUM_REPRESENTATIVE)
+        ]
+    with tempfile.TemporaryDirectory() as work_dir:
+        content = export_tflite(
+            network,
+            config,
+            settings,
+            work_dir,
+            quantize=quantization != "none",
+            representative_images=representative,
+        )
+
+    images = pictures("eval", tolerances.num_images)
+    found = compare_with_network(network, config, settings, content, images, tolerances)
+    _log.info("TFLiteRewriter: %s", found)
+    require_agreement(found, tolerances)
+
+    class_names = facts["class_names"]
+    description = {
+        "input_size": size,
+        "quantization": quantization,
+        "post_processing": settings.model_dump(),
+        "network": config.model_dump(),
+        "training": {key: facts[key] for key in ("step", "score", "float_score", "resumed_at")},
+        "agreement": found.properties(),
+    }
+    files = {
+        LABELS_FILE: format_labels(class_names).encode(),
+        DETECTOR_FILE: json.dumps(description, indent=2, sort_keys=True).encode(),
+        MODEL_FILE: content,
+    }
+    for name, data in files.items():
+        checkpoint.write_atomically(serving_path(shipping_model.uri, name), data)
+    shipping_model.set_string_custom_property("sha256", hashlib.sha256(content).hexdigest())
+    shipping_model.set_int_custom_property("size_bytes", len(content))
+    shipping_model.set_string_custom_property("quantization", quantization)
+    for name, value in found.properties().items():
+        if isinstance(value, int):
+            shipping_model.set_int_custom_property(name, value)
+        else:
+            shipping_model.set_float_custom_property(name, value)

@@ -1,0 +1,108 @@
+"""What the Evaluator scores: the detections of the very .tflite that ships.
+
+The Evaluator finds `custom_extractors` by this module's path. TFMA's stock extractor for TFLite
+decodes no pictures and knows no detections, so this one goes from raw tf.Examples to labels and
+predictions in one step, a picture at a time, as an app would.
+"""
+
+import os
+from collections.abc import Mapping
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+import tfx.v1  # noqa: F401 - TFX patches EvalConfig into TFMA, so it comes first
+from tensorflow_model_analysis import constants
+from tensorflow_model_analysis.extractors import slice_key_extractor
+from tensorflow_model_analysis.extractors.extractor import Extractor
+from tfx.dsl.io import fileio
+
+from models.image import decode_and_resize
+from models.tflite.detector import TFLiteDetector
+from models.tflite.labels import parse_labels
+from pipeline import features
+from pipeline.shipping.shipping_model import LABELS_FILE, MODEL_FILE
+
+
+def custom_extractors(eval_shared_model, eval_config, tensor_adapter_config) -> list[Extractor]:
+    """Called by the Evaluator; see `tfx.components.Evaluator`'s `module_path`.
+
+    Args:
+      eval_shared_model: one model or a list of them; only their names and paths are used.
+      eval_config: as `pipeline.shipping.evaluation.eval_config` makes it.
+      tensor_adapter_config: not needed, raw records are parsed here.
+
+    Returns:
+      Extractors from Arrow batches of raw records to unbatched extracts with
+      `labels`: {source_id, boxes, labels} and `predictions`: {boxes, labels, scores}, the latter
+      by model name when there are two models. See `pipeline.shipping.coco_metric.Picture`.
+    """
+    del tensor_adapter_config
+    models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
+    model_dirs = {model.model_name if len(models) > 1 else "": model.model_path for model in models}
+    return [
+        Extractor("ExtractDetections", beam.ParDo(_DetectDoFn(model_dirs))),
+        slice_key_extractor.SliceKeyExtractor(eval_config=eval_config),
+    ]
+
+
+class _DetectDoFn(beam.DoFn):
+    """Runs each model on each picture of a batch.
+
+    Classes travel by name: candidate and baseline may have learned different lists of them.
+    """
+
+    def __init__(self, model_dirs: Mapping[str, str]):
+        self._model_dirs = dict(model_dirs)
+        self._models = {}
+
+    def setup(self):
+        self._models = {name: load_model(path) for name, path in self._model_dirs.items()}
+
+    def process(self, batch):
+        records = batch[constants.ARROW_RECORD_BATCH_KEY].column(constants.ARROW_INPUT_COLUMN)
+        for [record] in records.to_pylist():
+            yield self._extracts(tf.train.Example.FromString(record))
+
+    def _extracts(self, example):
+        values = example.features.feature
+        encoded = values[features.IMAGE_ENCODED].bytes_list.value[0]
+        predictions = {
+            name: _predict(detector, labels, encoded)
+            for name, (detector, labels) in self._models.items()
+        }
+        return {
+            constants.LABELS_KEY: {
+                "source_id": values[features.SOURCE_ID].bytes_list.value[0].decode(),
+                **read_ground_truth(example),
+            },
+            constants.PREDICTIONS_KEY: predictions.get("", predictions),
+        }
+
+
+def load_model(model_dir: str) -> tuple[TFLiteDetector, tuple[str, ...]]:
+    """Loads a shipping model's detector and labels from its `Format-Serving` folder or URL."""
+    with fileio.open(os.path.join(model_dir, MODEL_FILE), "rb") as file:
+        detector = TFLiteDetector(file.read())
+    labels_path = os.path.join(model_dir, LABELS_FILE)
+    with fileio.open(labels_path, "r") as file:
+        return detector, parse_labels(file.read(), labels_path)
+
+
+def read_ground_truth(example: tf.train.Example) -> dict:
+    """The objects of a raw example: {"boxes": float32 [n, 4], "labels": n class names}."""
+    values = example.features.feature
+    columns = [np.array(values[key].float_list.value, np.float32) for key in features.BOX]
+    return {
+        "boxes": np.stack(columns, axis=1),
+        "labels": [text.decode() for text in values[features.CLASS_TEXT].bytes_list.value],
+    }
+
+
+def _predict(detector, labels, encoded):
+    detections = detector.detect(decode_and_resize(encoded, detector.input_size).numpy())
+    return {
+        "boxes": detections.boxes,
+        "labels": [labels[class_id] for class_id in detections.class_ids],
+        "scores": detections.scores,
+    }

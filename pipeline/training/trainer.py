@@ -1,0 +1,207 @@
+"""The Trainer's module: transformed examples to a trained network."""
+
+import logging
+import os
+
+import keras
+import numpy as np
+from tfx.utils import io_utils
+
+from models.networks.anchors import best_min_scale
+from models.networks.ssd import SsdConfig, map_sizes
+from models.settings import Augmentation, ModelSettings, PostProcessing, TrainingSettings
+from models.training import checkpoint, input_pipeline, scoring
+from models.training import run as training
+from models.training.distribution import choose_strategy, scope_of, use_xla
+from models.weights import warm_start
+from pipeline import features
+from pipeline.data.schema import class_names_of
+from pipeline.errors import UserError
+from pipeline.fingerprint import fingerprint_of
+from pipeline.training.tensorboard_log import TensorBoardLog
+from pipeline.training.transformed_examples import TransformedExamples, read_transformed_examples
+
+RUN_FN = "pipeline.training.trainer.run_fn"
+# Static shapes pad every image's boxes to a multiple of this.
+_BOXES_MULTIPLE = 4
+# Of the quantiles 0, 0.05 ... 1 those that stand for the boxes when the anchors are chosen.
+_TYPICAL = slice(2, 20, 4)
+
+_log = logging.getLogger("detector")
+
+
+def run_fn(fn_args) -> None:
+    """TFX's entry point.
+
+    Args:
+      fn_args: TFX's; its `custom_config` holds `settings` (the sections of the configuration that
+        training depends on), `canvas_size`, `state_dir` and the fingerprints.
+
+    Raises:
+      UserError: a class without training images, a batch that can't be shared, a warm start that
+        does not fit, a loss that is not finite.
+    """
+    config = fn_args.custom_config
+    settings = config["settings"]
+    training_settings = training_settings_of(settings)
+    post_processing = PostProcessing(**settings["post_processing"])
+    schema = io_utils.SchemaReader().read(fn_args.schema_path)
+    class_names = class_names_of(schema)
+    model_settings = ModelSettings(**settings["model"])
+    train = read_transformed_examples(fn_args.train_files, features.CANVAS, config["canvas_size"])
+    held_out = read_transformed_examples(
+        fn_args.eval_files,
+        features.PICTURE,
+        model_settings.input_size,
+        training_settings.eval_images,
+    )
+    _check_classes(train, class_names)
+    ssd = ssd_config(model_settings, len(class_names), train)
+    max_boxes = -(-train.max_boxes // _BOXES_MULTIPLE) * _BOXES_MULTIPLE
+    _say(
+        f"{len(train.image_ids)} training images, {len(held_out.image_ids)} to evaluate on, "
+        f"{len(class_names)} classes, {len(ssd.anchors)} anchors, smallest scale "
+        f"{ssd.min_scale:.2f}, at most {train.max_boxes} boxes an image"
+    )
+
+    eval_batches = input_pipeline.evaluation_batches(
+        held_out.records,
+        input_size=ssd.input_size,
+        batch_size=training_settings.batch_size,
+        # Evaluation keeps every box, however many an image has.
+        max_boxes=max(max_boxes, _most_boxes(held_out)),
+    )
+    eval_batches = eval_batches.cache()
+    state_dir = os.path.join(config["state_dir"], _state_key(fn_args, config))
+    log = TensorBoardLog(os.path.join(state_dir, "tensorboard"), class_names)
+
+    def score(interval: training.Interval) -> float:
+        scores = scoring.score(interval.network, ssd, eval_batches, post_processing, class_names)
+        log.write(interval, scores, eval_batches)
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in interval.losses.items())
+        _say(
+            f"step {interval.step}/{training_settings.steps}  {losses}  "
+            f"lr {interval.learning_rate:.5f}  mAP@.5 {scores.metrics['mAP50']:.3f}  "
+            f"{interval.images_per_second:.0f} images/s"
+        )
+        return float(np.nan_to_num(scores.metrics["mAP50"]))
+
+    try:
+        strategy = choose_strategy(training_settings.distribution, training_settings.batch_size)
+        run = training.TrainingRun(
+            ssd,
+            training_settings,
+            quantization_aware=settings["quantization"] == "aware",
+            folder=state_dir,
+            batches=lambda step: input_pipeline.training_batches(
+                train.records,
+                input_size=ssd.input_size,
+                batch_size=training_settings.batch_size,
+                max_boxes=max_boxes,
+                augmentation=Augmentation(**settings["augmentation"]),
+                seed=training_settings.seed,
+                num_records=len(train.image_ids),
+                start_step=step,
+            ),
+            score=score,
+            initialize=lambda network: _warm_start(network, ssd, settings["warm_start"]),
+            say=_say,
+            image_name=lambda index: train.image_ids[index],
+            strategy_scope=lambda: scope_of(strategy),
+            replicas=strategy.num_replicas_in_sync if strategy else 1,
+            jit_compile=use_xla(training_settings.jit_compile),
+        )
+        network, facts = run.train()
+    except (training.NonFiniteLossError, ValueError) as error:
+        raise UserError(str(error)) from error
+    facts |= {"class_names": class_names, "state_dir": state_dir}
+    checkpoint.save_detector(fn_args.serving_model_dir, network, ssd, facts)
+    run.copy_float_network(os.path.join(fn_args.serving_model_dir, checkpoint.FLOAT_FOLDER))
+    log.close()
+    io_utils.copy_dir(log.folder, fn_args.model_run_dir)
+
+
+def training_settings_of(settings: dict) -> TrainingSettings:
+    """The optimisation's settings; without a warm start no block is frozen.
+
+    Args:
+      settings: with the sections `training` and `warm_start`.
+    """
+    training_settings = TrainingSettings(**settings["training"])
+    if training_settings.frozen_blocks and not settings["warm_start"]["weights"]:
+        _say("no block is frozen: the initial weights are random")
+        return training_settings.model_copy(update={"frozen_blocks": 0})
+    return training_settings
+
+
+def ssd_config(settings: ModelSettings, num_classes: int, train: TransformedExamples) -> SsdConfig:
+    """The network's config, with what the data decides filled in.
+
+    Args:
+      settings: as configured.
+      num_classes: of the schema.
+      train: the training split; the sizes of its boxes decide `min_scale` when it is null.
+
+    Returns:
+      A complete config.
+    """
+    values = settings.model_dump()
+    if settings.min_scale is None:
+        values["min_scale"] = best_min_scale(
+            train.box_sizes[_TYPICAL],
+            train.box_ratios[_TYPICAL],
+            map_sizes(settings.input_size),
+            settings.max_scale,
+        )
+    return SsdConfig(num_classes=num_classes, **values)
+
+
+def _say(line: str) -> None:
+    _log.info("Trainer: %s", line)
+
+
+def _state_key(fn_args, config: dict) -> str:
+    """Names a training run: an interrupted one is continued only by its equal."""
+    inputs = [fn_args.train_files, fn_args.eval_files, fn_args.schema_path, config]
+    return fingerprint_of(inputs)[:16]
+
+
+def _most_boxes(examples: TransformedExamples) -> int:
+    most = 1
+    for record in examples.records:
+        most = max(most, len(record["class_ids"]))
+    return most
+
+
+def _check_classes(train: TransformedExamples, class_names: list[str]) -> None:
+    if not len(train.class_ids):
+        raise UserError(
+            "Expected labelled objects in the training images. Received: none in "
+            f"{len(train.image_ids)} images. Check the annotations."
+        )
+    counts = np.bincount(train.class_ids, minlength=len(class_names))
+    missing = [name for name, count in zip(class_names, counts, strict=True) if not count]
+    if missing:
+        _log.warning(
+            "Trainer: no training image shows %s; the detector will not learn %s",
+            ", ".join(missing),
+            "it" if len(missing) == 1 else "them",
+        )
+
+
+def _warm_start(network: keras.Model, ssd: SsdConfig, settings: dict) -> None:
+    weights = settings["weights"]
+    if not weights:
+        _say("random initial weights")
+    elif warm_start.is_imagenet_weights(weights):
+        loaded = warm_start.load_imagenet_weights(network, ssd, weights)
+        _say(f"{len(loaded)} backbone layers from {weights}")
+    else:
+        source, _, _ = checkpoint.load_detector(checkpoint.float_folder(weights))
+        loaded, kept = warm_start.load_matching_weights(network, source)
+        if not loaded:
+            raise UserError(
+                "Expected a warm start that shares layers with this network. "
+                f"Received: {weights}, of which no layer fits. Compare model.depth_multiplier."
+            )
+        _say(f"{len(loaded)} layers from {weights}; new: {', '.join(kept) or 'none'}")

@@ -1,0 +1,1 @@
+"""Executes a compiled job on this machine."""

@@ -1,0 +1,138 @@
+"""A rehearsal: the compiled job, executed on this machine as Vertex AI would execute it.
+
+Every container's command runs in a process of its own with its ExecutorInput filled in, drivers
+included; resolvers ask the rehearsal's own store; local folders stand in for the bucket, and this
+machine for the one with the accelerator.
+"""
+
+import datetime
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from pipeline import beam_options
+from pipeline.config import PipelineConfig, override
+from pipeline.vertex.compilation import compile_job, fill_in
+from pipeline.vertex.rehearsal.store import RehearsalStore
+from pipeline.vertex.rehearsal.tasks import Artifacts, Task, TaskResult, run_task
+from pipeline.vertex.task_order import execution_order
+from pipeline.vertex.task_records import component_records
+
+_REMOTE = "://"
+# Nothing is pulled: the images of a rehearsal are this machine's environment.
+_IMAGE = f"rehearsal.invalid/image@sha256:{'0' * 64}"
+
+
+def rehearse(config: PipelineConfig, folder: str, say=print) -> dict[str, Any]:
+    """Compiles for local folders, executes the job, and sums up.
+
+    Args:
+      config: `data` may be local; without any, the embedded data is drawn.
+      folder: of everything that the rehearsal writes; a later one in it finds the earlier models.
+      say: takes progress lines.
+
+    Returns:
+      The summary, as the local runner gives it.
+
+    Raises:
+      UserError: a setting does not fit, or a task failed.
+    """
+    started = time.monotonic()
+    root = Path(folder).absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    if config.vertex.model_registry:
+        say("left out: the Model Registry, which is a service")
+    if _REMOTE in config.push.destination:
+        say(f"left out: {config.push.destination}; pushing into {root / 'pushed'}")
+    config = _for_here(config, root)
+    job = compile_job(config)
+    run_id = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    run_folder = root / "runs" / run_id
+    run_folder.mkdir(parents=True)
+    (run_folder / "job.json").write_text(json.dumps(job, indent=1, sort_keys=True))
+    store = RehearsalStore(root / "metadata.json")
+    results = execute(job, Path(config.execution.pipeline_root) / run_id, store, run_folder, say)
+
+    from pipeline.summary import summarize
+
+    summary = summarize(
+        component_records(results),
+        config=config,
+        run_id=run_id,
+        run_folder=run_folder,
+        workdir=root,
+        metadata=str(root / "metadata.json"),
+        seconds=time.monotonic() - started,
+        error=None,
+    )
+    (run_folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def execute(
+    job: dict[str, Any], output_root: Path, store: RehearsalStore, run_folder: Path, say
+) -> list[TaskResult]:
+    """Executes all tasks of a job, one after the other.
+
+    Args:
+      job: see `pipeline.vertex.compilation.compile_job`.
+      output_root: each task gets a folder in it.
+      store: of this and of earlier runs.
+      run_folder: gets a log for each task.
+      say: takes progress lines.
+
+    Raises:
+      UserError: a task failed; those after it did not run.
+    """
+    results: dict[str, TaskResult] = {}
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    for name in execution_order(tasks):
+        inputs: Artifacts = {}
+        for key, source in tasks[name].get("inputs", {}).get("artifacts", {}).items():
+            source = source["taskOutputArtifact"]
+            inputs[key] = results[source["producerTask"]].outputs[source["outputArtifactKey"]]
+        folder = output_root / f"{name}_{len(results) + 1}"
+        say(f"{name} ...")
+        result = run_task(_task(job, name), inputs, folder, store, run_folder / f"{name}.log")
+        store.save()
+        results[name] = result
+        seconds = result.finished - result.started
+        say(f"{name}: {'cached' if result.state == 'cached' else f'{seconds:.1f} s'}")
+    return list(results.values())
+
+
+def _task(job: dict[str, Any], name: str) -> Task:
+    spec = job["pipelineSpec"]
+    task = spec["root"]["dag"]["tasks"][name]
+    component = spec["components"][task["componentRef"]["name"]]
+    return Task(
+        name=name,
+        parameters={
+            key: value["runtimeValue"]["constantValue"]
+            for key, value in task.get("inputs", {}).get("parameters", {}).items()
+        },
+        component=component,
+        executor=spec["deploymentSpec"]["executors"][component["executorLabel"]],
+        caching=task.get("cachingOptions", {}).get("enableCache", False),
+    )
+
+
+def _for_here(config: PipelineConfig, root: Path) -> PipelineConfig:
+    settings: dict[str, Any] = {"vertex.pipeline_image": _IMAGE, "vertex.trainer_image": _IMAGE}
+    settings["vertex.model_registry"] = False
+    if _REMOTE in config.push.destination:
+        # The command line may be the real run's: what apps read there is not for a rehearsal.
+        settings["push.destination"] = ""
+    settings["vertex.project"] = config.vertex.project or "rehearsal"
+    for name in ("path", "train", "eval"):
+        path = getattr(config.data, name)
+        if path and _REMOTE not in path:
+            settings[f"data.{name}"] = os.path.abspath(path)
+    if not (config.data.path or config.data.train):
+        from pipeline.demo.data import write_demo_data
+
+        settings["data.path"] = str(write_demo_data(root / "data" / "demo"))
+    local = override(config, settings)
+    return fill_in(local, str(root), beam_options.IN_PROCESS)

@@ -1,0 +1,188 @@
+"""Runs one task of a compiled job the way Vertex AI does: as its container's command."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.errors import UserError
+from pipeline.fingerprint import ROOT
+from pipeline.vertex.rehearsal.store import RehearsalStore, cache_key
+
+Artifacts = dict[str, list[dict[str, Any]]]
+_EXECUTOR_INPUT = "{{$}}"
+_TRAINING_SERVICE = "tfx.extensions.google_cloud_ai_platform.trainer.executor.GenericExecutor"
+_RUN_EXECUTOR = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
+# What a container would get from its image; the rest of this machine's environment stays out.
+_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskResult:
+    """What became of a task.
+
+    Attributes:
+      name: of the task.
+      state: "complete", "cached" or "failed".
+      started: seconds since the epoch.
+      finished: likewise.
+      outputs: artifacts by output.
+    """
+
+    name: str
+    state: str
+    started: float
+    finished: float
+    outputs: Artifacts
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A task with everything that the job says about it.
+
+    Attributes:
+      name: of the task.
+      parameters: values as the spec has them, {"stringValue": ...}.
+      component: the component's definition.
+      executor: the deployment's, with `container` or `resolver`.
+      caching: whether equal tasks may share outputs.
+    """
+
+    name: str
+    parameters: dict[str, Any]
+    component: Mapping[str, Any]
+    executor: Mapping[str, Any]
+    caching: bool
+
+
+def run_task(
+    task: Task, inputs: Artifacts, folder: Path, store: RehearsalStore, log: Path
+) -> TaskResult:
+    """Runs a task.
+
+    Args:
+      task: which.
+      inputs: artifacts by input.
+      folder: of the task's outputs; does not exist yet.
+      store: is asked by resolvers, and gets the outputs.
+      log: gets what the container's processes print.
+
+    Raises:
+      UserError: a command failed.
+    """
+    started = time.time()
+    if "resolver" in task.executor:
+        queries = task.executor["resolver"]["outputArtifactQueries"]
+        outputs = {name: store.query(query["filter"], inputs) for name, query in queries.items()}
+        return TaskResult(task.name, "complete", started, time.time(), outputs)
+
+    container = task.executor["container"]
+    outputs = {
+        name: [_new_artifact(store.new_name(), f"{folder}/{name}", definition)]
+        for name, definition in task.component.get("outputDefinitions", {})
+        .get("artifacts", {})
+        .items()
+    }
+    parameters = dict(task.parameters)
+    output_file = folder / "executor_output.json"
+    executor_input = _executor_input(parameters, inputs, outputs, output_file)
+    driver = container.get("lifecycle", {}).get("preCacheCheck")
+    if driver:
+        _run([*driver["command"], *driver["args"]], executor_input, task.name, log)
+        parameters |= _apply(json.loads(output_file.read_text()), outputs)
+        # The driver has fingerprinted the data: now the key says what there is to read.
+        executor_input = _executor_input(parameters, inputs, outputs, output_file)
+    names = {key: [artifact["name"] for artifact in listed] for key, listed in inputs.items()}
+    command = [container["image"], *container["command"], *container["args"]]
+    key = cache_key(task.name, command, parameters, names, task.component)
+    cached = store.cached(key) if task.caching else None
+    if cached is not None:
+        return TaskResult(task.name, "cached", started, time.time(), cached)
+    # A bucket takes any name; here the folders of the outputs have to be there.
+    for listed in outputs.values():
+        for artifact in listed:
+            Path(artifact["uri"]).mkdir(parents=True, exist_ok=True)
+    _run([*container["command"], *container["args"]], executor_input, task.name, log)
+    _apply(json.loads(output_file.read_text()), outputs)
+    store.add([artifact for listed in outputs.values() for artifact in listed])
+    store.remember(key, outputs)
+    return TaskResult(task.name, "complete", started, time.time(), outputs)
+
+
+def _new_artifact(name: str, uri: str, definition: Mapping[str, Any]) -> dict[str, Any]:
+    schema = yaml.safe_load(definition["artifactType"]["instanceSchema"])
+    return {
+        "name": name,
+        "uri": uri,
+        "type": definition["artifactType"],
+        "schema_title": schema["title"],
+        "state": "LIVE",
+        "metadata": dict(definition.get("metadata", {})),
+    }
+
+
+def _executor_input(
+    parameters: Mapping[str, Any], inputs: Artifacts, outputs: Artifacts, output_file: Path
+) -> str:
+    """The ExecutorInput as JSON, checked against its published schema."""
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    def listed(artifacts: Artifacts) -> dict[str, Any]:
+        fields = ("name", "uri", "type", "metadata")
+        return {
+            key: {"artifacts": [{field: one[field] for field in fields} for one in group]}
+            for key, group in artifacts.items()
+        }
+
+    message = {
+        "inputs": {"parameters": dict(parameters), "artifacts": listed(inputs)},
+        "outputs": {"artifacts": listed(outputs), "outputFile": str(output_file)},
+    }
+    json_format.ParseDict(message, pipeline_spec_pb2.ExecutorInput())
+    return json.dumps(message)
+
+
+def _apply(executor_output: Mapping[str, Any], outputs: Artifacts) -> dict[str, Any]:
+    """Takes over what an ExecutorOutput says about artifacts; gives its parameters."""
+    for key, listed in executor_output.get("artifacts", {}).items():
+        for artifact, update in zip(outputs[key], listed["artifacts"], strict=True):
+            artifact["uri"] = update.get("uri", artifact["uri"])
+            artifact["metadata"] |= update.get("metadata", {})
+    values = {}
+    for name, value in executor_output.get("parameterValues", {}).items():
+        kind = "stringValue" if isinstance(value, str) else "intValue"
+        values[name] = {kind: value if isinstance(value, str) else int(value)}
+    return values
+
+
+def _run(command: list[str], executor_input: str, task: str, log: Path) -> None:
+    arguments = [argument.replace(_EXECUTOR_INPUT, executor_input) for argument in command]
+    if _TRAINING_SERVICE in arguments:
+        arguments[arguments.index(_RUN_EXECUTOR)] = "pipeline.vertex.rehearsal.training"
+    environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    environment |= {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    with open(log, "a") as file:
+        # `python` of the image is the one of this environment.
+        code = subprocess.run(
+            [sys.executable, *arguments[1:]],
+            cwd=ROOT,
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            check=False,
+        ).returncode
+    if code:
+        raise UserError(f"{task} failed with exit code {code}: {_last_line(log)} (log: {log})")
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:500] if lines else "it printed nothing"

@@ -1,0 +1,153 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from models.training.coco import coco_metrics, metric_names
+
+NAMES = ["cat", "dog", "rabbit"]
+SIZES = [(240, 320), (333, 500)]
+
+
+def random_set(seed, images=40, classes=3):
+    """Pictures with a few boxes and noisy detections of them, some wrong, some missed."""
+    rng = np.random.default_rng(seed)
+    truth, found, sizes = [], [], []
+    for _ in range(images):
+        n = rng.integers(0, 5)
+        corner, size = rng.uniform(0, 0.6, (n, 2)), rng.uniform(0.05, 0.4, (n, 2))
+        boxes = np.concatenate([corner, corner + size], axis=1)
+        ids = rng.integers(0, classes, n)
+        shift = rng.normal(0, 0.02, (n, 4))
+        extra = rng.uniform(0, 0.5, (3, 2))
+        found_boxes = np.concatenate([boxes + shift, np.concatenate([extra, extra + 0.2], axis=1)])
+        found_ids = np.concatenate([np.where(rng.random(n) < 0.8, ids, 0), rng.integers(0, 3, 3)])
+        # Few distinct values, as an int8 model gives: ties are the rule.
+        scores = rng.integers(1, 20, n + 3) / 20
+        truth.append((boxes, ids))
+        found.append((found_boxes, found_ids, scores))
+        sizes.append(SIZES[rng.integers(0, 2)])
+    return truth, found, sizes
+
+
+def by_pycocotools(truth, found, sizes, folder, classes=3):
+    """The reference: COCO json files on disk, loadRes, summarize; pixels."""
+
+    def xywh(box, size):
+        (ymin, xmin, ymax, xmax), (height, width) = box, size
+        return [xmin * width, ymin * height, (xmax - xmin) * width, (ymax - ymin) * height]
+
+    annotations, results = [], []
+    for image, ((boxes, ids), size) in enumerate(zip(truth, sizes, strict=True)):
+        for box, class_id in zip(boxes, ids, strict=True):
+            x, y, w, h = xywh(box, size)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image,
+                    "category_id": int(class_id),
+                    "bbox": [x, y, w, h],
+                    "area": w * h,
+                    "iscrowd": 0,
+                }
+            )
+    for image, ((boxes, ids, scores), size) in enumerate(zip(found, sizes, strict=True)):
+        results += [
+            {
+                "image_id": image,
+                "category_id": int(class_id),
+                "bbox": xywh(box, size),
+                "score": float(score),
+            }
+            for box, class_id, score in zip(boxes, ids, scores, strict=True)
+        ]
+    path = folder / "truth.json"
+    path.write_text(
+        json.dumps(
+            {
+                "images": [{"id": i, "height": h, "width": w} for i, (h, w) in enumerate(sizes)],
+                "categories": [{"id": i, "name": str(i)} for i in range(classes)],
+                "annotations": annotations,
+            }
+        )
+    )
+    coco = COCO(str(path))
+    evaluation = COCOeval(coco, coco.loadRes(results), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return evaluation
+
+
+@pytest.mark.parametrize("pixels", [True, False])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_equals_pycocotools(seed, pixels, tmp_path):
+    truth, found, sizes = random_set(seed)
+    reference = by_pycocotools(truth, found, sizes, tmp_path)
+    metrics = coco_metrics(truth, found, NAMES, image_sizes=sizes if pixels else None)
+    assert 0.05 < metrics["mAP"] < metrics["mAP50"] < 0.95
+    assert metrics["mAP"] == pytest.approx(reference.stats[0], abs=1e-6)
+    assert metrics["mAP50"] == pytest.approx(reference.stats[1], abs=1e-6)
+    precision = reference.eval["precision"][:, :, :, 0, -1]
+    for index, name in enumerate(NAMES):
+        assert metrics[f"AP/{name}"] == pytest.approx(precision[:, :, index].mean(), abs=1e-6)
+        assert metrics[f"AP50/{name}"] == pytest.approx(precision[0, :, index].mean(), abs=1e-6)
+    assert list(metrics) == metric_names(NAMES)
+
+
+def test_a_class_without_ground_truth_is_nan_and_left_out_of_the_mean():
+    box = np.array([[0.1, 0.1, 0.5, 0.5]])
+    truth = [(box, np.array([0]))]
+    found = [(np.repeat(box, 2, axis=0), np.array([0, 2]), np.array([0.9, 0.8]))]
+    metrics = coco_metrics(truth, found, NAMES)
+    assert metrics["mAP50"] == metrics["AP50/cat"] == pytest.approx(1)
+    assert math.isnan(metrics["AP50/dog"])
+    assert math.isnan(metrics["AP/rabbit"])
+
+
+def test_perfect_detections_give_one_and_none_give_zero():
+    truth, _, _ = random_set(3)
+    perfect = [(boxes, ids, np.ones(len(ids))) for boxes, ids in truth]
+    assert coco_metrics(truth, perfect, NAMES)["mAP"] == pytest.approx(1)
+    nothing = [(np.zeros((0, 4)), np.zeros(0, int), np.zeros(0))] * len(truth)
+    assert coco_metrics(truth, nothing, NAMES)["mAP"] == 0
+
+
+def test_without_any_ground_truth_everything_is_nan():
+    empty = (np.zeros((0, 4)), np.zeros(0, int))
+    found = (np.array([[0, 0, 1, 1]]), np.array([0]), np.array([0.5]))
+    for truth, detections in ([], []), ([empty], [found]):
+        metrics = coco_metrics(truth, detections, NAMES)
+        assert list(metrics) == metric_names(NAMES)
+        assert all(math.isnan(value) for value in metrics.values())
+
+
+def test_at_most_100_detections_a_picture_count():
+    box = np.array([[0.1, 0.1, 0.5, 0.5]])
+    wrong = np.tile([[0.6, 0.6, 0.9, 0.9]], (100, 1))
+    found = [(np.concatenate([wrong, box]), np.zeros(101, int), np.append(np.full(100, 0.9), 0.1))]
+    assert coco_metrics([(box, np.array([0]))], found, NAMES)["mAP50"] == 0
+
+
+@pytest.mark.parametrize(
+    ("truth", "found", "message"),
+    [
+        ([([[0, 0, 1, 1]], [0])], [], "1 ground truths, 0 detections"),
+        ([([[0, 0, 1, 1]], [3])], [([], [], [])], r"0\.\.2 in ground truth of picture 0"),
+        ([([], [])], [([[0, 0, 1, 1]], [-1], [0.5])], "in detections of picture 0"),
+        ([([], [])], [([[0, 0, 1, 1]], [0], [np.nan])], "finite"),
+        ([([], [])], [([[0, 0, np.inf, 1]], [0], [0.5])], "finite"),
+        ([([], [])], [([[0, 0, 1, 1]], [0], [])], "1 boxes, 1 ids, 0 scores"),
+    ],
+)
+def test_bad_arrays_are_errors(truth, found, message):
+    with pytest.raises(ValueError, match=message):
+        coco_metrics(truth, found, NAMES)
+
+
+def test_prints_nothing(capsys):
+    coco_metrics(*random_set(0)[:2], NAMES)
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from models.networks.ssd import build_ssd, normalize
+from models.training.detector import Detector, NonFiniteImage
+from models.training.losses import sigmoid_focal_loss, smooth_l1_loss
+from models.training.matching import assign_targets
+from tests.models.helpers import TINY, random_boxes, randomize, training
+
+SETTINGS = training(focal_alpha=0.6, focal_gamma=1.5, localization_weight=0.7)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    network = build_ssd(TINY)
+    randomize(network)
+    model = Detector(network, TINY, SETTINGS)
+    model.compile(optimizer="sgd")
+    return model
+
+
+def batch(num_boxes):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 64, 64, 3), np.uint8)
+    class_ids = np.full((3, 4), -1, np.int32)
+    class_ids[:, :num_boxes] = rng.integers(0, 3, (3, num_boxes))
+    boxes = random_boxes(rng, 12).reshape(3, 4, 4)
+    return images, {
+        "boxes": boxes,
+        "class_ids": class_ids,
+        "image_index": np.arange(3, dtype=np.int32),
+    }
+
+
+@pytest.mark.parametrize("num_boxes", [0, 1, 4])
+def test_the_loss_is_both_terms_divided_by_the_matches_and_l2(detector, num_boxes):
+    images, targets = batch(num_boxes)
+    outputs = detector(images)
+    assigned = assign_targets(targets["boxes"], targets["class_ids"], TINY.anchors, 3)
+    # At least one match a batch, of which these images are a part.
+    least = len(images) / detector.settings.batch_size
+    matches = max(float(np.sum(assigned.matched)), least)
+    focal = np.sum(sigmoid_focal_loss(outputs["class_logits"], assigned.class_targets, 0.6, 1.5))
+    l1 = np.sum(smooth_l1_loss(outputs["box_encodings"], assigned.box_targets, assigned.matched))
+    l2 = float(sum(detector.network.losses))
+    detector.reset_metrics()
+    loss = float(detector.compute_loss(images, targets, outputs))
+    assert loss == pytest.approx((focal + 0.7 * l1) / matches + l2, rel=1e-4)
+    terms = detector.get_metrics_result()
+    assert float(terms["classification_loss"]) == pytest.approx(focal / matches, rel=1e-4)
+    assert float(terms["localization_loss"]) == pytest.approx(0.7 * l1 / matches, rel=1e-4)
+    assert (l1 == 0) == (num_boxes == 0)
+    assert float(terms["non_finite_image"]) == -1
+
+
+def test_pixels_are_normalised_inside(detector):
+    images, _ = batch(0)
+    expected = detector.network(normalize(images), training=False)
+    np.testing.assert_array_equal(detector(images)["class_logits"], expected["class_logits"])
+
+
+def test_the_image_whose_loss_is_not_finite_is_remembered():
+    metric = NonFiniteImage()
+    metric.update_state(np.float32([1, 2]), np.int32([7, 8]))
+    assert float(metric.result()) == -1
+    metric.update_state(np.float32([np.inf, 2]), np.int32([0, 8]))
+    assert float(metric.result()) == 0
+    metric.update_state(np.float32([1, 2]), np.int32([7, 8]))
+    assert float(metric.result()) == 0
+    metric.reset_state()
+    metric.update_state(np.float32([1, np.nan]), np.int32([7, 8]))
+    assert float(metric.result()) == 8

@@ -1,0 +1,119 @@
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.image import resize
+from models.settings import Augmentation
+from models.training.input_pipeline import evaluation_batches, training_batches
+from tests.models.helpers import records
+
+AUGMENTATION = Augmentation(
+    flip=True,
+    crop_probability=0.5,
+    zoom_out_probability=0.3,
+    brightness=0.2,
+    contrast=0.2,
+    saturation=0.2,
+    white_balance=0.1,
+)
+
+
+def batches(**changes):
+    options = {
+        "input_size": 64,
+        "batch_size": 4,
+        "max_boxes": 3,
+        "augmentation": AUGMENTATION,
+        "seed": 1,
+        "num_records": 10,
+    }
+    return training_batches(records(), **(options | changes))
+
+
+def take(dataset, count):
+    """The first batches, flattened: a list of lists of arrays."""
+    return [
+        [np.asarray(part) for part in tf.nest.flatten(batch)]
+        for batch in itertools.islice(dataset, count)
+    ]
+
+
+def assert_same(received, expected):
+    for a, b in zip(received, expected, strict=True):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+def test_shapes_are_static():
+    images, targets = batches().element_spec
+    assert images == tf.TensorSpec([4, 64, 64, 3], tf.uint8)
+    assert targets["boxes"].shape[1:] == (3, 4)
+    assert targets["boxes"].dtype == tf.float32
+    assert targets["class_ids"].shape[1:] == (3,)
+    assert {part.shape[0] for part in targets.values()} == {4}
+
+
+def test_the_same_seed_gives_the_same_batches():
+    assert_same(take(batches(), 4), take(batches(), 4))
+
+
+def test_another_seed_gives_others():
+    (images, *_), (others, *_) = take(batches(), 1)[0], take(batches(seed=2), 1)[0]
+    assert not np.array_equal(images, others)
+
+
+@pytest.mark.parametrize("shuffle_size", [2048, 3])
+@pytest.mark.parametrize("start", [1, 7])  # within the first pass, in the third
+def test_a_later_start_continues_the_same_sequence(start, shuffle_size):
+    expected = take(batches(shuffle_size=shuffle_size), start + 3)[start:]
+    received = take(batches(start_step=start, shuffle_size=shuffle_size), 3)
+    assert_same(received, expected)
+
+
+def test_every_pass_shows_every_record_in_another_order():
+    dataset = batches(batch_size=5)
+    order = [targets["image_index"].numpy().tolist() for _, targets in itertools.islice(dataset, 4)]
+    first, second = order[0] + order[1], order[2] + order[3]
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+
+
+def test_batches_go_across_passes_and_are_whole():
+    indices = [targets["image_index"] for _, targets in itertools.islice(batches(), 5)]
+    assert all(len(index) == 4 for index in indices)
+    assert sorted(np.concatenate(indices)) == sorted([*range(10)] * 2)
+
+
+def test_padding_and_truncation_of_boxes():
+    for _, targets in itertools.islice(batches(augmentation=Augmentation(), max_boxes=1), 3):
+        real = targets["class_ids"].numpy() >= 0
+        np.testing.assert_array_equal(real[:, 0], targets["image_index"].numpy() % 3 > 0)
+        assert (targets["boxes"].numpy()[~real] == 0).all()
+
+
+def test_mirroring_mirrors_boxes_with_their_pixels():
+    """Every box of a record is a rectangle of one pure colour, its class's."""
+    for images, targets in itertools.islice(batches(augmentation=Augmentation(flip=True)), 5):
+        for image, boxes, ids in zip(
+            images.numpy(), targets["boxes"].numpy(), targets["class_ids"].numpy(), strict=True
+        ):
+            last = np.flatnonzero(ids >= 0)[-1:]  # the one that nothing covers
+            for box, class_id in zip(boxes[last], ids[last], strict=True):
+                ymin, xmin, ymax, xmax = np.round(box * 64).astype(int)
+                inside = image[ymin + 2 : ymax - 2, xmin + 2 : xmax - 2].reshape(-1, 3)
+                if len(inside):
+                    assert (inside[:, class_id] > 250).all()
+                    assert (np.delete(inside, class_id, axis=1) < 5).all()
+
+
+def test_evaluation_shows_every_record_once_unaltered():
+    dataset = evaluation_batches(records(), input_size=64, batch_size=4, max_boxes=2)
+    received = list(dataset)
+    assert [len(images) for images, _ in received] == [4, 4, 2]
+    indices = np.concatenate([targets["image_index"] for _, targets in received])
+    np.testing.assert_array_equal(indices, np.arange(10))
+    record = next(iter(records().skip(5)))
+    np.testing.assert_array_equal(received[1][0][1], resize(record["canvas"], 64))
+    np.testing.assert_allclose(received[1][1]["boxes"][1], record["boxes"])

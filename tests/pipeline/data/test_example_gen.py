@@ -1,0 +1,382 @@
+"""Both ExampleGens: their settings, and whole runs of driver and executor on small data."""
+
+import json
+import os
+import shutil
+
+import ml_metadata as mlmd
+import pytest
+import tensorflow as tf
+import tfx.v1 as tfx
+
+from pipeline import features
+from pipeline.data.example_gen import TfRecordExampleGen, VocExampleGen
+from pipeline.data.voc_reader import VocItem, read_voc
+from pipeline.errors import UserError
+from tests.pipeline.data_samples import (
+    CAT,
+    DOG,
+    VocFolder,
+    od_record,
+    picture,
+    serialize,
+    write_records,
+)
+
+slow = pytest.mark.slow
+
+
+@pytest.fixture
+def voc(tmp_path):
+    return VocFolder(tmp_path / "voc")
+
+
+class Run:
+    """The last ExampleGen's outcome in a small pipeline of its own."""
+
+    def __init__(self, component, root):
+        connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(root / "metadata.db")
+        )
+        pipeline = tfx.dsl.Pipeline(
+            "test", str(root), components=[component], metadata_connection_config=connection,
+            enable_cache=True, beam_pipeline_args=["--runner=FnApiRunner"],
+        )  # fmt: skip
+        tfx.orchestration.LocalDagRunner().run(pipeline)
+        store = mlmd.MetadataStore(connection)
+        self.artifacts = store.get_artifacts_by_type("Examples")
+        artifact = max(self.artifacts, key=lambda found: found.id)
+        self.uri = artifact.uri
+        self.split_names = json.loads(artifact.properties["split_names"].string_value)
+        self.properties = {
+            name: value.int_value if value.HasField("int_value") else value.string_value
+            for name, value in artifact.custom_properties.items()
+        }
+
+    def report(self, name):
+        with open(f"{self.uri}/{name}.jsonl") as lines:
+            return [json.loads(line) for line in lines]
+
+    def examples(self, side):
+        """Serialized examples by id."""
+        paths = tf.io.gfile.glob(f"{self.uri}/Split-{side}/*.gz")
+        found = {}
+        for record in tf.data.TFRecordDataset(paths, "GZIP").as_numpy_iterator():
+            example = tf.train.Example.FromString(record)
+            [image_id] = example.features.feature[features.SOURCE_ID].bytes_list.value
+            assert image_id not in found
+            found[image_id.decode()] = example
+        return found
+
+    def sides(self):
+        return {line["id"]: line["split"] for line in self.report("images")}
+
+
+@slow
+def test_a_voc_folder_with_all_sorts_of_trouble(voc, tmp_path):
+    voc.fill(10)
+    voc.add("negative", ())
+    voc.add("png_named_jpg", (DOG,), picture(1, image_format="PNG"))
+    voc.add("gray", (DOG,), picture(2, "L"))
+    voc.add("cmyk", (DOG,), picture(3, "CMYK"))
+    voc.add("truncated", (CAT,), picture(4)[:-50])
+    voc.add("outside", [("cat", 1, 2, 99, 9)])
+    voc.add("copy")
+    shutil.copy(voc.xmls / "cat_0.xml", voc.xmls / "copy.xml")  # names cat_0.jpg
+    (voc.images / "unannotated.jpg").write_bytes(picture(9))
+    (voc.images / "cat_0.mat").write_bytes(b"stray")
+    (voc.images / ".DS_Store").write_bytes(b"stray")
+    (voc.xmls / "._cat_0.xml").write_bytes(b"stray")
+    (voc.xmls / "readme.txt").write_text("stray")
+
+    run = Run(VocExampleGen(str(voc.root), max_set_aside=0.2), tmp_path / "root")
+
+    good = {f"cat_{n}" for n in range(10)} | {"negative", "png_named_jpg", "gray", "cmyk"}
+    train, evaluation = run.examples("train"), run.examples("eval")
+    assert run.split_names == ["train", "eval"]
+    assert train.keys() | evaluation.keys() == good
+    assert dict.fromkeys(train, "train") | dict.fromkeys(evaluation, "eval") == run.sides()
+    assert {line["file"]: line["kind"] for line in run.report("set_aside")} == {
+        "annotations/xmls/copy.xml": "duplicate_id",
+        "annotations/xmls/outside.xml": "box_outside",
+        "annotations/xmls/truncated.xml": "unreadable_image",
+    }
+    assert {line["file"] for line in run.report("ignored")} == {
+        "images/unannotated.jpg", "images/copy.jpg", "images/cat_0.mat", "images/.DS_Store",
+        "annotations/xmls/._cat_0.xml", "annotations/xmls/readme.txt",
+    }  # fmt: skip
+    counts = {
+        "num_train": len(train), "num_eval": len(evaluation), "num_negatives": 1,
+        "num_set_aside": 3, "num_ignored": 6, "leaked_images": 0,
+    }  # fmt: skip
+    assert counts.items() < run.properties.items()
+    assert json.loads(run.properties["set_aside_reasons"]) == {
+        "box_outside": 1, "duplicate_id": 1, "unreadable_image": 1,
+    }  # fmt: skip
+    assert len(run.properties["data_fingerprint"]) == 64
+    by_id = {line["id"]: line for line in run.report("images")}
+    assert by_id["cat_0"]["classes"] == {"cat": 1, "dog": 1}
+    assert by_id["cat_0"]["file"] == "images/cat_0.jpg"
+    assert not tf.io.gfile.exists(f"{run.uri}/staging")
+
+
+@slow
+def test_growing_data_keeps_sides_and_is_no_cache_hit(voc, tmp_path):
+    root = tmp_path / "root"
+    voc.fill(10)
+    before = Run(VocExampleGen(str(voc.root)), root)
+    assert len(Run(VocExampleGen(str(voc.root)), root).artifacts) == 1, "not cached"
+    voc.fill(6, "dog")
+    after = Run(VocExampleGen(str(voc.root)), root)
+    assert len(after.artifacts) == 2
+    assert before.sides().items() < after.sides().items()
+    assert before.properties["data_fingerprint"] != after.properties["data_fingerprint"]
+
+
+@slow
+def test_both_example_gens_write_the_same(voc, tmp_path):
+    voc.fill(12)
+    voc.add("negative", ())
+    records = []
+    for path in sorted(voc.xmls.iterdir()):
+        item = VocItem(str(voc.root), f"annotations/xmls/{path.name}", "images", (), "")
+        [(_, image)] = read_voc(item, "name")
+        records.append(od_record(image))
+    voc.add("outside", [("cat", 1, 2, 99, 9)])
+    records.append(
+        records[0] | {features.SOURCE_ID: [b"outside"], features.XMAX: [99 / 32, 99 / 32]}
+    )
+    records = [serialize(record) for record in records]
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    write_records(shards / "pets.record-00000-of-00002", records[:5])
+    write_records(shards / "pets.record-00001-of-00002", records[5:])
+    (shards / "README.md").write_text("stray")
+
+    a = Run(VocExampleGen(str(voc.root), max_set_aside=0.1), tmp_path / "a")
+    b = Run(TfRecordExampleGen(str(shards), max_set_aside=0.1), tmp_path / "b")
+
+    assert len(a.sides()) == 13
+    for side in ("train", "eval"):
+        assert a.examples(side) == b.examples(side)
+    assert a.properties["data_fingerprint"] == b.properties["data_fingerprint"]
+    assert a.properties["num_set_aside"] == b.properties["num_set_aside"] == 1
+    assert b.report("images")[1]["file"].startswith("pets.record-0000")
+    assert [line["file"] for line in b.report("ignored")] == ["README.md"]
+
+
+@slow
+def test_train_and_eval_folders(tmp_path):
+    train = VocFolder(tmp_path / "train").fill(3)
+    evaluation = VocFolder(tmp_path / "elsewhere" / "eval")
+    evaluation.add("cat_0", (DOG,), picture(77))  # another picture of the same name
+    shutil.copy(train.images / "cat_1.jpg", evaluation.images / "leak.jpg")
+    shutil.copy(train.xmls / "cat_1.xml", evaluation.xmls / "leak.xml")
+    run = Run(
+        VocExampleGen(train_data=str(train.root), eval_data=str(evaluation.root)),
+        tmp_path / "root",
+    )
+    assert run.sides() == {
+        "train/cat_0": "train", "train/cat_1": "train", "train/cat_2": "train",
+        "eval/cat_0": "eval", "eval/leak": "eval",
+    }  # fmt: skip
+    assert run.properties["leaked_images"] == 1
+
+
+@slow
+def test_train_and_eval_shards_in_spans(tmp_path, voc):
+    voc.fill(3)
+    for span in (1, 2):
+        (tmp_path / f"span-{span}").mkdir()
+    for number, (span, side) in enumerate([(1, "train"), (2, "train"), (2, "eval"), (1, "eval")]):
+        item = VocItem(str(voc.root), f"annotations/xmls/cat_{number % 3}.xml", "images", (), "")
+        [(_, image)] = read_voc(item, "name")
+        write_records(tmp_path / f"span-{span}" / f"{side}.record", [serialize(od_record(image))])
+    run = Run(
+        TfRecordExampleGen(
+            train_data=f"{tmp_path}/span-{{SPAN}}/train.rec*",
+            eval_data=f"{tmp_path}/span-{{SPAN}}/eval.rec*",
+        ),
+        tmp_path / "root",
+    )
+    assert run.properties["span"] == 2
+    assert run.sides() == {"train/cat_1": "train", "eval/cat_2": "eval"}
+
+
+@slow
+def test_split_lists(voc, tmp_path):
+    voc.fill(4)
+    (tmp_path / "trainval.txt").write_text("\ufeffcat_0 1 1 1\ncat_1.jpg 1 1 1\ncat_9 1 1 1\n")
+    (tmp_path / "test.txt").write_text("cat_2 1 1 1\n")
+    lists = {"train_list": str(tmp_path / "trainval.txt"), "eval_list": str(tmp_path / "test.txt")}
+    root = tmp_path / "root"
+    run = Run(VocExampleGen(str(voc.root), **lists, max_set_aside=0.25), root)
+    assert run.sides() == {"cat_0": "train", "cat_1": "train", "cat_2": "eval"}
+    assert [line["id"] for line in run.report("set_aside")] == ["cat_9"]
+    assert [line["reason"] for line in run.report("ignored")] == ["in none of the split lists"]
+    (tmp_path / "test.txt").write_text("cat_3 1 1 1\n")
+    again = Run(VocExampleGen(str(voc.root), **lists, max_set_aside=0.25), root)
+    assert len(again.artifacts) == 2
+    assert again.sides()["cat_3"] == "eval"
+
+
+@slow
+def test_voc_spans(tmp_path):
+    VocFolder(tmp_path / "span-1").fill(12, "old")
+    VocFolder(tmp_path / "span-2").fill(12, "new")
+    component = VocExampleGen(
+        str(tmp_path), images="span-{SPAN}/images", annotations="span-{SPAN}/annotations/xmls"
+    )
+    run = Run(component, tmp_path / "root")
+    assert run.properties["span"] == 2
+    assert set(run.sides()) == {f"new_{n}" for n in range(12)}
+
+
+@slow
+def test_beyond_the_limit_the_run_stops(voc, tmp_path):
+    voc.fill(8)
+    voc.add("outside", [("cat", 1, 2, 99, 9)])
+    with pytest.raises(UserError, match=r"1 of 9 unusable.*\n.*outside\.xml: box 1"):
+        Run(VocExampleGen(str(voc.root)), tmp_path / "root")
+
+
+@slow
+def test_one_image(voc, tmp_path):
+    voc.fill(1)
+    with pytest.raises(UserError, match="0 train, 1 eval; the train side is empty"):
+        Run(VocExampleGen(str(voc.root)), tmp_path / "root")
+
+
+@slow
+def test_empty_folders(voc, tmp_path):
+    with pytest.raises(UserError, match=r"Expected annotated images in .*voc"):
+        Run(VocExampleGen(str(voc.root)), tmp_path / "root")
+
+
+@slow
+def test_no_shards(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.record\. Received: none\. Check the path"):
+        Run(TfRecordExampleGen(str(tmp_path / "nowhere.record")), tmp_path / "root")
+
+
+def test_both_are_called_example_gen(voc):
+    assert VocExampleGen(str(voc.root)).id == "ExampleGen"
+    assert TfRecordExampleGen("a.record").id == "ExampleGen"
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Whoever asks an object store fails."""
+
+    def fail(path, *args):
+        assert "://" not in str(path), f"asked for {path}"
+        return os.path.isdir(path)
+
+    for name in ("isdir", "exists", "open", "glob", "listdir"):
+        monkeypatch.setattr(f"pipeline.data.example_gen.fileio.{name}", fail)
+
+
+def whole_patterns(component):
+    """Patterns by group as the driver joins them."""
+    properties = component.exec_properties
+    return {
+        split["name"]: os.path.join(properties["input_base"], split["pattern"])
+        for split in json.loads(properties["input_config"])["splits"]
+    }
+
+
+def test_object_store_paths_stay_as_they_are(offline):
+    component = VocExampleGen(
+        train_data="gs://bucket/set/train/", eval_data="gs://other/set/eval",
+        images="images", annotations="annotations/xmls",
+    )  # fmt: skip
+    patterns = whole_patterns(component)
+    assert patterns["train_images"] == "gs://bucket/set/train/images/*"
+    assert patterns["eval_annotations"] == "gs://other/set/eval/annotations/xmls/*"
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern"),
+    [
+        ("gs://bucket/tf_records", "gs://bucket/tf_records/*"),
+        ("gs://bucket/tf_records/", "gs://bucket/tf_records/*"),
+        ("gs://bucket/set/pets.record", "gs://bucket/set/pets.record"),
+        ("gs://bucket/set/train-00000-of-00002", "gs://bucket/set/train-00000-of-00002"),
+        ("gs://bucket/set/train-*", "gs://bucket/set/train-*"),
+    ],
+)
+def test_an_object_store_is_not_asked_before_the_run(offline, path, pattern):
+    assert whole_patterns(TfRecordExampleGen(path)) == {"examples": pattern}
+
+
+def test_split_lists_of_an_object_store_are_fingerprinted_by_the_driver(offline):
+    lists = {"train_list": "gs://bucket/lists/a.txt", "eval_list": "gs://bucket/lists/b.txt"}
+    for component in (
+        TfRecordExampleGen("gs://bucket/set/pets.record", **lists),
+        VocExampleGen("gs://bucket/set", images="i", annotations="a", **lists),
+    ):
+        patterns = whole_patterns(component)
+        assert {name: patterns[name] for name in lists} == lists
+
+
+@slow
+def test_lists_that_the_driver_fingerprints_are_no_data(voc, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.data.example_gen._is_remote", lambda path: path.endswith(".txt"))
+    voc.fill(3)
+    (tmp_path / "a.txt").write_text("cat_0\n")
+    (tmp_path / "b.txt").write_text("cat_1\n")
+    lists = {"train_list": str(tmp_path / "a.txt"), "eval_list": str(tmp_path / "b.txt")}
+    run = Run(VocExampleGen(str(voc.root), **lists), tmp_path / "root")
+    assert run.sides() == {"cat_0": "train", "cat_1": "eval"}
+    (tmp_path / "b.txt").write_text("cat_1\ncat_2\n")
+    run = Run(VocExampleGen(str(voc.root), **lists), tmp_path / "root")
+    assert run.sides() == {"cat_0": "train", "cat_1": "eval", "cat_2": "eval"}
+
+
+def test_a_file_name_that_is_no_utf8(voc):
+    voc.fill(1)
+    (voc.images / "cat_0.jpg").rename(os.path.join(voc.images, os.fsdecode(b"caf\xe9.jpg")))
+    with pytest.raises(UserError, match=r"file names in UTF-8.*caf\\xe9.jpg"):
+        VocExampleGen(str(voc.root))
+
+
+def test_settings_are_part_of_the_cache_key(voc, tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "b.txt").write_text("b")
+    lists = {"train_list": str(tmp_path / "a.txt"), "eval_list": str(tmp_path / "b.txt")}
+
+    def config(**settings):
+        return VocExampleGen(str(voc.root), **settings).exec_properties["custom_config"]
+
+    configs = [
+        config(), config(class_from="filename"), config(eval_fraction=0.3),
+        config(max_set_aside=0.5), config(code_fingerprint="x"), config(**lists),
+    ]  # fmt: skip
+    (tmp_path / "a.txt").write_text("a2")
+    configs.append(config(**lists))
+    assert len(set(configs)) == len(configs)
+    assert config() == configs[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "either data, or both"),
+        ({"data": "voc", "train_data": "voc"}, "either data, or both"),
+        ({"train_data": "voc"}, "either data, or both"),
+        ({"train_data": "voc", "eval_data": "./voc"}, "different data"),
+        ({"data": "voc", "class_from": "folder"}, "class_from"),
+        ({"data": "voc", "eval_fraction": 0.0}, "eval_fraction"),
+        ({"data": "voc", "max_set_aside": 2}, "max_set_aside"),
+        ({"data": "voc", "train_list": "a.txt"}, "together"),
+        ({"data": "voc", "train_list": "a.txt", "eval_list": "b.txt"}, "which is no file"),
+        ({"data": "voc", "images": "JPEGImages"}, "or neither"),
+        ({"data": "nowhere"}, "which is no folder"),
+        ({"data": "."}, "Expected pictures in images/"),
+        ({"data": "v[o]c"}, "Rename the folder"),
+    ],
+)
+def test_arguments_that_make_no_sense(voc, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        VocExampleGen(**arguments)

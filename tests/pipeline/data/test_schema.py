@@ -1,0 +1,59 @@
+import pytest
+from google.protobuf import text_format
+
+from pipeline import features
+from pipeline.data.schema import class_names_of, load_schema, make_schema
+from pipeline.errors import UserError
+from pipeline.fingerprint import ROOT
+
+
+def test_classes_keep_their_order():
+    assert class_names_of(make_schema(["rabbit", "cat", "dog"])) == ["rabbit", "cat", "dog"]
+
+
+def test_objects_are_ragged_and_the_rest_scalar():
+    representations = make_schema(["cat"]).tensor_representation_group[""].tensor_representation
+    for name in (*features.BOX, features.CLASS_TEXT):
+        assert representations[name].HasField("ragged_tensor"), name
+    for name in features.REQUIRED:
+        assert representations[name].HasField("dense_tensor"), name
+
+
+@pytest.mark.parametrize("names", [[], ["cat", "dog", "cat"]])
+def test_a_list_of_classes_that_can_not_be_is_refused(names):
+    with pytest.raises(UserError, match="at least one class, and each once"):
+        make_schema(names)
+
+
+def test_a_domain_may_stand_inside_its_feature():
+    schema = make_schema(["cat"])
+    (feature,) = (feature for feature in schema.feature if feature.name == features.CLASS_TEXT)
+    feature.string_domain.value[:] = ["a", "b"]
+    del schema.string_domain[:]
+    assert class_names_of(schema) == ["a", "b"]
+
+
+def test_a_schema_without_classes_is_refused():
+    schema = make_schema(["cat"])
+    del schema.string_domain[:]
+    with pytest.raises(UserError, match="which lists the classes"):
+        class_names_of(schema)
+
+
+@pytest.mark.parametrize(("name", "count"), [("demo", 3), ("oxford_iiit_pets", 37)])
+def test_curated_schemas(name, count):
+    schema = load_schema(str(ROOT / "schema" / name))
+    names = class_names_of(schema)
+    assert len(names) >= count
+    assert len(set(names)) == len(names)
+    # Curated, but of the same kind as those that are inferred.
+    assert text_format.MessageToString(schema) == text_format.MessageToString(make_schema(names))
+
+
+@pytest.mark.parametrize("content", [None, "feature { nonsense", ""])
+def test_a_schema_that_can_not_be_read_is_one_line(tmp_path, content):
+    if content is not None:
+        (tmp_path / "schema.pbtxt").write_text(content)
+    with pytest.raises(UserError) as error:
+        load_schema(str(tmp_path))
+    assert "\n" not in str(error.value)

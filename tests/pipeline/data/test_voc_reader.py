@@ -1,0 +1,228 @@
+"""One annotation and its picture: what is an example, and the reason when it is none."""
+
+import gzip
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from models.image import decode_image
+from pipeline.data.voc_reader import VocItem, read_voc
+from tests.pipeline.data_samples import CAT, DOG, VocFolder, picture, xml
+
+
+@pytest.fixture
+def voc(tmp_path):
+    return VocFolder(tmp_path / "voc")
+
+
+def read(voc, stem, class_from="name", side=""):
+    namesakes = tuple(sorted(p.name for p in voc.images.glob(f"{stem}.*")))
+    item = VocItem(str(voc.root), f"annotations/xmls/{stem}.xml", "images", namesakes, side)
+    [(checked, image)] = read_voc(item, class_from)
+    assert (image is None) == bool(checked.kind) == bool(checked.reason)
+    return checked, image
+
+
+def reason(voc, stem, **options):
+    checked, _ = read(voc, stem, **options)
+    return checked.kind, checked.reason
+
+
+def test_a_sound_image(voc):
+    encoded = picture(5)
+    voc.add("a", (CAT, DOG), encoded)
+    checked, image = read(voc, "a")
+    assert (image.image_id, image.filename, image.image_format) == ("a", "a.jpg", "jpeg")
+    assert (image.width, image.height) == (32, 24)
+    assert image.encoded == encoded
+    assert image.names == ("cat", "dog")
+    np.testing.assert_allclose(image.boxes[0], (3 / 24, 4 / 32, 15 / 24, 20 / 32), rtol=1e-6)
+    assert image.boxes[1][2:] == (1.0, 1.0)
+    assert checked.classes == {"cat": 1, "dog": 1}
+    assert checked.picture == "images/a.jpg"
+
+
+def test_an_image_without_objects_is_a_valid_negative(voc):
+    voc.add("a", ())
+    checked, image = read(voc, "a", class_from="filename")
+    assert image.boxes == image.names == ()
+    assert checked.classes == {}
+
+
+def test_missing_image(voc):
+    voc.add("a")
+    (voc.images / "a.jpg").unlink()
+    kind, why = reason(voc, "a")
+    assert kind == "missing_image"
+    assert "a.jpg" in why
+
+
+def test_a_filename_that_does_not_exist_gives_way_to_the_namesake(voc):
+    voc.add("a")
+    (voc.xmls / "a.xml").write_text(xml("C:\\photos\\IMG_7.jpg", (CAT,)))
+    checked, image = read(voc, "a")
+    assert image.filename == "a.jpg"
+    assert checked.image_id == "a"
+
+
+def test_several_namesakes_are_ambiguous(voc):
+    voc.add("a")
+    (voc.images / "a.png").write_bytes(picture(1, image_format="PNG"))
+    (voc.xmls / "a.xml").write_text(xml(None, (CAT,)))
+    kind, why = reason(voc, "a")
+    assert kind == "missing_image"
+    assert "a.jpg, a.png" in why
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("lost", [1, 20, 300])
+def test_truncated_picture(voc, image_format, lost):
+    encoded = picture(1, image_format=image_format, size=(64, 48))
+    voc.add("a", (CAT,), encoded[:-lost], size=(64, 48))
+    kind, why = reason(voc, "a")
+    assert kind == "unreadable_image"
+    assert image_format in why
+    assert "{{" not in why
+
+
+@pytest.mark.parametrize(
+    ("encoded", "kind"),
+    [
+        (b"", "unreadable_image"),
+        (b"\xff\xd8\xff" + b"not a picture" * 9, "unreadable_image"),
+        (b"hello", "unknown_format"),
+        (gzip.compress(b"hello"), "unknown_format"),
+    ],
+)
+def test_unreadable_picture(voc, encoded, kind):
+    voc.add("a", (CAT,), encoded)
+    assert reason(voc, "a")[0] == kind
+
+
+def test_a_folder_in_the_place_of_a_picture(voc):
+    voc.add("a")
+    (voc.images / "a.jpg").unlink()
+    (voc.images / "a.jpg").mkdir()
+    assert reason(voc, "a")[0] == "missing_image"
+
+
+def test_gif_named_jpg(voc):
+    voc.add("a", (CAT,), picture(1, image_format="GIF"))
+    kind, why = reason(voc, "a")
+    assert kind == "gif"
+    assert "GIF" in why
+
+
+def test_gif(voc):
+    voc.add("a", (CAT,), picture(1, image_format="GIF"), suffix=".gif")
+    assert reason(voc, "a")[0] == "gif"
+
+
+def test_bmp_is_no_supported_format(voc):
+    voc.add("a", (CAT,), picture(1, image_format="BMP"), suffix=".bmp")
+    assert reason(voc, "a")[0] == "unknown_format"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_png_by_any_name_is_usable(voc, suffix):
+    voc.add("a", (CAT,), picture(1, image_format="PNG"), suffix=suffix)
+    assert read(voc, "a")[1].image_format == "png"
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_grayscale_and_cmyk_jpegs_are_usable_and_decode_as_pillow_decodes_them(voc, mode):
+    encoded = picture(3, mode)
+    voc.add("a", (CAT,), encoded)
+    _, image = read(voc, "a")
+    assert image.image_format == "jpeg"
+    decoded = decode_image(tf.constant(image.encoded)).numpy().astype(int)
+    expected = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"), int)
+    assert decoded.std() > 10
+    assert np.abs(decoded - expected).max() <= 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no xml",
+        "<annotation><object>",
+        "<svg/>",
+        "<!DOCTYPE a [<!ENTITY b 'c'>]><annotation>&b;</annotation>",
+        "<?xml version='1.0' encoding='klingon'?><annotation/>",
+        "<annotation><object><name>cat</name></object></annotation>",
+        xml("a.jpg", [("cat", "left", 1, 2, 3)]),
+        xml("a.jpg", (), size=("wide", 24)),
+        xml("a.jpg", (), size=(32.5, 24)),
+        "<annotation><object><name>cat</name><bndbox><xmin>1</xmin></bndbox></object></annotation>",
+    ],
+)
+def test_malformed_xml(voc, text):
+    voc.add("a")
+    (voc.xmls / "a.xml").write_text(text)
+    checked, _ = read(voc, "a")
+    assert checked.kind == "malformed_xml"
+    assert checked.picture == "images/a.jpg"
+
+
+def test_size_that_disagrees_with_the_picture(voc):
+    voc.add("a", size=(320, 24))
+    kind, why = reason(voc, "a")
+    assert kind == "size_mismatch"
+    assert "320x24" in why
+    assert "32x24" in why
+    voc.add("b", size=(24, 32))
+    assert "swapped" in reason(voc, "b")[1]
+
+
+def test_a_size_that_is_not_stated_does_not_disagree(voc):
+    voc.add("a", size=None)
+    assert read(voc, "a")[1].width == 32
+
+
+@pytest.mark.parametrize(
+    "box", [(-1, 2, 9, 9), (1, -0.5, 9, 9), (1, 2, 33, 9), (1, 2, 9, 24.5), (40, 2, 50, 9)]
+)
+def test_box_outside_of_the_picture(voc, box):
+    voc.add("a", [CAT, ("cat", *box)])
+    kind, why = reason(voc, "a")
+    assert kind == "box_outside"
+    assert "box 2" in why
+    assert f"xmin={box[0]}" in why
+
+
+@pytest.mark.parametrize("box", [(5, 2, 5, 9), (5, 9, 8, 9), (9, 2, 5, 9), (5, 9, 8, 2)])
+def test_box_of_zero_or_negative_size(voc, box):
+    voc.add("a", [("cat", *box)])
+    assert reason(voc, "a")[0] == "box_empty"
+
+
+@pytest.mark.parametrize("edge", ["nan", "inf"])
+def test_box_that_is_not_finite(voc, edge):
+    voc.add("a", [("cat", 1, 2, edge, 9)])
+    assert reason(voc, "a")[0] == "box_not_finite"
+
+
+def test_box_without_class(voc):
+    voc.add("a", [CAT, ("  ", 1, 2, 9, 9)])
+    kind, why = reason(voc, "a")
+    assert kind == "no_class"
+    assert "box 2" in why
+
+
+def test_class_from_the_file_name(voc):
+    voc.add("american_bulldog_105", (CAT, DOG))
+    _, image = read(voc, "american_bulldog_105", class_from="filename")
+    assert image.names == ("american_bulldog",) * 2
+    voc.add("bulldog")
+    assert reason(voc, "bulldog", class_from="filename")[0] == "no_class"
+
+
+def test_a_side_becomes_part_of_the_id(voc):
+    voc.add("a")
+    checked, image = read(voc, "a", side="eval")
+    assert image.image_id == checked.image_id == "eval/a"
+    assert image.filename == "a.jpg"

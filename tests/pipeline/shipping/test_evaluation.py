@@ -1,0 +1,162 @@
+import math
+
+import numpy as np
+import pytest
+import tfx.v1 as tfx
+from tfx.components.evaluator import executor as evaluator_executor
+from tfx.components.util import udf_utils
+from tfx.dsl.components.base import base_beam_executor
+from tfx.types import channel_utils, standard_artifacts
+
+from models.image import decode_and_resize
+from models.tflite.detector import TFLiteDetector
+from models.training.coco import coco_metrics
+from pipeline.errors import UserError
+from pipeline.shipping.coco_metric import UNKNOWN_CLASS_DETECTIONS
+from pipeline.shipping.evaluation import EXTRACTOR_MODULE, Threshold, eval_config, read_evaluation
+from pipeline.shipping.tflite_extractor import custom_extractors
+from tests.pipeline.tiny_detector import LABELS, picture
+
+
+@pytest.fixture
+def evaluate(tmp_path, examples_artifact):
+    """Runs the Evaluator as pipeline.py constructs it; gives (Evaluation, blessing artifact)."""
+
+    def run(model, baseline=None, class_names=LABELS, min_map50=0.1, max_drop=0.02):
+        component = tfx.components.Evaluator(
+            examples=channel_utils.as_channel([examples_artifact]),
+            model=channel_utils.as_channel([model]),
+            baseline_model=channel_utils.as_channel([baseline]) if baseline else None,
+            eval_config=eval_config(class_names, min_map50, max_drop),
+            module_path=EXTRACTOR_MODULE,
+        )
+        inputs = {"examples": [examples_artifact], "model": [model]}
+        if baseline:
+            inputs["baseline_model"] = [baseline]
+        evaluation = standard_artifacts.ModelEvaluation()
+        blessing = standard_artifacts.ModelBlessing()
+        evaluation.uri, blessing.uri = str(tmp_path / "evaluation"), str(tmp_path / "blessing")
+        context = base_beam_executor.BaseBeamExecutor.Context(
+            beam_pipeline_args=["--runner=FnApiRunner", "--direct_num_workers=1"],
+            tmp_dir=str(tmp_path),
+            unique_id="1",
+        )
+        properties = {
+            key: value for key, value in component.spec.exec_properties.items() if value is not None
+        }
+        evaluator_executor.Executor(context).Do(
+            inputs, {"evaluation": [evaluation], "blessing": [blessing]}, properties
+        )
+        return read_evaluation(evaluation.uri), blessing
+
+    return run
+
+
+def expected_metrics(model: bytes, labels, pictures, class_names=LABELS):
+    """pycocotools on the same detections, by way of the detector alone."""
+    detector = TFLiteDetector(model)
+    truth, found = [], []
+    for _, encoded, boxes, names in pictures:
+        result = detector.detect(decode_and_resize(encoded, detector.input_size).numpy())
+        known = np.array([labels[i] in class_names for i in result.class_ids], bool)
+        ids = [class_names.index(labels[i]) for i in result.class_ids[known]]
+        truth.append((boxes.astype(np.float32), [class_names.index(name) for name in names]))
+        found.append((result.boxes[known], ids, result.scores[known]))
+    return coco_metrics(truth, found, class_names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("class_names", [LABELS, None])
+def test_evaluator_equals_pycocotools_on_the_shipping_file(
+    evaluate, model_artifact, int8_model, eval_pictures, class_names
+):
+    evaluation, blessing = evaluate(model_artifact(int8_model, LABELS), class_names=class_names)
+    expected = expected_metrics(int8_model, LABELS, eval_pictures)
+    expected = {name: value for name, value in expected.items() if not math.isnan(value)}
+    assert 0.1 < expected["mAP50"] < 1
+    dropped = evaluation.metrics.pop(UNKNOWN_CLASS_DETECTIONS)
+    assert evaluation.metrics == pytest.approx(expected, abs=1e-6)
+    assert class_names is None or dropped == 0
+    assert evaluation.baseline_metrics is None
+    assert evaluation.blessed
+    assert blessing.get_int_custom_property("blessed") == 1
+    value = evaluation.metrics["mAP50"]
+    assert evaluation.thresholds == (Threshold("mAP50", "value", value, 0.1, True),)
+
+
+@pytest.mark.slow
+def test_below_the_absolute_threshold_nothing_is_blessed(evaluate, model_artifact, int8_model):
+    evaluation, blessing = evaluate(model_artifact(int8_model, LABELS), min_map50=0.999)
+    assert not evaluation.blessed
+    assert blessing.get_int_custom_property("blessed") == 0
+    assert [t.passed for t in evaluation.thresholds] == [False]
+    assert "at least 0.9990: failed" in str(evaluation.thresholds[0])
+
+
+@pytest.mark.slow
+def test_without_ground_truth_nothing_is_blessed(
+    evaluate, model_artifact, int8_model, examples_artifact, write_examples
+):
+    write_examples(examples_artifact, [("empty", picture(0), [], [])])
+    evaluation, blessing = evaluate(model_artifact(int8_model, LABELS))
+    assert "mAP50" not in evaluation.metrics
+    assert blessing.get_int_custom_property("blessed") == 0
+    assert evaluation.thresholds == (Threshold("mAP50", "value", None, 0.1, False),)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("max_drop", "blessed"), [(0.02, False), (1.0, True)])
+def test_candidate_and_baseline_of_other_sizes_and_classes(
+    evaluate, model_artifact, int8_model, float_model, eval_pictures, max_drop, blessed
+):
+    # Two classes in another order, one of which is unknown to the judge.
+    other = ("rabbit", "horse")
+    evaluation, blessing = evaluate(
+        model_artifact(float_model, other, name="candidate"),
+        baseline=model_artifact(int8_model, LABELS, name="baseline"),
+        min_map50=1e-6,
+        max_drop=max_drop,
+    )
+    candidate = expected_metrics(float_model, other, eval_pictures)
+    baseline = expected_metrics(int8_model, LABELS, eval_pictures)
+    assert 0 < candidate["mAP50"] < baseline["mAP50"] - 0.02
+    assert evaluation.metrics.pop(UNKNOWN_CLASS_DETECTIONS) > 0
+    assert evaluation.baseline_metrics.pop(UNKNOWN_CLASS_DETECTIONS) == 0
+    assert evaluation.metrics == pytest.approx(candidate, abs=1e-6)
+    assert evaluation.baseline_metrics == pytest.approx(baseline, abs=1e-6)
+    absolute, change = evaluation.thresholds
+    assert absolute.passed
+    assert change.kind == "change"
+    assert change.value == pytest.approx(candidate["mAP50"] - baseline["mAP50"], abs=1e-6)
+    assert change.bound == -max_drop
+    assert change.passed == blessed
+    assert evaluation.blessed == blessed
+    assert blessing.get_int_custom_property("blessed") == int(blessed)
+
+
+@pytest.mark.parametrize(
+    ("min_map50", "max_drop", "message"),
+    [
+        (None, 0.02, "absolute threshold"),
+        (0, 0.02, "Received: 0"),
+        (1.5, 0.02, "at most 1"),
+        (0.5, -0.1, "margin"),
+        (0.5, None, "margin"),
+    ],
+)
+def test_a_missing_or_impossible_bound_is_an_error(min_map50, max_drop, message):
+    with pytest.raises(UserError, match=message):
+        eval_config(LABELS, min_map50, max_drop)
+
+
+def test_an_unfinished_evaluation_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="Expected a finished evaluation"):
+        read_evaluation(str(tmp_path))
+
+
+def test_the_extractor_is_found_by_its_module_path():
+    # TFX takes a module that fails to import with an AttributeError for one without extractor,
+    # and would go on with its own.
+    properties = {"module_path": EXTRACTOR_MODULE}
+    found = udf_utils.try_get_fn(properties, "custom_extractors")
+    assert found.__module__ == custom_extractors.__module__

@@ -1,0 +1,119 @@
+import hashlib
+import json
+from pathlib import Path
+
+import keras
+import pytest
+from keras import layers
+from tfx.types import standard_artifacts
+
+from models.networks.ssd import SsdConfig
+from models.settings import PostProcessing
+from models.tflite.detector import TFLiteDetector
+from models.tflite.export import export_tflite as export
+from models.training import checkpoint
+from pipeline.config import RewriterSettings
+from pipeline.errors import UserError
+from pipeline.shipping import rewriter
+from tests.pipeline.tiny_detector import LABELS
+
+CONFIG = SsdConfig(num_classes=3, input_size=64)
+FACTS = {
+    "class_names": list(LABELS),
+    "step": 5,
+    "score": 0.5,
+    "float_score": None,
+    "resumed_at": [],
+}
+
+
+def network(seed=0, class_bias=0.0):
+    """A linear network that the converter is done with in a second."""
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((64, 64, 3))
+    pooled = layers.Flatten()(layers.AveragePooling2D(8)(image))
+    count = len(CONFIG.anchors)
+
+    def output(width, deviation, bias=0.0):
+        flat = layers.Dense(
+            count * width,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=deviation),
+            bias_initializer=keras.initializers.Constant(bias),
+        )(pooled)
+        return layers.Reshape((count, width))(flat)
+
+    outputs = {"box_encodings": output(4, 0.1), "class_logits": output(3, 0.2, class_bias)}
+    return keras.Model(image, outputs)
+
+
+SILENT = -8.0
+
+
+@pytest.fixture
+def rewrite(tmp_path, monkeypatch, examples_artifact):
+    """Runs the component over the given network; gives its output artifact."""
+
+    def run(original=None, exported=None, **tolerances):
+        original = original or network()
+        monkeypatch.setattr(checkpoint, "load_detector", lambda folder: (original, CONFIG, FACTS))
+        if exported is not None:
+            monkeypatch.setattr(
+                rewriter, "export_tflite", lambda _, *args, **more: export(exported, *args, **more)
+            )
+        model, output = standard_artifacts.Model(), standard_artifacts.Model()
+        model.uri, output.uri = str(tmp_path / "model"), str(tmp_path / "out")
+        function = rewriter.TFLiteRewriter.EXECUTOR_SPEC.executor_class._FUNCTION
+        function(
+            model=model,
+            examples=examples_artifact,
+            shipping_model=output,
+            quantization="none",
+            post_processing=PostProcessing(
+                score_threshold=0.3, max_detections=20
+            ).model_dump_json(),
+            comparison=RewriterSettings(**tolerances).model_dump_json(),
+            code_fingerprint="c0de",
+        )
+        return output
+
+    return run
+
+
+def test_the_shipping_model_is_whole(rewrite):
+    artifact = rewrite()
+    folder = Path(artifact.uri) / "Format-Serving"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "detector.json",
+        "labels.txt",
+        "tflite",
+    ]
+    content = (folder / "tflite").read_bytes()
+    assert artifact.get_string_custom_property("sha256") == hashlib.sha256(content).hexdigest()
+    assert artifact.get_int_custom_property("size_bytes") == len(content)
+    assert artifact.get_string_custom_property("quantization") == "none"
+    for output in ("", "_boxes", "_classes", "_scores", "_count"):
+        assert artifact.get_float_custom_property(f"agreement{output}") == 1
+    assert artifact.get_int_custom_property("compared_images") == 12
+    assert artifact.get_int_custom_property("compared_detections") > 10
+    assert 0 <= artifact.get_float_custom_property("raw_box_error") < 1e-3
+    assert (folder / "labels.txt").read_text().splitlines() == list(LABELS)
+    description = json.loads((folder / "detector.json").read_text())
+    assert description["input_size"] == TFLiteDetector(content).input_size == 64
+    assert description["post_processing"]["max_detections"] == 20
+    assert description["agreement"]["compared_detections"] > 10
+    assert description["training"]["step"] == 5
+
+
+def test_a_file_that_computes_something_else_is_not_written(rewrite, tmp_path):
+    with pytest.raises(UserError, match=r"find what the network finds.*count: .*min_agreement"):
+        rewrite(exported=network(seed=1))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_a_silent_network_is_told_from_another_silent_one(rewrite):
+    silent = network(class_bias=SILENT)
+    artifact = rewrite(silent)
+    assert artifact.get_int_custom_property("compared_detections") == 0
+    expected = r"box encodings before the post-processing: 1\.\d+.*no detection was compared"
+    with pytest.raises(UserError, match=expected):
+        rewrite(silent, exported=network(seed=1, class_bias=SILENT))

@@ -1,0 +1,100 @@
+import dataclasses
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.networks.ssd import SsdConfig, build_ssd
+from models.settings import ModelSettings
+from models.training import checkpoint
+from pipeline.errors import UserError
+from pipeline.training import trainer
+from pipeline.training.transformed_examples import TransformedExamples
+
+EXAMPLES = TransformedExamples(
+    records=tf.data.Dataset.range(0),
+    image_ids=["a", "b"],
+    class_ids=np.array([0, 1, 1]),
+    max_boxes=2,
+    box_sizes=np.linspace(0.1, 0.9, 21, dtype=np.float32),
+    box_ratios=np.ones(21, np.float32),
+)
+
+
+def with_box_sizes(small):
+    return dataclasses.replace(EXAMPLES, box_sizes=np.full(21, small, np.float32))
+
+
+def test_the_finest_scale_follows_the_boxes():
+    small, large = (
+        trainer.ssd_config(ModelSettings(min_scale=None), 3, with_box_sizes(size))
+        for size in (0.08, 0.5)
+    )
+    assert 0.05 <= small.min_scale < 0.25 < large.min_scale
+    assert small.num_classes == 3
+
+
+def test_a_configured_scale_stays():
+    config = trainer.ssd_config(ModelSettings(min_scale=0.2), 3, with_box_sizes(0.01))
+    assert config.min_scale == 0.2
+
+
+@pytest.mark.parametrize(("weights", "frozen"), [("", 0), ("imagenet", 4)])
+def test_random_weights_are_not_frozen(weights, frozen, caplog):
+    settings = {"training": {"frozen_blocks": 4, "steps": 7}, "warm_start": {"weights": weights}}
+    with caplog.at_level(logging.INFO, "detector"):
+        found = trainer.training_settings_of(settings)
+    assert (found.frozen_blocks, found.steps) == (frozen, 7)
+    assert ("no block is frozen" in caplog.text) == (not frozen)
+
+
+def test_images_without_any_object_stop_training():
+    empty = dataclasses.replace(EXAMPLES, class_ids=np.array([], np.int64))
+    with pytest.raises(UserError, match="none in 2 images"):
+        trainer._check_classes(empty, ["cat", "dog"])
+
+
+def test_a_class_without_images_is_warned_of_by_name(caplog):
+    with caplog.at_level(logging.WARNING, "detector"):
+        trainer._check_classes(EXAMPLES, ["cat", "dog"])
+        assert not caplog.messages
+        trainer._check_classes(EXAMPLES, ["cat", "dog", "rabbit"])
+    assert "no training image shows rabbit" in caplog.text
+
+
+def test_a_training_run_is_named_by_all_that_decides_it():
+    arguments = SimpleNamespace(train_files=["t"], eval_files=["e"], schema_path="s")
+    config = {"settings": {"training": {"steps": 5}}, "code_fingerprint": "1"}
+    key = trainer._state_key(arguments, config)
+    assert key == trainer._state_key(arguments, dict(reversed(config.items())))
+    others = [
+        (arguments, {**config, "code_fingerprint": "2"}),
+        (arguments, {**config, "settings": {"training": {"steps": 6}}}),
+        (SimpleNamespace(train_files=["u"], eval_files=["e"], schema_path="s"), config),
+        (SimpleNamespace(train_files=["t"], eval_files=["e"], schema_path="z"), config),
+    ]
+    assert len({key} | {trainer._state_key(*other) for other in others}) == 5
+
+
+SMALL = SsdConfig(num_classes=2, input_size=64, depth_multiplier=0.125)
+
+
+def test_warm_start_from_an_earlier_model(tmp_path, caplog):
+    earlier = build_ssd(SMALL)
+    folder = tmp_path / "model" / "Format-Serving" / "float"
+    checkpoint.save_detector(str(folder), earlier, SMALL, {})
+    other = SMALL.model_copy(update={"num_classes": 4})
+    network = build_ssd(other)
+    with caplog.at_level(logging.INFO, "detector"):
+        trainer._warm_start(network, other, {"weights": str(tmp_path / "model")})
+    np.testing.assert_array_equal(
+        network.get_layer("conv_pw_9").kernel, earlier.get_layer("conv_pw_9").kernel
+    )
+    assert "new: class_head_0" in caplog.text
+
+
+def test_warm_start_from_a_folder_without_a_model_names_it(tmp_path):
+    with pytest.raises((UserError, FileNotFoundError), match=str(tmp_path)):
+        trainer._warm_start(build_ssd(SMALL), SMALL, {"weights": str(tmp_path)})

@@ -1,0 +1,66 @@
+import pytest
+
+from pipeline.config import override
+from pipeline.vertex.rehearsal.run import _for_here
+from pipeline.vertex.rehearsal.store import RehearsalStore
+
+BLESSED = 'schema_title="tfx.ModelBlessing" AND state=LIVE AND metadata.blessed.number_value=1'
+MODEL = (
+    'schema_title="tfx.Model" AND state=LIVE AND '
+    "name=\"{{$.inputs.artifacts['input'].metadata['current_model_id']}}\""
+)
+
+
+def artifact(name, title, **metadata):
+    return {"name": name, "schema_title": title, "state": "LIVE", "uri": "u", "metadata": metadata}
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = RehearsalStore(tmp_path / "metadata.json")
+    made.add(
+        [
+            artifact("m1", "tfx.Model"),
+            artifact("b1", "tfx.ModelBlessing", blessed=1.0, current_model_id="m1"),
+            artifact("m2", "tfx.Model"),
+            artifact("b2", "tfx.ModelBlessing", blessed=0.0, current_model_id="m2"),
+        ]
+    )
+    return made
+
+
+def test_resolvers_find_the_last_blessed_model(store):
+    blessing = store.query(BLESSED, {})
+    assert blessing[0]["name"] == "b1"
+    assert store.query(MODEL, {"input": blessing})[0]["name"] == "m1"
+
+
+def test_a_first_run_finds_none(tmp_path):
+    empty = RehearsalStore(tmp_path / "metadata.json")
+    assert empty.query(BLESSED, {}) == []
+    assert empty.query(MODEL, {"input": []}) == []
+
+
+def test_outputs_outlive_the_process(store, tmp_path):
+    store.remember("key", {"model": [artifact("m1", "tfx.Model")]})
+    store.save()
+    again = RehearsalStore(tmp_path / "metadata.json")
+    assert again.cached("key")["model"][0]["name"] == "m1"
+    assert again.cached("other") is None
+
+
+def test_a_rehearsal_calls_no_service_and_stays_in_its_folder(config, tmp_path):
+    cloud = {"vertex.model_registry": True, "vertex.data_processing": "dataflow"}
+    local = _for_here(override(config, {**cloud, "data.path": "data"}), tmp_path)
+    assert not local.vertex.model_registry
+    assert "--runner=FnApiRunner" in local.execution.beam_args
+    for place in (local.execution.pipeline_root, local.execution.state_dir, local.push.destination):
+        assert place.startswith(str(tmp_path))
+    assert local.data.path.startswith("/")
+
+
+def test_a_rehearsal_with_the_real_command_line_pushes_nothing_to_apps(config, tmp_path):
+    real = override(config, {"push.destination": "gs://my-bucket/what-apps-read"})
+    assert _for_here(real, tmp_path).push.destination == f"{tmp_path}/pushed/{config.name}"
+    own = override(config, {"push.destination": "/somewhere/else"})
+    assert _for_here(own, tmp_path).push.destination == "/somewhere/else"

@@ -1,0 +1,359 @@
+"""vertex_runner.py as a user types it, against a cloud on this machine."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import vertex_runner
+from pipeline.fingerprint import ROOT
+from pipeline.vertex import doctor
+from pipeline.vertex.plan import load_prices
+from tests.pipeline.vertex.fake_cloud import IMAGE
+
+ACCOUNT = "runner@my-project.iam.gserviceaccount.com"
+PROJECT = ["--project", "my-project", "--set", "vertex.api_transport=rest"]
+PIPELINE = [
+    *("--preset", "demo", "--data", "gs://my-bucket/data", "--bucket", "my-bucket"),
+    *("--pipeline-image", IMAGE.format("pipeline")),
+    *("--trainer-image", IMAGE.format("tpu-trainer")),
+    *("--set", "data.images=images", "--set", "data.annotations=annotations/xmls"),
+]
+DEVICE = {"blessed": True, "reasons": [], "latency": {"median_ms": 4.25}}
+EXAMPLES = {
+    "num_train": 80, "num_eval": 20, "num_negatives": 3, "num_set_aside": 0,
+    "set_aside_reasons": "{}", "num_ignored": 0, "leaked_images": 0, "data_fingerprint": "da7a",
+}  # fmt: skip
+GATE = {
+    "metrics": {"mAP50": 0.91, "mAP": 0.6},
+    "baseline_metrics": None,
+    "thresholds": [{"metric": "mAP50", "passed": True}],
+    "blessed": True,
+}
+
+
+@pytest.fixture(autouse=True)
+def here(cloud, monkeypatch, tmp_path):
+    """Run in an empty folder; nobody waits for anything."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pipeline.vertex.client.time.sleep", lambda seconds: None)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture
+def run(cloud, capsys):
+    """Types a command; gives the exit code, standard output and standard error."""
+
+    def type_(command: str, *arguments: str):
+        endpoint = ["--set", f"vertex.api_endpoint={cloud.url}"]
+        code = vertex_runner.main([command, *arguments, *PROJECT, *endpoint])
+        return code, *capsys.readouterr()
+
+    return type_
+
+
+def task(name, outputs=None, state="SUCCEEDED", message=""):
+    detail = {
+        "taskName": name,
+        "state": state,
+        "startTime": "2026-11-23T10:00:00Z",
+        "endTime": "2026-11-23T10:02:00Z",
+        "executorDetail": {
+            "containerDetail": {"mainJob": "projects/1/locations/us-central1/customJobs/77"}
+        },
+        "outputs": {
+            key: {"artifacts": [{"name": f"artifacts/{name}", "uri": uri, "metadata": metadata}]}
+            for key, (uri, metadata) in (outputs or {}).items()
+        },
+    }
+    return detail | ({"error": {"code": 3, "message": message}} if message else {})
+
+
+def finished(tmp_path, pushed: int = 1):
+    """The tasks of a run whose reports are in local folders."""
+    (tmp_path / "device").mkdir()
+    (tmp_path / "device" / "device_check.json").write_text(json.dumps(DEVICE))
+    facts = {"pushed": pushed, "pushed_destination": "gs://my-bucket/pushed/demo/3"}
+    return [
+        task("ExampleGen", {"examples": ("gs://my-bucket/x", EXAMPLES)}, state="SKIPPED"),
+        task("Trainer", {"model_run": ("gs://my-bucket/logs", {})}),
+        task("TFLiteRewriter", {"shipping_model": ("gs://my-bucket/m",
+                                                   {"size_bytes": 1_234_567, "sha256": "5a"})}),
+        task("Evaluator", {"evaluation": (str(tmp_path / "device"), {})}),
+        task("DeviceCheck", {"blessing": (str(tmp_path / "device"), {})}),
+        task("Pusher", {"pushed_model": ("gs://my-bucket/p", facts)}),
+        task("ModelRegistrar", {"registered_model": ("gs://my-bucket/r",
+                                                     {"pushed_destination": "models/d@1"})}),
+    ]  # fmt: skip
+
+
+def test_compile_writes_a_file(run, tmp_path):
+    code, out, _ = run("compile", *PIPELINE, "--output", "job.json")
+    assert (code, out) == (0, "wrote job.json: 12 tasks\n")
+    assert json.loads((tmp_path / "job.json").read_text())["pipelineSpec"]
+    assert run("compile", *PIPELINE, "--output", "no/such/job.json")[0] == 1
+
+
+def test_submit_says_how_to_follow_and_status_does(run, cloud):
+    code, out, _ = run("submit", *PIPELINE)
+    (name,) = cloud.jobs
+    job_id = name.rpartition("/")[2]
+    assert code == 0
+    assert f"vertex_runner.py status {job_id} --project my-project --region us-central1" in out
+    assert "https://console.cloud.google.com/" in out
+    cloud.tasks = [task("Trainer", state="FAILED", message="out of memory")]
+    code, out, _ = run("status", job_id)
+    assert code == 0
+    assert f"{job_id}: PIPELINE_STATE_RUNNING" in out
+    assert "  Trainer failed: out of memory (log: https://console.cloud" in out
+
+
+@pytest.mark.parametrize(("pushed", "expected"), [(1, 0), (0, 3)])
+def test_submit_and_wait_ends_with_the_local_summary(
+    run, cloud, tmp_path, monkeypatch, pushed, expected
+):
+    from pipeline.shipping import evaluation
+
+    class Read:
+        thresholds = ("mAP50 0.9100, at least 0.8000: passed",)
+
+        def to_json(self):
+            return dict(GATE)
+
+    monkeypatch.setattr(evaluation, "read_evaluation", lambda uri: Read())
+    cloud.tasks = finished(tmp_path, pushed)
+    code, out, error = run("submit", *PIPELINE, "--wait")
+    assert code == expected, error
+    assert "ExampleGen: skipped" in out
+    assert "mAP@.5 0.910" in out
+    assert "registered as models/d@1" in out
+    assert ("gs://my-bucket/pushed/demo/3" in out) == bool(pushed)
+    (summary,) = (tmp_path / "vertex_runs").glob("*/summary.json")
+    assert json.loads(summary.read_text())["status"] == ("pushed" if pushed else "not_blessed")
+
+
+def test_a_failed_task_is_named_with_its_log(run, cloud):
+    cloud.script = ["PIPELINE_STATE_RUNNING", "PIPELINE_STATE_FAILED"]
+    cloud.tasks = [task("Transform"), task("Trainer", state="FAILED", message="out of memory")]
+    code, _, error = run("submit", *PIPELINE, "--wait")
+    assert code == 1
+    assert error.startswith("error: Trainer failed: out of memory (log: https://console.cloud")
+    assert "job_id%3D%2277%22" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("failures", "expected"),
+    [
+        ([(403, "Permission denied")], "Expected the permission to submit"),
+        ([(429, "Quota exceeded")], "Expected quota to submit"),
+        ([(503, "later"), (503, "later")], None),
+    ],
+)
+def test_refusals_are_one_line_and_busy_is_tried_again(run, cloud, failures, expected):
+    cloud.failures = list(failures)
+    code, _, error = run("submit", *PIPELINE)
+    assert code == (1 if expected else 0)
+    assert expected is None or (expected in error and error.count("\n") == 1)
+    assert len(cloud.jobs) == (0 if expected else 1)
+
+
+def test_cancel(run, cloud):
+    run("submit", *PIPELINE)
+    (name,) = cloud.jobs
+    job_id = name.rpartition("/")[2]
+    assert run("cancel", job_id)[:2] == (0, f"asked Vertex AI to cancel {job_id}\n")
+    assert cloud.jobs[name]["state"] == "PIPELINE_STATE_CANCELLED"
+    assert "PIPELINE_STATE_CANCELLED" in run("status", job_id)[1]
+    code, _, error = run("cancel", "no-such-run")
+    assert code == 1
+    assert "no-such-run" in error
+
+
+def test_schedules_are_made_listed_and_deleted(run, cloud):
+    code, out, _ = run("schedule", *PIPELINE, "--cron", "TZ=Europe/Berlin 0 3 * * 1")
+    assert code == 0
+    assert "created schedule 1" in out
+    assert f"unschedule 1 {' '.join(PROJECT[:2])}" in out
+    code, out, _ = run("schedules")
+    assert (code, out) == (0, "1  data  'TZ=Europe/Berlin 0 3 * * 1'  active  0 runs\n")
+    assert run("unschedule", "1")[:2] == (0, "deleted schedule 1\n")
+    assert not cloud.schedules
+    assert run("schedules")[:2] == (0, "no schedules in my-project, us-central1\n")
+    code, _, error = run("unschedule", "1")
+    assert code == 1
+    assert error.count("\n") == 1
+
+
+def test_a_dry_run_shows_the_plan_and_a_limit_refuses(run, cloud, tmp_path):
+    code, out, _ = run("submit", *PIPELINE, "--dry-run")
+    assert code == 0
+    for expected in ("Trainer: custom job", "cloud-tpu (tpu-v3-8)", "up to 8 x n1-standard-4",
+                     "hours a run, for 10,000 images", "prices of 20",
+                     IMAGE.format("tpu-trainer")):  # fmt: skip
+        assert expected in out
+    code, _, error = run("submit", *PIPELINE, "--max-cost", "0.5")
+    assert code == 1
+    assert "Nothing was submitted" in error
+    prices = load_prices(None).model_dump()
+    (tmp_path / "free.json").write_text(
+        json.dumps(prices | {"run": 0, "machine_hour": dict.fromkeys(prices["machine_hour"], 0),
+                             "dataflow_worker_hour": {"n1-standard-4": 0}})
+    )  # fmt: skip
+    code, _, error = run("submit", *PIPELINE, "--max-cost", "0.5", "--prices", "free.json")
+    assert code == 0, error
+    assert len(cloud.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["--region", "europe-north1"], 1, "a region with tpu-v3-8"),
+        (["--region", "europe-west4"], 1, "gs://my-bucket in europe-west4. Received: us-central1"),
+        (["--bucket", "elsewhere"], 1, "gcloud storage buckets create gs://elsewhere"),
+        (["--pipeline-image", "gcr.io/p/i:latest"], 1, "container image by digest"),
+        (["--accelerator", "tpu-v9"], 2, "vertex.accelerator"),
+        (["--set", "training.batch_size=12"], 1, "divide by the 8 replicas"),
+        (["--prices", "none.json"], 1, "Expected a price table"),
+    ],
+)
+def test_what_is_wrong_is_one_line_before_anything_is_submitted(
+    run, cloud, arguments, code, expected
+):
+    received, _, error = run("submit", *PIPELINE, *arguments)
+    assert received == code
+    assert expected in error
+    assert error.count("\n") == 1
+    assert not cloud.jobs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["submit", "--max-cost", "nan"], "--max-cost: invalid positive float value: 'nan'"),
+        (["submit", "--images", "0"], "--images: invalid positive int value: '0'"),
+        (["schedule", "--cron", "0 3 * * 1", "--max-runs", "-1"], "invalid positive int value"),
+        (["status", "run", "--bucket", "b"], "unrecognized arguments: --bucket b"),
+    ],
+)
+def test_flags_that_mean_nothing_are_refused(arguments, expected, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        vertex_runner.main(arguments)
+    assert expected in capsys.readouterr().err
+
+
+def test_missing_credentials_and_an_endpoint_out_of_reach_are_one_line(
+    run, cloud, monkeypatch, capsys
+):
+    code = vertex_runner.main(
+        ["submit", *PIPELINE, *PROJECT, "--set", "vertex.api_endpoint=http://127.0.0.1:1"]
+    )
+    error = capsys.readouterr().err
+    assert code == 1
+    assert "Check the network, a proxy, and vertex.api_endpoint" in error
+    assert error.count("\n") == 1
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
+    code, _, error = run("submit", *PIPELINE)
+    assert code == 1
+    assert error.endswith("Run: gcloud auth application-default login\n")
+    assert not cloud.jobs
+
+
+NOWHERE = ["--set", "vertex.api_endpoint=http://127.0.0.1:1"]
+LOG_IN = "Run: gcloud auth application-default login\n"
+PROGRAM = """
+import sys
+import vertex_runner
+
+code = vertex_runner.main(sys.argv[1:])
+slow = {"tfx", "tensorflow", "apache_beam", "google.cloud.aiplatform"} & set(sys.modules)
+print(*slow)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "credentials", "expected"),
+    [
+        (["submit", *PIPELINE, *PROJECT], False, LOG_IN),
+        (["schedule", *PIPELINE, *PROJECT, "--cron", "0 3 * * 1"], False, LOG_IN),
+        (["status", "run", *PROJECT], False, LOG_IN),
+        (["submit", *PIPELINE, *PROJECT, *NOWHERE], True, "a proxy, and vertex.api_endpoint"),
+        (["unschedule", "1", *PROJECT, *NOWHERE], True, "a proxy, and vertex.api_endpoint"),
+        (["cancel", "run"], True, "Name it with --project.\n"),
+        (["schedule", *PIPELINE, *PROJECT, "--cron", "0 3"], True, "Expected five fields"),
+        (["submit", *PIPELINE, "--trainer-image", "gcr.io/p/i:latest"], True, "Expected a Google"),
+    ],
+)
+def test_nobody_waits_to_be_told(cloud, arguments, credentials, expected):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    if not credentials:
+        environment["GOOGLE_APPLICATION_CREDENTIALS"] = "/nowhere.json"
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert expected in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == "\n"  # what takes half a minute to load was not
+    assert not cloud.jobs
+
+
+@pytest.fixture
+def examined(cloud, monkeypatch):
+    """`doctor` asks the cloud on this machine, which lacks nothing."""
+    for name in (*doctor.ENDPOINTS, "registry"):
+        monkeypatch.setitem(doctor.ENDPOINTS, name, cloud.url)
+    cloud.enabled_apis = set(doctor.APIS)
+    cloud.quotas = {"custom_model_training_tpu_v3": 8}
+    cloud.images = {IMAGE.format(name).partition("/")[2] for name in ("pipeline", "tpu-trainer")}
+    member = f"serviceAccount:{ACCOUNT}"
+    cloud.bindings = [{"role": role, "members": [member]} for role in doctor.ROLES]
+    return cloud
+
+
+def test_doctor_finds_nothing(run, examined):
+    code, out, error = run("doctor", *PIPELINE, "--service-account", ACCOUNT)
+    assert code == 0, out + error
+    assert out.count("ok    ") == len(out.splitlines()) >= 16
+
+
+@pytest.mark.parametrize(
+    ("break_it", "finding", "fix"),
+    [
+        (lambda cloud: cloud.enabled_apis.discard("dataflow"), "API dataflow.googleapis.com",
+         "gcloud services enable dataflow.googleapis.com --project my-project"),
+        (lambda cloud: cloud.buckets.clear(), "bucket gs://my-bucket exists",
+         "gcloud storage buckets create gs://my-bucket --location=us-central1"),
+        (lambda cloud: cloud.buckets.update({"my-bucket": "EU"}), "in us-central1 (it is in eu)",
+         "choose another --bucket or --region"),
+        (lambda cloud: cloud.storage.permissions.clear(), "bucket gs://my-bucket writable",
+         f"--member=serviceAccount:{ACCOUNT} --role=roles/storage.objectAdmin"),
+        (lambda cloud: cloud.images.clear(), "trainer_image", "--trainer-image"),
+        (lambda cloud: cloud.quotas.clear(), "custom_model_training_tpu_v3 in us-central1: 0 of",
+         "iam-admin/quotas?project=my-project"),
+        (lambda cloud: cloud.bindings.pop(), "has roles/iam.serviceAccountUser",
+         "--role=roles/iam.serviceAccountUser"),
+        # What can't be looked at is not said to be missing.
+        (lambda cloud: setattr(cloud, "denied", "getIamPolicy"), "roles in my-project can be read",
+         "your own account lacks roles/iam.securityReviewer"),
+        (lambda cloud: setattr(cloud, "denied", "QuotaMetrics"), "tpu_v3 can be read",
+         "your own account lacks roles/serviceusage.serviceUsageViewer"),
+        (lambda cloud: setattr(cloud, "denied", "/manifests/"), "trainer_image",
+         "your own account lacks roles/artifactregistry.reader"),
+    ],
+)  # fmt: skip
+def test_doctor_says_what_is_missing_and_how_to_mend_it(run, examined, break_it, finding, fix):
+    break_it(examined)
+    code, out, error = run("doctor", *PIPELINE, "--service-account", ACCOUNT)
+    assert code == 1
+    failed = out.split("FAIL  ")[1:]
+    assert any(finding in text and fix in text for text in failed), out
+    assert "Expected every check to pass" in error

@@ -1,0 +1,174 @@
+import difflib
+import getpass
+import json
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import override
+from pipeline.errors import UserError
+from pipeline.vertex.compilation import compile_job, for_vertex, validate
+from pipeline.vertex.machines import MACHINES
+from pipeline.vertex.plan import check_cost, load_prices, make_plan, total_cost, total_hours
+from pipeline.vertex.task_order import execution_order
+from tests.pipeline.vertex.fake_cloud import IMAGE
+
+GOLDEN = Path(__file__).with_name("golden_job.json")
+FORBIDDEN = ("private_key", "password", "access_token", "client_secret", "BEGIN ")
+# This machine and its user.
+_HERE = {f"{Path.home()}/", str(Path.cwd()), socket.gethostname(), f"/home/{getpass.getuser()}"}
+_FROM_THE_ENVIRONMENT = "only-this-machine-knows"
+_FINGERPRINT = re.compile(r"(?<!sha256:)\b[0-9a-f]{64}\b")
+
+
+def readable(job: dict) -> str:
+    """The job a line a value, without what every edit of the code changes."""
+    text = json.dumps(_unfolded(job), indent=1, sort_keys=True)
+    return _FINGERPRINT.sub("<fingerprint>", text) + "\n"
+
+
+def _unfolded(value):
+    """Opens the JSON inside of strings, such as the settings: a diff shows which changed."""
+    if isinstance(value, dict):
+        return {key: _unfolded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_unfolded(inner) for inner in value]
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            return {"(json)": _unfolded(json.loads(value))}
+        except json.JSONDecodeError:
+            return value.splitlines() if "\n" in value else value
+    return value.splitlines() if isinstance(value, str) and "\n" in value else value
+
+
+def test_the_golden_file_shows_what_changed(config):
+    text = readable(compile_job(for_vertex(config)))
+    golden = GOLDEN.read_text()
+    difference = difflib.unified_diff(golden.splitlines(), text.splitlines(), lineterm="", n=2)
+    assert text == golden, (
+        "the compiled job is another one; look at the difference, and if it is meant: "
+        "python -m tests.pipeline.vertex.write_golden\n" + "\n".join(difference)
+    )
+
+
+CONFIGS = {
+    "inferred schema": {"schema_dir": ""},
+    "spans": {"data.images": "span-{SPAN}/images", "data.annotations": "span-{SPAN}/xmls"},
+    "TFRecords": {"data.format": "tfrecord", "data.path": "gs://my-bucket/shards-*"},
+    "own split": {
+        "data.path": "",
+        "data.train": "gs://my-bucket/a",
+        "data.eval": "gs://my-bucket/b",
+    },
+    "lists": {"data.train": "gs://my-bucket/a.txt", "data.eval": "gs://my-bucket/b.txt"},
+    "CMEK in a VPC": {
+        "vertex.encryption_key": "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k",
+        "vertex.network": "projects/1/global/networks/vpc",
+        "vertex.service_account": "runner@my-project.iam.gserviceaccount.com",
+        "vertex.labels": ["team=vision"],
+    },
+    "in the task, on a GPU": {
+        "vertex.data_processing": "in_task",
+        "vertex.accelerator": "gpu-t4",
+        "vertex.trainer_image": IMAGE.format("gpu-trainer"),
+    },
+    "warm start": {"warm_start.weights": "gs://my-bucket/mobilenet_2_5_224_tf_no_top.h5"},
+    "an earlier model": {"warm_start.weights": "gs://my-bucket/pipeline_root/Trainer/model/7"},
+    "registry": {"vertex.model_registry": True, "quantization": "post_training"},
+}
+
+
+@pytest.mark.parametrize("settings", CONFIGS.values(), ids=CONFIGS)
+def test_every_configuration_is_of_the_published_schema_and_names_nothing_local(
+    config, settings, monkeypatch
+):
+    for name in ("LOGNAME", "USER", "API_TOKEN", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, f"{_FROM_THE_ENVIRONMENT}-{name}")
+    config = for_vertex(override(config, settings))
+    job = compile_job(config)  # raises on a field that the schema lacks
+    text = json.dumps(job)
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    assert {"ExampleGen", "Trainer", "Evaluator", "Pusher"} <= set(tasks)
+    images = {
+        executor["container"]["image"]
+        for executor in job["pipelineSpec"]["deploymentSpec"]["executors"].values()
+        if "container" in executor
+    }
+    assert images == {config.vertex.pipeline_image}
+    for word in (*FORBIDDEN, *_HERE, _FROM_THE_ENVIRONMENT):
+        assert word not in text
+    for name, value in settings.items():
+        if isinstance(value, str) and value.startswith(("gs://", "projects/", "span", "runner")):
+            # Dataflow takes the bare name of a network.
+            assert value in text or value.rpartition("/")[2] in text, name
+
+
+@pytest.mark.parametrize("accelerator", sorted(MACHINES))
+def test_every_machine_compiles_to_a_job_of_the_published_schema(config, accelerator):
+    from google.cloud.aiplatform_v1.types import CustomJob
+
+    image = IMAGE.format(MACHINES[accelerator].image_target)
+    settings = {"vertex.accelerator": accelerator, "vertex.trainer_image": image}
+    config = for_vertex(override(config, settings))
+    job = compile_job(config)
+    task = job["pipelineSpec"]["root"]["dag"]["tasks"]["Trainer"]
+    text = task["inputs"]["parameters"]["custom_config"]["runtimeValue"]["constantValue"]
+    arguments = dict(json.loads(text["stringValue"])["ai_platform_training_args"])
+    del arguments["project"]
+    (pool,) = CustomJob(arguments).job_spec.worker_pool_specs
+    assert pool.machine_spec.machine_type == MACHINES[accelerator].machine_type
+    assert pool.container_spec.image_uri == config.vertex.trainer_image
+
+
+def test_a_job_that_is_none_is_refused(config):
+    job = compile_job(for_vertex(config))
+    job["pipelineSpec"]["root"]["dag"]["tasks"]["Pusher"]["surprise"] = 1
+    with pytest.raises(ValueError, match="surprise"):
+        validate(job)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "expected"),
+    [
+        ("vertex.project", "", "a Google Cloud project"),
+        ("vertex.bucket", "gs://b", "without gs://"),
+        ("vertex.pipeline_image", "gcr.io/p/i:latest", "by digest"),
+        ("vertex.accelerator", "gpu-l4", "to be the image gpu-trainer, for gpu-l4"),
+        ("vertex.region", "europe-north1", "a region with tpu-v3-8: us-central1, europe-west4"),
+        ("data.path", "data", "Upload it: gcloud storage cp"),
+        ("data.images", "", "names of the two folders"),
+        ("training.batch_size", 12, "divide by the 8 replicas"),
+        ("evaluation.min_map50", None, "a threshold for the gate"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_compiled(config, setting, value, expected):
+    with pytest.raises(UserError, match=expected):
+        for_vertex(override(config, {setting: value}))
+
+
+def test_the_plan_has_the_tpu_and_its_cost(config):
+    config = for_vertex(config)
+    prices = load_prices(None)
+    steps = make_plan(config, compile_job(config), prices, num_images=10_000)
+    (trainer,) = [step for step in steps if step.task == "Trainer: custom job"]
+    assert trainer.machine == "cloud-tpu (tpu-v3-8)"
+    assert trainer.cost == pytest.approx(trainer.hours * 9.2)
+    # Evaluation waits for the training; tasks that do not wait for each other run at once.
+    by_task = {step.task: step for step in steps}
+    assert by_task["Evaluator"].ends > trainer.ends + by_task["Evaluator"].hours - 1e-9
+    tasks = [step for step in steps if ":" not in step.task]
+    assert trainer.hours < total_hours(steps) < sum(step.hours for step in tasks)
+    cost = total_cost(steps, prices)
+    check_cost(cost, cost + 1)
+    with pytest.raises(UserError, match="Nothing was submitted"):
+        check_cost(cost, cost - 0.01)
+
+
+def test_tasks_run_after_those_they_need():
+    source = {"taskOutputArtifact": {"producerTask": "b", "outputArtifactKey": "x"}}
+    tasks = {"a": {"inputs": {"artifacts": {"i": source}}}, "b": {"dependentTasks": ["c"]}, "c": {}}
+    assert execution_order(tasks) == ["c", "b", "a"]
+    with pytest.raises(ValueError, match="cycle"):
+        execution_order({"a": {"dependentTasks": ["a"]}})

@@ -1,0 +1,198 @@
+"""The command line, as far as it goes without training."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import local_runner
+from pipeline.fingerprint import ROOT
+from pipeline.local.workdir import Workdir
+from tests.pipeline.data_samples import VocFolder
+
+RUNNER = str(ROOT / "local_runner.py")
+
+
+def run(*arguments, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, RUNNER, *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def assert_one_line(result, code, *parts):
+    """An error that a user reads: one line, no trace, nothing else on standard error."""
+    assert result.returncode == code, result.stderr[-2000:]
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    for part in parts:
+        assert part in result.stderr
+
+
+@pytest.mark.parametrize("flag", ["--help", "--list-presets", "--list-settings"])
+def test_showing_something_loads_neither_tensorflow_nor_tfx(flag):
+    program = (
+        "import sys, local_runner\n"
+        "try: code = local_runner.main(sys.argv[1:])\n"
+        "except SystemExit as error: code = error.code\n"
+        "heavy = {'tensorflow', 'keras', 'tfx', 'apache_beam', 'ml_metadata'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else code)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, flag], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    expected = {
+        "--help": "--warm-start",
+        "--list-presets": "demo\n",
+        "--list-settings": "training.steps=",
+    }
+    assert expected[flag] in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--preset", "nonsense"], ["'nonsense'", "demo", "small_data_cpu"]),
+        (["--set", "training.stepz=3"], ["'training.stepz'", "training.steps"]),
+        (["--set", "training.steps=many"], ["training.steps", "'many'"]),
+        (["--set", "training.steps"], ["--set section.key=value"]),
+        (["--train", "here"], ["data.train and data.eval go together"]),
+        (["--set", "execution.state_dir=x"], ["execution.state_dir", "the runner fills in"]),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_exit_code_2(arguments, parts):
+    assert_one_line(run(*arguments), 2, *parts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ([], "demo"),
+        (["--data", "sets/Bees_2"], "bees-2"),
+        (["--data", "sets/Bees_2", "--preset", "demo"], "bees-2"),
+        (["--train", "bees/a", "--eval", "bees/b"], "bees"),
+        (["--set", "data.path=bees"], "bees"),
+        (["--data", "sets/Bees_2", "--set", "name=mine"], "mine"),
+        (["--set", "data.path=bees", "name=mine", "--preset", "demo"], "mine"),
+    ],
+)
+def test_the_data_set_names_the_pipeline(arguments, name):
+    config = local_runner.make_config(local_runner.parse_arguments(arguments))
+    assert config.name == name
+    assert bool(config.schema_dir) == (name == "demo")
+
+
+@pytest.mark.parametrize("arguments", [["--frobnicate"], ["--format", "coco"], ["--pre", "demo"]])
+def test_a_wrong_flag_is_exit_code_2(arguments):
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_the_run_refuses_to_start_without_a_threshold(tmp_path):
+    result = run("--workdir", tmp_path, "--set", "evaluation.min_map50=null")
+    assert_one_line(result, 1, "threshold", "--set evaluation.min_map50=0.8")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_workdir_that_is_a_file_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert_one_line(run("--workdir", tmp_path / "file"), 1, "--workdir", str(tmp_path / "file"))
+
+
+def test_a_warm_start_that_is_not_there_is_one_line(tmp_path):
+    result = run("--workdir", tmp_path, "--warm-start", "nowhere.h5", "--data", tmp_path)
+    assert_one_line(result, 1, "--warm-start", "nowhere.h5")
+
+
+@pytest.mark.parametrize("content", [b"not a database", b"SQLite format 3\0" + b"x" * 200])
+def test_a_metadata_file_that_is_none_is_one_line(tmp_path, content):
+    (tmp_path / "m.sqlite").write_bytes(content)
+    result = run(
+        "--workdir", tmp_path / "w", "--data", tmp_path, "--metadata", tmp_path / "m.sqlite"
+    )
+    assert_one_line(result, 1, "m.sqlite")
+
+
+def test_a_metadata_server_that_is_not_there_is_one_line(tmp_path):
+    result = run("--workdir", tmp_path, "--data", tmp_path, "--metadata", "mysql://u@127.0.0.1:1/d")
+    assert_one_line(result, 1, "mysql://u@127.0.0.1:1/d")
+
+
+def test_a_pipeline_root_of_another_store_is_one_line(tmp_path):
+    root = tmp_path / "pipeline_root"
+    root.mkdir()
+    (root / "metadata_store").write_text("another\n")
+    result = run("--workdir", tmp_path, "--data", tmp_path)
+    assert_one_line(result, 1, "(another)", "--metadata")
+
+
+def test_a_second_run_in_a_workdir_is_kept_out(tmp_path):
+    program = (
+        "import sys, time; from pipeline.local.workdir import Workdir\n"
+        "with Workdir(sys.argv[1]).lock(): print('held', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE
+    ) as holder:
+        try:
+            holder.stdout.readline()
+            result = run("--workdir", tmp_path, "--data", tmp_path)
+        finally:
+            holder.send_signal(signal.SIGKILL)
+    assert_one_line(result, 1, "no other run", str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["voc", "tfrecord"])
+def test_data_that_is_not_there_is_one_line_and_the_trace_is_in_the_log(tmp_path, kind):
+    result = run("--workdir", tmp_path, "--data", "/nowhere/data", "--format", kind)
+    assert_one_line(result, 1, "/nowhere/data")
+    summary = json.loads((tmp_path / "latest_run" / "summary.json").read_text())
+    assert summary["status"] == "failed"
+    assert "/nowhere/data" in summary["error"]
+    assert "Traceback" in (tmp_path / "latest_run" / "run.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_schema_that_is_not_there_is_one_line(tmp_path):
+    result = run("--workdir", tmp_path / "w", "--data", tmp_path, "--schema", "nowhere")
+    assert_one_line(result, 1, "schema.pbtxt", "nowhere")
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path):
+    VocFolder(tmp_path / "data").fill(3)
+    # Shells have what is in the background ignore Ctrl-C, and so may whoever runs the tests.
+    program = (
+        "import signal, sys, local_runner\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.exit(local_runner.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "--workdir", tmp_path / "w"]
+    with subprocess.Popen(
+        [*map(str, command), "--data", str(tmp_path / "data")],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("ExampleGen"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error == "interrupted: the same command again goes on from here\n"
+    summary = json.loads((tmp_path / "w" / "latest_run" / "summary.json").read_text())
+    assert summary["error"] == "interrupted"
+    with Workdir(str(tmp_path / "w")).lock():
+        pass
