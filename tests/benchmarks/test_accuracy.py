@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from benchmarks.accuracy import Result, folds, table, write_lists
+
+IDS = [f"image_{number}" for number in range(10)]
+
+
+def test_folds_are_a_partition_of_equal_parts_whatever_the_order_of_the_ids():
+    dealt = folds(IDS, 3)
+    assert sorted(name for fold in dealt for name in fold) == sorted(IDS)
+    assert sorted(map(len, dealt)) == [3, 3, 4]
+    assert folds(reversed(IDS), 3) == dealt
+
+
+def test_no_image_is_trained_on_in_the_fold_that_judges_it(tmp_path):
+    (tmp_path / "data" / "xmls").mkdir(parents=True)
+    for name in IDS:
+        (tmp_path / "data" / "xmls" / f"{name}.xml").touch()
+    write_lists(tmp_path / "data", tmp_path / "folds", 3)
+    for fold in range(3):
+        train, held_out = (
+            set((tmp_path / "folds" / f"{side}_{fold}.txt").read_text().split())
+            for side in ("train", "eval")
+        )
+        assert not train & held_out
+        assert train | held_out == set(IDS)
+
+
+def test_too_few_annotations_are_named(tmp_path):
+    with pytest.raises(SystemExit, match="at least 3 XML files"):
+        write_lists(tmp_path, tmp_path / "folds", 3)
+
+
+def test_the_table_has_mean_spread_extremes_and_the_weakest_class():
+    rows = [
+        Result(0.8, 0.5, {"cat": 0.7, "dog": 0.9}, 1_000_000, 4.0, 600.0),
+        Result(0.9, 0.6, {"cat": np.nan, "dog": 0.8}, 1_000_000, 6.0, 600.0),
+    ]
+    line = table({"coco": rows}).splitlines()[-1]
+    for part in ("0.850 ± 0.050", "0.800..0.900", "0.550 ± 0.050", "1.00", "10.0", "cat 0.700"):
+        assert part in line
