@@ -18,7 +18,7 @@ from typing import Any
 
 from models.tflite.labels import parse_labels
 from pipeline.errors import UserError
-from pipeline.shipping.publish import LABELS_FILE, LATEST, MODEL_FILE
+from pipeline.files import LABELS_FILE, LATEST, PUSHED_MODEL_FILE, write_whole
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 DETECTIONS_FILE = "detections.json"
@@ -51,12 +51,16 @@ def find_model(path: str) -> ModelFiles:
       UserError: when there is no such model, or its labels are missing or unusable.
     """
     given = Path(path)
-    candidates = [given / MODEL_FILE, given / LATEST / MODEL_FILE] if given.is_dir() else [given]
+    candidates = (
+        [given / PUSHED_MODEL_FILE, given / LATEST / PUSHED_MODEL_FILE]
+        if given.is_dir()
+        else [given]
+    )
     model = next((candidate for candidate in candidates if candidate.is_file()), None)
     if model is None:
         raise UserError(
-            f"Expected a pushed model: a folder with {MODEL_FILE}, a folder with {LATEST}/, or a "
-            f".tflite file. Received: {path!r}. Pass the folder that the run's summary names."
+            f"Expected a pushed model: a folder with {PUSHED_MODEL_FILE}, a folder with {LATEST}/, "
+            f"or a .tflite file. Received: {path!r}. Pass the folder that the run's summary names."
         )
     labels_path = model.parent / LABELS_FILE
     try:
@@ -200,12 +204,6 @@ def _distinct_names(pictures):
         yield name
 
 
-def _write_json(path: Path, value: dict) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def _parse(argv):
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.detect",
@@ -254,15 +252,13 @@ def _detect(arguments) -> int:
     failed = [result for result in results if "error" in result]
     done = [result for result in results if "error" not in result]
     report = out / DETECTIONS_FILE
-    _write_json(
-        report,
-        {
-            "model": str(files.model),
-            "labels": list(files.labels),
-            "min_score": arguments.min_score,
-            "pictures": results,
-        },
-    )
+    content = {
+        "model": str(files.model),
+        "labels": list(files.labels),
+        "min_score": arguments.min_score,
+        "pictures": results,
+    }
+    write_whole(report, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     for result in failed:
         print(f"Not read: {result['file']}: {result['error']}", file=sys.stderr)
     count = sum(found["shown"] for result in done for found in result["detections"])

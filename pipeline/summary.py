@@ -12,10 +12,20 @@ from rich.table import Table
 
 from models.tflite.labels import parse_labels
 from pipeline.config import PipelineConfig
-from pipeline.local.workdir import write_whole
+from pipeline.files import (
+    DEVICE_REPORT_FILE,
+    LABELS_FILE,
+    LATEST,
+    MANIFEST_FILE,
+    PUSHED_MODEL_FILE,
+    SCHEMA_FILE,
+    SHIPPING_MODEL_FILE,
+    SKIPPED_FILE,
+    SUMMARY_FILE,
+    serving_path,
+    write_whole,
+)
 from pipeline.metadata.run_record import ArtifactRecord, ComponentRecord
-from pipeline.shipping.publish import LATEST
-from pipeline.shipping.shipping_model import LABELS_FILE, serving_path
 
 _WIDTH = 100
 
@@ -153,7 +163,7 @@ def _not_evaluated(evaluation: dict | None, shipping: ArtifactRecord | None) -> 
 def _device_report(artifact: ArtifactRecord | None) -> dict | None:
     if artifact is None:
         return None
-    return json.loads(Path(artifact.uri, "device_check.json").read_text())
+    return json.loads(Path(artifact.uri, DEVICE_REPORT_FILE).read_text())
 
 
 def _reasons(evaluation: dict | None, device: dict | None, error: str | None) -> list[str]:
@@ -178,7 +188,7 @@ def _publish_schema(
         return None
     folder = workdir / "schema" / config.name
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "schema.pbtxt", Path(schema.uri, "schema.pbtxt").read_text())
+    write_whole(folder / SCHEMA_FILE, Path(schema.uri, SCHEMA_FILE).read_text())
     return str(folder)
 
 
@@ -246,7 +256,7 @@ def _sections(summary: dict[str, Any]):
         yield (
             "schema",
             [
-                f"inferred from the data: {summary['inferred_schema']}/schema.pbtxt",
+                f"inferred from the data: {summary['inferred_schema']}/{SCHEMA_FILE}",
                 "review it, commit it, and pass its folder with --schema: it fixes the class ids",
             ],
         )
@@ -273,7 +283,7 @@ def _image_lines(images: dict) -> list[str]:
     reasons = ", ".join(f"{count} {kind}" for kind, count in images["set_aside_reasons"].items())
     lines.append(f"{images['set_aside']} set aside" + (f": {reasons}" if reasons else ""))
     if images["set_aside"]:
-        lines.append(f"each with its reason: {images['reports']}/set_aside.jsonl")
+        lines.append(f"each with its reason: {images['reports']}/{SKIPPED_FILE}")
     if images["ignored"]:
         lines.append(f"{images['ignored']} files ignored: {images['reports']}/ignored.jsonl")
     if images["leaked"]:
@@ -284,20 +294,20 @@ def _image_lines(images: dict) -> list[str]:
 def _file_lines(summary: dict) -> list[str]:
     lines = []
     if summary["pushed_path"]:
-        lines.append(f"pushed  {_short(summary['pushed_path'])}/detect.tflite")
-        lines.append(f"        {_short(summary['pushed_path'])}/labels.txt, manifest.json")
+        lines.append(f"pushed  {_short(summary['pushed_path'])}/{PUSHED_MODEL_FILE}")
+        lines.append(f"        {_short(summary['pushed_path'])}/{LABELS_FILE}, {MANIFEST_FILE}")
         latest = os.path.join(os.path.dirname(summary["pushed_path"]), LATEST)
         served = os.path.basename(os.path.realpath(latest))
         if os.path.islink(latest) and served != summary["pushed_version"]:
             lines.append(
                 f"        NOTE: {_short(latest)} is version {served}, which was pushed later"
             )
-    lines.append(f"summary {_short(summary['run_folder'])}/summary.json")
+    lines.append(f"summary {_short(summary['run_folder'])}/{SUMMARY_FILE}")
     return lines
 
 
 def _next_lines(summary: dict) -> list[str]:
-    model = summary["pushed_path"] or os.path.join(summary["model"], "Format-Serving", "tflite")
+    model = summary["pushed_path"] or serving_path(summary["model"], SHIPPING_MODEL_FILE)
     return [
         f".venv/bin/python -m pipeline.detect {_quoted(model)} PICTURE_OR_FOLDER --out detections",
         f".venv/bin/tensorboard --logdir {_quoted(summary['tensorboard'])}",

@@ -18,15 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.files import write_whole
 
 _STORE_MARKER = "metadata_store"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file so that a reader, whenever it comes, finds the old one or the whole new one."""
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def _not_writable(root: Path, error: OSError) -> UserError:

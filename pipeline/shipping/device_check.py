@@ -14,10 +14,9 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
 from pipeline import features
+from pipeline.files import DEVICE_REPORT_FILE, LABELS_FILE, SHIPPING_MODEL_FILE, serving_path
 from pipeline.shipping.device_checks import DeviceReport, Limits, check_detector
-from pipeline.shipping.shipping_model import LABELS_FILE, MODEL_FILE, serving_path
 
-REPORT_FILE = "device_check.json"
 _BLESSED_FILE = "INFRA_BLESSED"
 _NOT_BLESSED_FILE = "INFRA_NOT_BLESSED"
 
@@ -37,7 +36,7 @@ def DeviceCheck(
     """Checks a shipping model; what it checks is in `pipeline.shipping.device_checks`.
 
     Args:
-      model: a shipping model, see `pipeline.shipping.shipping_model`.
+      model: a shipping model, see `pipeline.files`.
       examples: raw tf.Examples; pictures of the eval split are run.
       blessing: gets INFRA_BLESSED or INFRA_NOT_BLESSED, device_check.json with the whole report,
         and the custom properties `blessed` (1 or 0), `reasons` (JSON list), `sha256` (of the file
@@ -56,7 +55,7 @@ def DeviceCheck(
         max_latency_ms=max_latency_ms or None,
         threads=threads,
     )
-    with fileio.open(serving_path(model.uri, MODEL_FILE), "rb") as file:
+    with fileio.open(serving_path(model.uri, SHIPPING_MODEL_FILE), "rb") as file:
         content = file.read()
     with fileio.open(serving_path(model.uri, LABELS_FILE), "r") as file:
         labels_text = file.read()
@@ -77,7 +76,7 @@ def _eval_pictures(examples, count):
 
 def _mark(blessing, report: DeviceReport):
     text = json.dumps(report.to_json(), indent=2, allow_nan=False)
-    io_utils.write_string_file(os.path.join(blessing.uri, REPORT_FILE), text)
+    io_utils.write_string_file(os.path.join(blessing.uri, DEVICE_REPORT_FILE), text)
     name = _BLESSED_FILE if report.blessed else _NOT_BLESSED_FILE
     io_utils.write_string_file(os.path.join(blessing.uri, name), "")
     blessing.set_int_custom_property("blessed", int(report.blessed))
@@ -92,5 +91,5 @@ def _mark(blessing, report: DeviceReport):
 
 def read_device_report(blessing_uri: str) -> dict:
     """The report under an InfraBlessing artifact's uri, as `DeviceReport.to_json` gave it."""
-    with fileio.open(os.path.join(blessing_uri, REPORT_FILE), "r") as file:
+    with fileio.open(os.path.join(blessing_uri, DEVICE_REPORT_FILE), "r") as file:
         return json.loads(file.read())

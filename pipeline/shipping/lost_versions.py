@@ -1,11 +1,10 @@
 """Notices that published versions are gone, so that a cached Pusher does not claim them."""
 
-import hashlib
 import os
 
 from ml_metadata.metadata_store import metadata_store
 
-from pipeline.shipping import publish
+from pipeline.files import LABELS_FILE, LATEST, MANIFEST_FILE, PUSHED_MODEL_FILE, sha256_of
 
 _PUSHED_MODEL = "PushedModel"
 
@@ -36,16 +35,15 @@ def lost_versions(store: metadata_store.MetadataStore, destination: str) -> tupl
         if not _is_whole(version, facts["sha256"].string_value):
             lost.append(artifact.id)
     values = [str(artifact_id) for artifact_id in sorted(lost)]
-    if pushed and not os.path.isdir(os.path.join(folder, publish.LATEST)):
-        values.append(f"{publish.LATEST} after {max(pushed)}")
+    if pushed and not os.path.isdir(os.path.join(folder, LATEST)):
+        values.append(f"{LATEST} after {max(pushed)}")
     return tuple(values)
 
 
 def _is_whole(version: str, sha256: str) -> bool:
     try:
-        for name in (publish.LABELS_FILE, publish.MANIFEST_FILE):
+        for name in (LABELS_FILE, MANIFEST_FILE):
             os.stat(os.path.join(version, name))
-        with open(os.path.join(version, publish.MODEL_FILE), "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest() == sha256
+        return sha256_of(os.path.join(version, PUSHED_MODEL_FILE)) == sha256
     except OSError:
         return False

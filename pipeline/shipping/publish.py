@@ -23,11 +23,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from pipeline.errors import UserError
+from pipeline.files import LATEST, MANIFEST_FILE, sha256_of, sync_folder, write_whole
 
-MODEL_FILE = "detect.tflite"
-LABELS_FILE = "labels.txt"
-MANIFEST_FILE = "manifest.json"
-LATEST = "latest"
 _TEMPORARY = ".push-"
 _LOCK_FILE = ".push.lock"
 _VERSION = re.compile(r"[1-9][0-9]*")
@@ -134,14 +131,13 @@ class FolderPublisher:
         facts = {**manifest, "version": version, "files": entries}
         text = (json.dumps(facts, indent=2, allow_nan=False) + "\n").encode()
         temporary = tempfile.mkdtemp(prefix=_TEMPORARY, dir=self._folder)
-        for name, content in {**files, MANIFEST_FILE: text}.items():
-            _write_durably(os.path.join(temporary, name), content)
-        _verify(temporary, digests)
         os.chmod(temporary, 0o755)  # mkdtemp's folders are the owner's alone
-        _sync_folder(temporary)
+        for name, content in {**files, MANIFEST_FILE: text}.items():
+            write_whole(os.path.join(temporary, name), content)
+        _verify(temporary, digests)
         path = os.path.join(self._folder, version)
         os.rename(temporary, path)  # fails when the version exists: it is never empty
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
         self._move_latest(version)
         return Published(path=path, version=version, sha256=digests, manifest=text)
 
@@ -163,7 +159,7 @@ class FolderPublisher:
         link = os.path.join(self._folder, f"{_TEMPORARY}{LATEST}")
         os.symlink(version, link)
         os.replace(link, os.path.join(self._folder, LATEST))
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
 
     def _versions(self):
         return [int(name) for name in os.listdir(self._folder) if _VERSION.fullmatch(name)]
@@ -187,25 +183,9 @@ class FolderPublisher:
             yield
 
 
-def _write_durably(path, content):
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _verify(folder, digests):
     for name, expected in digests.items():
         path = os.path.join(folder, name)
-        with open(path, "rb") as file:
-            received = hashlib.sha256(file.read()).hexdigest()
+        received = sha256_of(path)
         if received != expected:
             raise OSError(f"Expected {path} with sha256 {expected}. Received: {received}.")

@@ -26,7 +26,8 @@ from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from pipeline.errors import UserError
-from pipeline.shipping.publish import LABELS_FILE, LATEST, MANIFEST_FILE, MODEL_FILE, Published
+from pipeline.files import LABELS_FILE, LATEST, MANIFEST_FILE, PUSHED_MODEL_FILE
+from pipeline.shipping.publish import Published
 
 SCHEME = "gs://"
 _ABSENT = 0  # the generation of an object that does not exist
@@ -86,9 +87,9 @@ class BucketPublisher:
         same = self._latest_with(entries, digests)
         if same:
             return same
-        version = self._claim(files[MODEL_FILE])
+        version = self._claim(files[PUSHED_MODEL_FILE])
         for name, content in files.items():
-            if name != MODEL_FILE:
+            if name != PUSHED_MODEL_FILE:
                 self._fill(f"{version}/{name}", content)
         facts = {**manifest, "version": str(version), "files": entries}
         text = (json.dumps(facts, indent=2, allow_nan=False) + "\n").encode()
@@ -101,7 +102,7 @@ class BucketPublisher:
         version = 1 + max(self._versions(), default=0)
         for _ in range(_ATTEMPTS):
             try:
-                self._upload(f"{version}/{MODEL_FILE}", model, _ABSENT)
+                self._upload(f"{version}/{PUSHED_MODEL_FILE}", model, _ABSENT)
             except PreconditionFailed:
                 version += 1
             else:

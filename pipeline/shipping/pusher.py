@@ -21,10 +21,16 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import io_utils
 
 from models.tflite.labels import parse_labels
+from pipeline.files import (
+    LABELS_FILE,
+    MANIFEST_FILE,
+    PUSHED_MODEL_FILE,
+    SHIPPING_MODEL_FILE,
+    serving_path,
+)
 from pipeline.shipping import publish
 from pipeline.shipping.device_check import read_device_report
 from pipeline.shipping.evaluation import read_evaluation
-from pipeline.shipping.shipping_model import LABELS_FILE, MODEL_FILE, serving_path
 
 
 class Executor(tfx_pusher.Executor):
@@ -46,11 +52,11 @@ class Executor(tfx_pusher.Executor):
             logging.warning("The model is not blessed: nothing is pushed.")
             return
         files = {
-            publish.MODEL_FILE: _read(serving_path(inputs["model"].uri, MODEL_FILE)),
-            publish.LABELS_FILE: _read(serving_path(inputs["model"].uri, LABELS_FILE)),
+            PUSHED_MODEL_FILE: _read(serving_path(inputs["model"].uri, SHIPPING_MODEL_FILE)),
+            LABELS_FILE: _read(serving_path(inputs["model"].uri, LABELS_FILE)),
         }
         checked = inputs["infra_blessing"].get_string_custom_property("sha256")
-        received = hashlib.sha256(files[publish.MODEL_FILE]).hexdigest()
+        received = hashlib.sha256(files[PUSHED_MODEL_FILE]).hexdigest()
         if received != checked:
             raise RuntimeError(
                 f"Expected the model that DeviceCheck has blessed, sha256 {checked}. "
@@ -63,11 +69,11 @@ class Executor(tfx_pusher.Executor):
         publisher = publish.publisher_for(exec_properties["push_destination"])
         published = publisher.publish(files, manifest)
         # A copy in the artifact, as TFX keeps one: the destination belongs to others.
-        for name, content in {**files, publish.MANIFEST_FILE: published.manifest}.items():
+        for name, content in {**files, MANIFEST_FILE: published.manifest}.items():
             _write(os.path.join(pushed_model.uri, name), content)
         self._MarkPushed(pushed_model, published.path, published.version)
-        pushed_model.set_string_custom_property("sha256", published.sha256[publish.MODEL_FILE])
-        pushed_model.set_int_custom_property("size_bytes", len(files[publish.MODEL_FILE]))
+        pushed_model.set_string_custom_property("sha256", published.sha256[PUSHED_MODEL_FILE])
+        pushed_model.set_int_custom_property("size_bytes", len(files[PUSHED_MODEL_FILE]))
         for name in ("mAP50", "mAP"):
             pushed_model.set_float_custom_property(name, manifest["metrics"][name])
         logging.info("Pushed version %s to %s.", published.version, published.path)
@@ -91,12 +97,12 @@ def build_manifest(
       {run_id, pushed_at, classes, metrics, gate, device_check, fingerprints, artifacts}.
     """
     evaluation = read_evaluation(inputs["evaluation"].uri)
-    labels_text = files[publish.LABELS_FILE].decode()
+    labels_text = files[LABELS_FILE].decode()
     schema_path = io_utils.get_only_uri_in_dir(inputs["schema"].uri)
     return {
         "run_id": run_id,
         "pushed_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "classes": list(parse_labels(labels_text, publish.LABELS_FILE)),
+        "classes": list(parse_labels(labels_text, LABELS_FILE)),
         "metrics": evaluation.metrics,
         "gate": {
             "blessed": evaluation.blessed,
@@ -161,7 +167,7 @@ class Pusher(base_component.BaseComponent):
     and `mAP`.
 
     Args:
-      model: the shipping model, see `pipeline.shipping.shipping_model`.
+      model: the shipping model, see `pipeline.files`.
       model_blessing: the Evaluator's.
       infra_blessing: the DeviceCheck's.
       evaluation: the Evaluator's figures, for the manifest.

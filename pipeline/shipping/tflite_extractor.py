@@ -21,7 +21,7 @@ from models.image import decode_and_resize
 from models.tflite.detector import TFLiteDetector
 from models.tflite.labels import parse_labels
 from pipeline import features
-from pipeline.shipping.shipping_model import LABELS_FILE, MODEL_FILE
+from pipeline.files import LABELS_FILE, SHIPPING_MODEL_FILE
 
 
 def custom_extractors(eval_shared_model, eval_config, tensor_adapter_config) -> list[Extractor]:
@@ -82,7 +82,7 @@ class _DetectDoFn(beam.DoFn):
 
 def load_model(model_dir: str) -> tuple[TFLiteDetector, tuple[str, ...]]:
     """Loads a shipping model's detector and labels from its `Format-Serving` folder or URL."""
-    with fileio.open(os.path.join(model_dir, MODEL_FILE), "rb") as file:
+    with fileio.open(os.path.join(model_dir, SHIPPING_MODEL_FILE), "rb") as file:
         detector = TFLiteDetector(file.read())
     labels_path = os.path.join(model_dir, LABELS_FILE)
     with fileio.open(labels_path, "r") as file:

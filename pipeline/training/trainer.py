@@ -5,6 +5,7 @@ import os
 
 import keras
 import numpy as np
+from tfx.dsl.io import fileio
 from tfx.utils import io_utils
 
 from models.networks.anchors import best_min_scale
@@ -17,6 +18,7 @@ from models.weights import warm_start
 from pipeline import features
 from pipeline.data.schema import class_names_of
 from pipeline.errors import UserError
+from pipeline.files import SERVING_FOLDER
 from pipeline.fingerprint import fingerprint_of
 from pipeline.training.tensorboard_log import TensorBoardLog
 from pipeline.training.transformed_examples import TransformedExamples, read_transformed_examples
@@ -197,7 +199,10 @@ def _warm_start(network: keras.Model, ssd: SsdConfig, settings: dict) -> None:
         loaded = warm_start.load_imagenet_weights(network, ssd, weights)
         _say(f"{len(loaded)} backbone layers from {weights}")
     else:
-        source, _, _ = checkpoint.load_detector(checkpoint.float_folder(weights))
+        # An earlier run's Model artifact has the detector inside; other folders are one.
+        inside = os.path.join(weights, SERVING_FOLDER)
+        folder = checkpoint.float_folder(inside if fileio.exists(inside) else weights)
+        source, _, _ = checkpoint.load_detector(folder)
         loaded, kept = warm_start.load_matching_weights(network, source)
         if not loaded:
             raise UserError(

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline.files import serving_path
 from pipeline.metadata.run_record import ComponentRecord
 
 _FINISHED = ("complete", "cached")
@@ -24,7 +25,9 @@ def remove_finished_state(components: Mapping[str, ComponentRecord], checkpoints
     model = trainer.output("model") if trainer and trainer.state in _FINISHED else None
     if model is None:
         return
-    description = Path(model.uri, "Format-Serving", "detector.json")
+    from models.training.checkpoint import NETWORK_FILE  # loads TensorFlow
+
+    description = Path(serving_path(model.uri, NETWORK_FILE))
     state = Path(json.loads(description.read_text())["facts"]["state_dir"])
     if state.parent == checkpoints:
         shutil.rmtree(state, ignore_errors=True)

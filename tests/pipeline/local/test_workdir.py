@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.local.workdir import Workdir, write_whole
+from pipeline.local.workdir import Workdir
 
 
 def store(name):
@@ -41,7 +41,7 @@ def test_a_second_run_is_kept_out_while_the_first_is_under_way(tmp_path):
 
 def test_a_killed_run_leaves_no_lock(tmp_path):
     program = (
-        "import os, signal, sys; from pipeline.local.workdir import Workdir, write_whole\n"
+        "import os, signal, sys; from pipeline.local.workdir import Workdir\n"
         "with Workdir(sys.argv[1]).lock(): os.kill(os.getpid(), signal.SIGKILL)"
     )
     result = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
@@ -95,16 +95,3 @@ def test_a_workdir_that_can_not_be_written_is_named(tmp_path):
     (tmp_path / ".lock").mkdir()  # as little to be opened as a file of a read-only folder
     with pytest.raises(UserError, match=f"can be written. Received: {tmp_path}"), places.lock():
         pass
-
-
-def test_a_write_that_is_cut_off_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "summary.json"
-    write_whole(path, "old")
-
-    def die(*args):
-        raise SystemExit
-
-    monkeypatch.setattr(os, "replace", die)
-    with pytest.raises(SystemExit):
-        write_whole(path, "new")
-    assert path.read_text() == "old"

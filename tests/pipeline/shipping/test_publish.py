@@ -123,7 +123,7 @@ def test_a_copy_that_reads_back_wrong_is_not_served(tmp_path, monkeypatch):
     def torn(path, content):
         Path(path).write_bytes(content[:-1])
 
-    monkeypatch.setattr("pipeline.shipping.publish._write_durably", torn)
+    monkeypatch.setattr("pipeline.shipping.publish.write_whole", torn)
     with pytest.raises(OSError, match="sha256"):
         FolderPublisher(str(tmp_path)).publish(NEW, {})
     assert served(tmp_path) == OLD
