@@ -24,8 +24,7 @@ from pipeline.local.workdir import Workdir
 from pipeline.metadata import store
 from pipeline.metadata.run_facts import record_end, record_start
 from pipeline.metadata.run_record import read_run
-from pipeline.shipping.lost_versions import lost_versions
-from pipeline.training.training_state import remove_finished_state
+from pipeline.shipping.folder_publisher import lost_versions
 
 
 def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> dict:
@@ -66,7 +65,7 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
                 failure = caught
                 logging.getLogger().error("".join(traceback.format_exception(caught)))
             components = read_run(store.open_store(connection), run_id) if console.ran else {}
-            remove_finished_state(components, places.checkpoints)
+            places.remove_finished_state(components)
             from pipeline.summary import print_summary, summarize
 
             summary = summarize(
