@@ -1,8 +1,8 @@
-# Everything happens in .venv of this clone: `make run` and `make test` set it up when it is missing.
+# Everything runs in this clone's .venv; `make run` and `make test` create it if it is missing.
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-# A Python 3.10: on the path, or pyenv's (whose shim needs .python-version to choose it).
+# Looks for Python 3.10: $PYTHON310, on the path, pyenv's, /usr/local.
 FIND_PYTHON = for python in "$$PYTHON310" python3.10 "$$HOME"/.pyenv/versions/3.10*/bin/python \
 	/usr/local/bin/python3.10; do \
 	"$$python" -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null \
@@ -12,26 +12,30 @@ FIND_PYTHON = for python in "$$PYTHON310" python3.10 "$$HOME"/.pyenv/versions/3.
 .PHONY: help setup run test test-fast lint format lock clean
 
 help:
-	@echo "make run        set up, then run the whole pipeline on the embedded demo"
-	@echo "make test       set up, then run all tests"
-	@echo "make test-fast  all but the slow tests"
-	@echo "make lint       ruff"
-	@echo "make setup      the environment alone, in $(VENV)"
+	@echo "make run        run the whole pipeline on the embedded demo"
+	@echo "make test       run all tests"
+	@echo "make test-fast  run all but the slow tests"
+	@echo "make lint       check style (ruff) and the directions of imports (import-linter)"
+	@echo "make format     format the code (ruff)"
+	@echo "make setup      only create the environment, in $(VENV); the others do so if it is missing"
+	@echo "make lock       resolve the dependencies into requirements.lock (needs uv)"
+	@echo "make clean      remove the environment and all caches"
 
 setup: $(VENV)/.installed
 
-# The lock is complete: pip has nothing to resolve, and installs only what the hashes allow.
+# The lock is complete and hashed: pip resolves nothing, and installs only what matches.
 $(VENV)/.installed: requirements.lock
 	@python=$$($(FIND_PYTHON)); \
 	if [ -z "$$python" ]; then \
-		echo "error: Python 3.10 is needed and was not found. With pyenv: pyenv install 3.10;" \
-			"or name it: make PYTHON310=/path/to/python3.10 ..." >&2; exit 1; \
+		echo "error: Python 3.10 not found. Install it, for example with: pyenv install 3.10;" \
+			"or pass its path: make PYTHON310=/path/to/python3.10 ..." >&2; exit 1; \
 	fi; \
-	echo "setting up $(VENV) with $$($$python --version), once; this takes some minutes"; \
+	echo "setting up $(VENV) with $$($$python --version); this takes a few minutes, once"; \
 	$$python -m venv --clear $(VENV) && \
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
 		-r requirements.lock > $(VENV)/install.log 2>&1 || \
-	{ tail -n 20 $(VENV)/install.log >&2; echo "error: see $(VENV)/install.log" >&2; exit 1; }
+	{ tail -n 20 $(VENV)/install.log >&2; \
+		echo "error: the installation failed; the log is $(VENV)/install.log" >&2; exit 1; }
 	@touch $@
 
 run: setup
@@ -46,15 +50,15 @@ test-fast: setup
 lint: setup
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
+	@$(VENV)/bin/lint-imports --no-logo
 
 format: setup
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-# Resolves pyproject.toml anew; needs uv on the path.
 lock:
 	uv pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.10 \
 		--no-header --quiet --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache
