@@ -21,7 +21,7 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.writing-{os.getpid()}")
     if "://" in path:
-        from tensorflow.io import gfile  # takes seconds to import, and local files need none of it
+        from tensorflow.io import gfile  # takes seconds to import; local files can do without
 
         gfile.makedirs(folder)
         with gfile.GFile(temporary, "wb") as file:
@@ -38,7 +38,7 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
 
 
 def sync_folder(folder: str) -> None:
-    """Makes it durable which names a local folder holds."""
+    """Makes new and renamed files in a local folder survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

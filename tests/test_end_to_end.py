@@ -35,7 +35,7 @@ _TINY = {
 _DIES_AFTER_PUBLISHING = """
 import os, signal, sys
 import pipeline.shipping.pusher
-pipeline.shipping.pusher._write = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+pipeline.shipping.pusher.write_whole = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
 import local_runner
 sys.exit(local_runner.main(sys.argv[1:]))
 """

@@ -28,6 +28,7 @@ from pipeline.files import (
     PUSHED_MODEL_FILE,
     SHIPPING_MODEL_FILE,
     serving_path,
+    write_whole,
 )
 from pipeline.shipping.device_check import read_device_report
 from pipeline.shipping.folder_publisher import FolderPublisher
@@ -72,7 +73,7 @@ class Executor(tfx_pusher.Executor):
         published = publisher.publish(files, manifest)
         # The artifact keeps a copy, as with TFX: others can change what is at the destination.
         for name, content in {**files, MANIFEST_FILE: published.manifest}.items():
-            _write(os.path.join(pushed_model.uri, name), content)
+            write_whole(os.path.join(pushed_model.uri, name), content)
         self._MarkPushed(pushed_model, published.path, published.version)
         model = published.files[PUSHED_MODEL_FILE]
         pushed_model.set_string_custom_property("sha256", model["sha256"])
@@ -151,12 +152,6 @@ def build_manifest(
 def _read(path):
     with fileio.open(path, "rb") as file:
         return file.read()
-
-
-def _write(path, content):
-    fileio.makedirs(os.path.dirname(path))
-    with fileio.open(path, "wb") as file:
-        file.write(content)
 
 
 class PusherSpec(ComponentSpec):
