@@ -1,7 +1,7 @@
 """Runs a pushed model on pictures: `python -m pipeline.detect MODEL PICTURES --out DIR`.
 
-Pictures are decoded and resized by the same function as in training, which is why this imports
-TensorFlow: another library's resizing differs by a few levels a pixel, and so would the scores.
+Pictures are decoded and resized by the same function as in training, hence TensorFlow: another
+library's resizing differs by a few levels per pixel, which would change the scores.
 """
 
 import argparse
@@ -18,13 +18,13 @@ from typing import Any
 
 from models.tflite.labels import parse_labels
 from pipeline.errors import UserError
-from pipeline.shipping.publish import LABELS_FILE, LATEST, MODEL_FILE
+from pipeline.files import LABELS_FILE, LATEST, PUSHED_MODEL_FILE, write_whole
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 DETECTIONS_FILE = "detections.json"
-# Two boxes that overlap by more than this are about the same object.
+# Boxes with a larger overlap (IoU) show the same object.
 _SAME_PLACE = 0.5
-_EXIT_CODES = "exit codes: 0 all pictures done; 1 some could not be read; 2 nothing could be done"
+_EXIT_CODES = "exit codes: 0 success; 1 some pictures could not be read; 2 nothing could be done"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,42 +41,46 @@ class ModelFiles:
 
 
 def find_model(path: str) -> ModelFiles:
-    """Finds the detector that a user means.
+    """Finds a detector by a user's path.
 
     Args:
       path: a pushed version's folder, a folder of versions with `latest`, or a .tflite file with
         labels.txt beside it.
 
     Raises:
-      UserError: when there is no such model, or its labels are missing or unusable.
+      UserError: there is no model, or its labels are missing or invalid.
     """
     given = Path(path)
-    candidates = [given / MODEL_FILE, given / LATEST / MODEL_FILE] if given.is_dir() else [given]
+    candidates = (
+        [given / PUSHED_MODEL_FILE, given / LATEST / PUSHED_MODEL_FILE]
+        if given.is_dir()
+        else [given]
+    )
     model = next((candidate for candidate in candidates if candidate.is_file()), None)
     if model is None:
         raise UserError(
-            f"Expected a pushed model: a folder with {MODEL_FILE}, a folder with {LATEST}/, or a "
-            f".tflite file. Received: {path!r}. Pass the folder that the run's summary names."
+            f"Expected a pushed model: a folder with {PUSHED_MODEL_FILE}, a folder with {LATEST}/, "
+            f"or a .tflite file. Received: {path!r}. Pass the folder that the run's summary names."
         )
     labels_path = model.parent / LABELS_FILE
     try:
         labels = parse_labels(labels_path.read_text(encoding="utf-8"), str(labels_path))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"Expected the class names of {model} beside it, one a line. Received: {error}"
+            f"Expected the class names beside {model}, one per line. Received: {error}"
         ) from error
     return ModelFiles(model.resolve(), labels)
 
 
 def find_pictures(path: str) -> list[Path]:
-    """Finds the pictures that a user means.
+    """Finds pictures by a user's path.
 
     Args:
-      path: a picture; a folder, whose pictures come sorted by name; or a .txt file with a picture's
-        path on each line, kept in order, relative paths being relative to that file.
+      path: a picture; a folder, whose pictures are sorted by name; or a .txt file with one path per
+        line, in that order. Relative paths are relative to the .txt file.
 
     Raises:
-      UserError: when there is nothing to run on.
+      UserError: there are no pictures.
     """
     given = Path(path)
     if given.is_dir():
@@ -97,24 +101,24 @@ def find_pictures(path: str) -> list[Path]:
 def run_detector(
     files: ModelFiles, pictures: Sequence[Path], out: Path, min_score: float
 ) -> Iterator[dict[str, Any]]:
-    """Detects on each picture in turn and draws the result into a folder.
+    """Detects objects in each picture and draws them into a copy of it.
 
     Args:
       files: the detector.
       pictures: files to run on.
       out: an existing folder for the drawn pictures.
-      min_score: detections below are left out, 0..1.
+      min_score: detections below it are left out, 0..1.
 
     Yields:
       For each picture {file, drawn, width, height, ms, detections}, or {file, error} for one that
       can't be read. ms is the time of the inference alone. A detection is {label, class_id, score,
       box, box_pixels, shown}: the box as [ymin, xmin, ymax, xmax], normalised and in pixels;
-      shown is false where a surer detection, of whatever class, has that place in the picture.
+      shown is false if a detection with a higher score, of any class, is in the same place.
 
     Raises:
-      UserError: a file that is no detector of ours, or has classes without a label.
+      UserError: the file is not a detector of this pipeline, or has classes without a label.
     """
-    # TensorFlow takes seconds to import: not for --help, nor for a mistyped path.
+    # TensorFlow takes seconds to import: --help and a mistyped path should not wait for it.
     import tensorflow as tf
 
     from models.drawing import draw_detections
@@ -123,7 +127,7 @@ def run_detector(
     from models.settings import PostProcessing
     from models.tflite.detector import TFLiteDetector
 
-    # The file lets two classes share a place; people who look at a picture want one answer.
+    # The model may find two classes in one place; a drawing shows the better one.
     one_answer = PostProcessing(iou_threshold=_SAME_PLACE, score_threshold=0.0)
     try:
         detector = TFLiteDetector(str(files.model))
@@ -184,12 +188,12 @@ def run_detector(
 
 
 def _plain(error):
-    """An error's message without TensorFlow's brackets around it."""
+    """An error's message without TensorFlow's additions."""
     return re.sub(r"^\{\{.*?\}\} | \[Op:\w+\]$", "", getattr(error, "message", str(error)))
 
 
 def _distinct_names(pictures):
-    """A .jpg name for each picture; a stem that came before gets a number."""
+    """A .jpg name for each picture; repeated stems get a number."""
     taken = set()
     for picture in pictures:
         name, number = f"{picture.stem}.jpg", 1
@@ -198,12 +202,6 @@ def _distinct_names(pictures):
             name = f"{picture.stem}_{number}.jpg"
         taken.add(name)
         yield name
-
-
-def _write_json(path: Path, value: dict) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _parse(argv):
@@ -217,7 +215,10 @@ def _parse(argv):
     parser.add_argument("pictures", help="a picture, a folder, or a .txt list of pictures (frames)")
     parser.add_argument("--out", default="detections", help="folder to write to (%(default)s)")
     parser.add_argument(
-        "--min-score", type=float, default=0.4, help="leave out less sure ones (%(default)s)"
+        "--min-score",
+        type=float,
+        default=0.4,
+        help="leave out lower scores (%(default)s)",
     )
     return parser.parse_args(argv)
 
@@ -230,8 +231,8 @@ def _detect(arguments) -> int:
     out = Path(arguments.out)
     if out.resolve() == Path(arguments.pictures).resolve():
         raise UserError(
-            "Expected --out to be another folder than the pictures', which drawing would "
-            f"overwrite. Received: {arguments.out!r} for both."
+            "Expected --out to be another folder than the pictures', which would be overwritten. "
+            f"Received: {arguments.out!r} for both."
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -254,15 +255,13 @@ def _detect(arguments) -> int:
     failed = [result for result in results if "error" in result]
     done = [result for result in results if "error" not in result]
     report = out / DETECTIONS_FILE
-    _write_json(
-        report,
-        {
-            "model": str(files.model),
-            "labels": list(files.labels),
-            "min_score": arguments.min_score,
-            "pictures": results,
-        },
-    )
+    content = {
+        "model": str(files.model),
+        "labels": list(files.labels),
+        "min_score": arguments.min_score,
+        "pictures": results,
+    }
+    write_whole(report, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     for result in failed:
         print(f"Not read: {result['file']}: {result['error']}", file=sys.stderr)
     count = sum(found["shown"] for result in done for found in result["detections"])
@@ -276,9 +275,9 @@ def _detect(arguments) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; gives its exit code."""
+    """Runs the command; returns its exit code."""
     arguments = _parse(argv)
-    # Before TensorFlow is imported, which otherwise greets with a page of its own affairs.
+    # Before TensorFlow is imported, which otherwise prints a page of messages.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:

@@ -6,8 +6,8 @@ The raw names are those of the TensorFlow Object Detection API. One is left out 
 """
 
 # Raw examples, the output of both ExampleGens.
-IMAGE_ENCODED = "image/encoded"  # bytes [1], the file as it was found
-IMAGE_FORMAT = "image/format"  # bytes [1], "jpeg" or "png", by content
+IMAGE_ENCODED = "image/encoded"  # bytes [1], the original file
+IMAGE_FORMAT = "image/format"  # bytes [1], "jpeg" or "png", from the content
 IMAGE_FILENAME = "image/filename"  # bytes [1]
 SOURCE_ID = "image/source_id"  # bytes [1], the image id that the split hashes
 IMAGE_SHA256 = "image/key/sha256"  # bytes [1], hex digest of IMAGE_ENCODED
@@ -31,11 +31,11 @@ REQUIRED = (
 )
 
 # Transformed examples, what the Trainer reads.
-CANVAS = "canvas"  # bytes [1], uint8 [canvas_size, canvas_size, 3], RGB, what training crops
-PICTURE = "picture"  # bytes [1], uint8 [input_size, input_size, 3], RGB, what a device would see
+CANVAS = "canvas"  # bytes [1], uint8 [canvas_size, canvas_size, 3], RGB, training crops it
+PICTURE = "picture"  # bytes [1], uint8 [input_size, input_size, 3], RGB, as an app sees it
 BOXES_FLAT = "boxes"  # float32 [4 * n], n boxes of (ymin, xmin, ymax, xmax), normalised
 CLASS_IDS = "class_ids"  # int64 [n], 0-based position in the schema's string_domain
-# Transform writes a ragged feature as its values, under its name with this suffix.
+# Transform writes the values of a ragged feature under its name with this suffix.
 RAGGED_VALUES = "$ragged_values"
 TRANSFORMED_ID = "source_id"  # bytes [1]
 # Statistics of the whole training split, the same in each of its examples.

@@ -1,8 +1,8 @@
 """Fingerprints of code and environment: part of every cache key and of the lineage.
 
-TFX caches a component by its inputs and properties. Our modules are named by path and not packed
-into wheels, so an edit would not be noticed; the fingerprint of the code behind each component is
-one of its properties instead. Files are read, never imported.
+TFX caches a component by its inputs and properties. It finds our modules by path and would not
+notice an edit, so each component has the fingerprint of its code as a property. Files are read,
+never imported.
 """
 
 import ast
@@ -22,7 +22,7 @@ def code_fingerprint(*modules: str) -> str:
     """Fingerprint of modules and of everything of this project that they import.
 
     Args:
-      modules: such as "pipeline.training.trainer".
+      modules: names such as "pipeline.training.trainer".
 
     Returns:
       Hex sha256 over the names and contents of the files.
@@ -34,7 +34,7 @@ def code_fingerprint(*modules: str) -> str:
 
 
 def import_closure(modules: tuple[str, ...]) -> set[str]:
-    """The given modules and all modules of this project that they lead to."""
+    """The given modules and all modules of this project that they import, directly or not."""
     found: set[str] = set()
     waiting = list(modules)
     while waiting:
@@ -65,7 +65,7 @@ def _exists(module: str) -> bool:
 
 @functools.cache
 def environment() -> dict[str, str]:
-    """Python's version and that of every installed distribution, by name."""
+    """Versions of Python and of every installed distribution, by name."""
     versions = {
         distribution.metadata["Name"].lower(): distribution.version
         for distribution in importlib.metadata.distributions()
@@ -79,5 +79,5 @@ def environment_fingerprint() -> str:
 
 
 def fingerprint_of(value: object) -> str:
-    """Hex sha256 of a JSON value, whatever the order of its keys."""
+    """Hex sha256 of a JSON value; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

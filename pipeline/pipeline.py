@@ -18,9 +18,8 @@ from pipeline.data.schema import load_schema
 from pipeline.data.schema_gen import CuratedSchemaGen, DetectionSchemaGen
 from pipeline.data.transform import DetectionTransform
 from pipeline.fingerprint import code_fingerprint, environment_fingerprint, fingerprint_of
-from pipeline.shipping.baseline import BlessedBeforeStrategy
 from pipeline.shipping.device_check import DeviceCheck
-from pipeline.shipping.evaluation import EXTRACTOR_MODULE, eval_config
+from pipeline.shipping.gate import EXTRACTOR_MODULE, BlessedBeforeStrategy, eval_config
 from pipeline.shipping.pusher import Pusher
 from pipeline.shipping.rewriter import TFLiteRewriter
 from pipeline.training import trainer
@@ -119,8 +118,38 @@ def create_pipeline(
         comparison=json.dumps(settings["rewriter"], sort_keys=True),
         code_fingerprint=code_fingerprint("pipeline.shipping.rewriter"),
     )
-    shipping_model = rewriter.outputs["shipping_model"]
+    components: list[BaseNode] = [
+        example_gen,
+        statistics_gen,
+        schema_gen,
+        example_validator,
+        transform,
+        *([warm_start] if warm_start else []),
+        trainer_,
+        rewriter,
+        *judge_and_push(config, examples, schema, rewriter.outputs["shipping_model"]),
+    ]
+    return tfx.dsl.Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=config.execution.pipeline_root,
+        components=components,
+        enable_cache=True,
+        metadata_connection_config=metadata_connection_config,
+        beam_pipeline_args=list(config.execution.beam_args),
+    )
 
+
+def judge_and_push(
+    config: PipelineConfig, examples: BaseChannel, schema: BaseChannel, shipping_model: BaseChannel
+) -> list[BaseNode]:
+    """Wires the two judges of a shipping model, and the Pusher that obeys them.
+
+    Args:
+      config: see `create_pipeline`.
+      examples: raw examples.
+      schema: of the examples.
+      shipping_model: the TFLiteRewriter's.
+    """
     # The Evaluator scores the file that ships, against the one that was last blessed.
     baseline = _baseline(config, shipping_model)
     evaluator = tfx.components.Evaluator(
@@ -162,29 +191,7 @@ def create_pipeline(
         },
         lost_versions=config.execution.lost_versions,
     )
-
-    components: list[BaseNode] = [
-        example_gen,
-        statistics_gen,
-        schema_gen,
-        example_validator,
-        transform,
-        *([warm_start] if warm_start else []),
-        trainer_,
-        rewriter,
-        baseline,
-        evaluator,
-        device_check,
-        pusher,
-    ]
-    return tfx.dsl.Pipeline(
-        pipeline_name=config.name,
-        pipeline_root=config.execution.pipeline_root,
-        components=components,
-        enable_cache=True,
-        metadata_connection_config=metadata_connection_config,
-        beam_pipeline_args=list(config.execution.beam_args),
-    )
+    return [baseline, evaluator, device_check, pusher]
 
 
 def _example_gen(config: PipelineConfig) -> BaseNode:

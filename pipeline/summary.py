@@ -1,4 +1,4 @@
-"""The summary of a run: for people on the console, for programs in summary.json."""
+"""The summary of a run: printed for people, and as summary.json for programs."""
 
 import json
 import os
@@ -12,10 +12,20 @@ from rich.table import Table
 
 from models.tflite.labels import parse_labels
 from pipeline.config import PipelineConfig
-from pipeline.local.workdir import write_whole
+from pipeline.files import (
+    DEVICE_REPORT_FILE,
+    LABELS_FILE,
+    LATEST,
+    MANIFEST_FILE,
+    PUSHED_MODEL_FILE,
+    SCHEMA_FILE,
+    SHIPPING_MODEL_FILE,
+    SKIPPED_FILE,
+    SUMMARY_FILE,
+    serving_path,
+    write_whole,
+)
 from pipeline.metadata.run_record import ArtifactRecord, ComponentRecord
-from pipeline.shipping.publish import LATEST
-from pipeline.shipping.shipping_model import LABELS_FILE, serving_path
 
 _WIDTH = 100
 
@@ -31,23 +41,23 @@ def summarize(
     seconds: float,
     error: str | None,
 ) -> dict[str, Any]:
-    """Gathers what a run did.
+    """Sums up a run.
 
     Args:
-      components: see `pipeline.metadata.run_record.read_run`; of a failed run, those there are.
+      components: see `pipeline.metadata.run_record.read_run`; those that a failed run got to.
       config: the run's.
       run_id: names the run in ML Metadata.
-      run_folder: where summary.json will be.
+      run_folder: the folder for summary.json.
       workdir: the local runner's.
-      metadata: the store.
-      seconds: the whole run took.
-      error: what stopped it, if something did.
+      metadata: the metadata store.
+      seconds: how long the whole run took.
+      error: what stopped the run; None if nothing did.
 
     Returns:
       JSON. `status` ("pushed", "not_blessed" or "failed"), `components`, `images`, `metrics`
       (of the .tflite that ships: `mAP50`, `mAP`, `per_class`), `classes_not_evaluated`,
-      `size_bytes`, `latency_ms`, `blessed`, `reasons`, `gate`, `pushed_path`, `run_id` and where
-      things are. Values that the run did not get to are null.
+      `size_bytes`, `latency_ms`, `blessed`, `reasons`, `gate`, `pushed_path`, `run_id` and paths.
+      Values that the run did not get to are null.
     """
 
     def output(component: str, channel: str) -> ArtifactRecord | None:
@@ -122,7 +132,7 @@ def _images(examples: ArtifactRecord | None) -> dict | None:
 def _evaluation(artifact: ArtifactRecord | None) -> dict | None:
     if artifact is None:
         return None
-    from pipeline.shipping.evaluation import read_evaluation  # loads TFMA
+    from pipeline.shipping.gate import read_evaluation  # loads TFMA
 
     evaluation = read_evaluation(artifact.uri)
     return {**evaluation.to_json(), "text": [str(line) for line in evaluation.thresholds]}
@@ -137,13 +147,13 @@ def _metrics(evaluation: dict | None) -> dict | None:
         kind, slash, class_name = name.partition("/")
         if slash:
             per_class.setdefault(class_name, {})[kind] = value
-    # Figures that are no numbers, for want of labelled objects, are absent.
+    # Metrics without a value, for lack of labelled objects, are absent.
     return {"mAP50": metrics.get("mAP50"), "mAP": metrics.get("mAP"), "per_class": per_class}
 
 
 def _not_evaluated(evaluation: dict | None, shipping: ArtifactRecord | None) -> list[str] | None:
-    """Classes of the model that no evaluation image shows: the mean precision leaves them out."""
-    if evaluation is None or shipping is None or "://" in shipping.uri:  # only what is here is read
+    """Classes that no evaluation image shows, which the mean average precision leaves out."""
+    if evaluation is None or shipping is None or "://" in shipping.uri:  # a bucket is not read
         return None
     path = serving_path(shipping.uri, LABELS_FILE)
     classes = parse_labels(Path(path).read_text(), path)
@@ -153,7 +163,7 @@ def _not_evaluated(evaluation: dict | None, shipping: ArtifactRecord | None) -> 
 def _device_report(artifact: ArtifactRecord | None) -> dict | None:
     if artifact is None:
         return None
-    return json.loads(Path(artifact.uri, "device_check.json").read_text())
+    return json.loads(Path(artifact.uri, DEVICE_REPORT_FILE).read_text())
 
 
 def _reasons(evaluation: dict | None, device: dict | None, error: str | None) -> list[str]:
@@ -173,21 +183,21 @@ def _reasons(evaluation: dict | None, device: dict | None, error: str | None) ->
 def _publish_schema(
     schema: ArtifactRecord | None, config: PipelineConfig, workdir: Path
 ) -> str | None:
-    """Copies an inferred schema to where it can be reviewed; gives its folder."""
+    """Copies an inferred schema to the workdir for review; gives its folder."""
     if schema is None or config.schema_dir:
         return None
     folder = workdir / "schema" / config.name
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "schema.pbtxt", Path(schema.uri, "schema.pbtxt").read_text())
+    write_whole(folder / SCHEMA_FILE, Path(schema.uri, SCHEMA_FILE).read_text())
     return str(folder)
 
 
 def print_summary(summary: dict[str, Any], file=None) -> None:
-    """Prints a finished run for a newcomer.
+    """Prints the summary of a finished run.
 
     Args:
       summary: see `summarize`.
-      file: a text file instead of standard output.
+      file: text file to print to; None is standard output.
     """
     console = Console(file=file, width=_WIDTH, highlight=False, soft_wrap=True)
     console.print()
@@ -219,7 +229,7 @@ def _sections(summary: dict[str, Any]):
             f"{images['eval']} evaluation images",
             f"AP@.5 by class: {per_class}",
             *(
-                [f"WARNING: no evaluation image shows {', '.join(missing)}: not judged at all"]
+                [f"WARNING: not evaluated, in no evaluation image: {', '.join(missing)}"]
                 if missing
                 else []
             ),
@@ -246,8 +256,8 @@ def _sections(summary: dict[str, Any]):
         yield (
             "schema",
             [
-                f"inferred from the data: {summary['inferred_schema']}/schema.pbtxt",
-                "review it, commit it, and pass its folder with --schema: it fixes the class ids",
+                f"inferred from the data: {summary['inferred_schema']}/{SCHEMA_FILE}",
+                "review it, commit it, and pass its folder with --schema to fix the class ids",
             ],
         )
     yield "files", _file_lines(summary)
@@ -261,7 +271,7 @@ def _figure(value: float | None) -> str:
 
 def _latency(milliseconds: float | None) -> str:
     if milliseconds is None:
-        return "latency unknown: the device check could not run it"
+        return "latency unknown: the device check could not run the file"
     return f"{milliseconds:.1f} ms an image here (one thread, median)"
 
 
@@ -271,33 +281,33 @@ def _image_lines(images: dict) -> list[str]:
         f"({images['negatives']} of them without objects)"
     ]
     reasons = ", ".join(f"{count} {kind}" for kind, count in images["set_aside_reasons"].items())
-    lines.append(f"{images['set_aside']} set aside" + (f": {reasons}" if reasons else ""))
+    lines.append(f"{images['set_aside']} skipped" + (f": {reasons}" if reasons else ""))
     if images["set_aside"]:
-        lines.append(f"each with its reason: {images['reports']}/set_aside.jsonl")
+        lines.append(f"skipped images with their reasons: {images['reports']}/{SKIPPED_FILE}")
     if images["ignored"]:
         lines.append(f"{images['ignored']} files ignored: {images['reports']}/ignored.jsonl")
     if images["leaked"]:
-        lines.append(f"WARNING: {images['leaked']} pictures are on both sides of the split")
+        lines.append(f"WARNING: {images['leaked']} images are in both training and evaluation")
     return lines
 
 
 def _file_lines(summary: dict) -> list[str]:
     lines = []
     if summary["pushed_path"]:
-        lines.append(f"pushed  {_short(summary['pushed_path'])}/detect.tflite")
-        lines.append(f"        {_short(summary['pushed_path'])}/labels.txt, manifest.json")
+        lines.append(f"pushed  {_short(summary['pushed_path'])}/{PUSHED_MODEL_FILE}")
+        lines.append(f"        {_short(summary['pushed_path'])}/{LABELS_FILE}, {MANIFEST_FILE}")
         latest = os.path.join(os.path.dirname(summary["pushed_path"]), LATEST)
         served = os.path.basename(os.path.realpath(latest))
         if os.path.islink(latest) and served != summary["pushed_version"]:
             lines.append(
                 f"        NOTE: {_short(latest)} is version {served}, which was pushed later"
             )
-    lines.append(f"summary {_short(summary['run_folder'])}/summary.json")
+    lines.append(f"summary {_short(summary['run_folder'])}/{SUMMARY_FILE}")
     return lines
 
 
 def _next_lines(summary: dict) -> list[str]:
-    model = summary["pushed_path"] or os.path.join(summary["model"], "Format-Serving", "tflite")
+    model = summary["pushed_path"] or serving_path(summary["model"], SHIPPING_MODEL_FILE)
     return [
         f".venv/bin/python -m pipeline.detect {_quoted(model)} PICTURE_OR_FOLDER --out detections",
         f".venv/bin/tensorboard --logdir {_quoted(summary['tensorboard'])}",
@@ -307,12 +317,12 @@ def _next_lines(summary: dict) -> list[str]:
 
 
 def _quoted(path: str) -> str:
-    """As a shell takes it."""
+    """Quoted for a shell."""
     return shlex.quote(_short(path))
 
 
 def _short(path: str) -> str:
-    """Relative to here when that is shorter; addresses stay as they are."""
+    """Relative if inside the current folder; URLs stay as they are."""
     if "://" in path:
         return path
     relative = os.path.relpath(path)

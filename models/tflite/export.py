@@ -9,8 +9,8 @@ import tensorflow as tf
 from models.networks.boxes import BOX_SCALES
 from models.networks.ssd import SsdConfig
 from models.settings import PostProcessing
+from models.tflite.detector import INPUT_NAME
 
-INPUT_NAME = "normalized_input_image_tensor"
 # Signature outputs, in the order of the post-processing op's outputs.
 OUTPUT_NAMES = (
     "detection_boxes",

@@ -1,7 +1,6 @@
 """Files that hold weights: a detector's own folder, and the state of a training run.
 
-Every file is written beside its place and moved into it, so that a reader, or a run that goes on
-after a crash, finds the old file or the new one and never half of one.
+Every file is written whole: a run that resumes after a crash finds the old state or the new one.
 """
 
 import io
@@ -13,21 +12,14 @@ import keras
 import numpy as np
 from tensorflow.io import gfile
 
+from models.files import write_whole
 from models.networks.ssd import SsdConfig, build_ssd
 
 WEIGHTS_FILE = "weights.npz"
-CONFIG_FILE = "detector.json"
+# How to build the network again, and facts about it.
+NETWORK_FILE = "detector.json"
 # Beside a quantized network: the float one that it came from, for warm starts.
 FLOAT_FOLDER = "float"
-
-
-def write_atomically(path: str, content: bytes) -> None:
-    """Writes a file, local or on cloud storage, whole or not at all."""
-    gfile.makedirs(os.path.dirname(path))
-    temporary = f"{path}.writing-{os.getpid()}"
-    with gfile.GFile(temporary, "wb") as file:
-        file.write(content)
-    gfile.rename(temporary, path, overwrite=True)
 
 
 def _read(path: str) -> bytes:
@@ -52,10 +44,10 @@ def save_detector(folder: str, network: keras.Model, config: SsdConfig, facts: d
     """
     quantized = network.name.endswith("quantized")
     arrays = {variable.path: np.asarray(variable) for variable in network.variables}
-    write_atomically(os.path.join(folder, WEIGHTS_FILE), _pack(arrays))
+    write_whole(os.path.join(folder, WEIGHTS_FILE), _pack(arrays))
     description = {"config": config.model_dump(), "quantized": quantized, "facts": facts}
     content = json.dumps(description, indent=2, sort_keys=True).encode()
-    write_atomically(os.path.join(folder, CONFIG_FILE), content)
+    write_whole(os.path.join(folder, NETWORK_FILE), content)
 
 
 def load_detector(folder: str) -> tuple[keras.Model, SsdConfig, dict]:
@@ -71,13 +63,13 @@ def load_detector(folder: str) -> tuple[keras.Model, SsdConfig, dict]:
       FileNotFoundError: when there is no detector in the folder.
       ValueError: when the weights are not those of the config.
     """
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
+    for name in (NETWORK_FILE, WEIGHTS_FILE):
         if not gfile.exists(os.path.join(folder, name)):
             raise FileNotFoundError(
-                f"Expected a saved detector ({CONFIG_FILE} and {WEIGHTS_FILE}). "
+                f"Expected a saved detector ({NETWORK_FILE} and {WEIGHTS_FILE}). "
                 f"Received: {folder}, which has no {name}."
             )
-    description = json.loads(_read(os.path.join(folder, CONFIG_FILE)))
+    description = json.loads(_read(os.path.join(folder, NETWORK_FILE)))
     config = SsdConfig(**description["config"])
     network = build_ssd(config, quantized=description["quantized"])
     with np.load(io.BytesIO(_read(os.path.join(folder, WEIGHTS_FILE)))) as arrays:
@@ -85,7 +77,7 @@ def load_detector(folder: str) -> tuple[keras.Model, SsdConfig, dict]:
         if names != set(arrays.files):
             raise ValueError(
                 f"Expected weights {sorted(names ^ set(arrays.files))[:5]} to stand both in "
-                f"{CONFIG_FILE}'s network and in {WEIGHTS_FILE} (in {folder})."
+                f"{NETWORK_FILE}'s network and in {WEIGHTS_FILE} (in {folder})."
             )
         for variable in network.variables:
             variable.assign(arrays[variable.path])
@@ -96,19 +88,13 @@ def float_folder(folder: str) -> str:
     """Where the float network of a saved detector is.
 
     Args:
-      folder: of a saved detector, or a TFX Model artifact that holds one.
+      folder: of a saved detector.
 
     Returns:
       The folder to load; the given one when it has no float network of its own.
     """
-    for candidate in (
-        os.path.join(folder, FLOAT_FOLDER),
-        os.path.join(folder, "Format-Serving", FLOAT_FOLDER),
-        os.path.join(folder, "Format-Serving"),
-    ):
-        if gfile.exists(os.path.join(candidate, CONFIG_FILE)):
-            return candidate
-    return folder
+    candidate = os.path.join(folder, FLOAT_FOLDER)
+    return candidate if gfile.exists(os.path.join(candidate, NETWORK_FILE)) else folder
 
 
 def save_state(path: str, model: keras.Model, progress: dict[str, Any]) -> None:
@@ -121,7 +107,7 @@ def save_state(path: str, model: keras.Model, progress: dict[str, Any]) -> None:
     """
     arrays = {f"{index:05d}": np.asarray(v) for index, v in enumerate(_state(model))}
     arrays["progress"] = np.array(json.dumps(progress))
-    write_atomically(path, _pack(arrays))
+    write_whole(path, _pack(arrays))
 
 
 def load_progress(path: str) -> dict[str, Any] | None:

@@ -7,10 +7,9 @@ import keras
 import numpy as np
 
 from models.networks.post_processing import Detections, post_process
-from models.networks.ssd import SsdConfig
+from models.networks.ssd import SsdConfig, normalize
 from models.settings import PostProcessing
 from models.training.coco import coco_metrics
-from models.training.detector import normalize
 
 
 class Scores(NamedTuple):

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pipeline.data.labelled_image import LabelledImage
 from pipeline.data.split import EVAL, TRAIN, hash_side
 from pipeline.errors import UserError
+from pipeline.files import IGNORED_FILE, IMAGES_FILE, SKIPPED_FILE
 
 BROKEN_FILE = "broken_file"
 
@@ -144,7 +145,7 @@ class Census:
             for item in self.set_aside
         )
         ignored = (asdict(item) for item in self.ignored)
-        lines = {"images.jsonl": images, "set_aside.jsonl": set_aside, "ignored.jsonl": ignored}
+        lines = {IMAGES_FILE: images, SKIPPED_FILE: set_aside, IGNORED_FILE: ignored}
         return {
             name: "".join(json.dumps(line) + "\n" for line in content)
             for name, content in lines.items()

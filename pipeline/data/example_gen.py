@@ -6,7 +6,6 @@ cache key; everything else that the executor has to know is in `custom_config`, 
 the key, too.
 """
 
-import hashlib
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -22,6 +21,7 @@ from pipeline.data.example_gen_executor import TfRecordExecutor, VocExecutor
 from pipeline.data.split import EVAL, EVAL_LIST, TRAIN, TRAIN_LIST, percent_of
 from pipeline.data.voc import Layout, find_layout
 from pipeline.errors import UserError
+from pipeline.files import sha256_of
 
 NODE_ID = "ExampleGen"
 CLASS_SOURCES = ("name", "filename")
@@ -303,8 +303,7 @@ def _sha256(path: str) -> str:
             f"Expected a text file of image ids. Received: {path}, which is no file. "
             "Check the path."
         )
-    with fileio.open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+    return sha256_of(path)
 
 
 def _pack(settings: dict[str, Any]) -> example_gen_pb2.CustomConfig:

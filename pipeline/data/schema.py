@@ -12,8 +12,8 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from pipeline import features
 from pipeline.errors import UserError
+from pipeline.files import SCHEMA_FILE
 
-SCHEMA_FILE = "schema.pbtxt"
 CLASS_DOMAIN = "classes"
 _BYTES, _INT, _FLOAT = schema_pb2.BYTES, schema_pb2.INT, schema_pb2.FLOAT
 _FORMATS = ("jpeg", "png")

@@ -17,10 +17,10 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ExecutionParameter
 
-from models.training.checkpoint import write_atomically
 from pipeline import features
-from pipeline.data.schema import SCHEMA_FILE, make_schema
+from pipeline.data.schema import make_schema
 from pipeline.errors import UserError
+from pipeline.files import SCHEMA_FILE, write_whole
 
 # More classes than this are a mistake in the data rather than classes.
 MAX_CLASSES = 1000
@@ -111,4 +111,4 @@ def CuratedSchemaGen(
       code_fingerprint: part of the cache key.
     """
     del code_fingerprint
-    write_atomically(os.path.join(schema.uri, SCHEMA_FILE), schema_text.encode())
+    write_whole(os.path.join(schema.uri, SCHEMA_FILE), schema_text)

@@ -7,10 +7,8 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
+from pipeline.files import IMAGES_FILE, SKIPPED_FILE
 from pipeline.lineage.records import Artifact, local_path
-
-IMAGES_FILE = "images.jsonl"
-SET_ASIDE_FILE = "set_aside.jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +53,7 @@ def find_image(artifacts: Iterable[Artifact], wanted: str) -> tuple[list[Sightin
     # What was set aside is known by its annotation's name, which has another ending.
     needle = json.dumps(PurePosixPath(wanted).stem)[1:-1]
     for examples in artifacts:
-        for name in (IMAGES_FILE, SET_ASIDE_FILE):
+        for name in (IMAGES_FILE, SKIPPED_FILE):
             text = _read(examples, name)
             if text is None:
                 if name == IMAGES_FILE:
@@ -72,7 +70,7 @@ def find_image(artifacts: Iterable[Artifact], wanted: str) -> tuple[list[Sightin
 
 def _is(image: dict[str, Any], wanted: str, report: str) -> bool:
     file = image["file"]
-    if report == SET_ASIDE_FILE and PurePosixPath(wanted).stem == PurePosixPath(file).stem:
+    if report == SKIPPED_FILE and PurePosixPath(wanted).stem == PurePosixPath(file).stem:
         return True
     return wanted in (image["id"], image.get("sha256"), file) or file.endswith(f"/{wanted}")
 

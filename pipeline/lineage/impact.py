@@ -7,10 +7,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.files import sha256_of
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.images import Sighting, find_image
 from pipeline.lineage.records import COMPLETE, Artifact, NodeId
-from pipeline.lineage.subject import NotFoundError, Subject, find_subject, sha256_of
+from pipeline.lineage.subject import NotFoundError, Subject, find_subject
 from pipeline.lineage.training import (
     Training,
     is_raw_examples,

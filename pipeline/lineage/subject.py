@@ -1,17 +1,16 @@
 """What X means: a pushed folder, a .tflite file, an artifact's id or uri, or a run."""
 
 import dataclasses
-import hashlib
 import os
 import re
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.files import PUSHED_MODEL_FILE, sha256_of
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.records import Artifact, Run, iso
 
-_MODEL_FILE = "detect.tflite"
 # A whole sha256, or enough of its beginning; tables show twelve digits.
 _SHA256 = re.compile(r"[0-9a-f]{8,64}")
 _DIGITS = 64
@@ -97,17 +96,12 @@ def _by_path(backend: Backend, given: str) -> Subject | None:
     path = Path(given).resolve()
     if path.is_file():
         return _by_sha256(backend, given, sha256_of(path), None)
-    if (path / _MODEL_FILE).is_file():
-        return _by_sha256(backend, given, sha256_of(path / _MODEL_FILE), str(path))
+    if (path / PUSHED_MODEL_FILE).is_file():
+        return _by_sha256(backend, given, sha256_of(path / PUSHED_MODEL_FILE), str(path))
     if path.parent.name == "runs":  # of a local runner's workdir
         run = backend.run(path.name)
         return run and Subject(given, run=run)
     return None
-
-
-def sha256_of(path: str | os.PathLike) -> str:
-    """Hex sha256 of a file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _by_sha256(backend: Backend, given: str, digest: str, folder: str | None) -> Subject:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.files import hash_file, hash_files
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.images import images_of
 from pipeline.lineage.records import Artifact, local_path
@@ -14,7 +15,6 @@ from pipeline.lineage.subject import find_subject
 from pipeline.lineage.trace import ancestry
 from pipeline.lineage.training import is_raw_examples
 from pipeline.lineage.walk import Subgraph
-from pipeline.metadata.run_facts import hash_file, hash_files
 
 MISSING, CHANGED, ADDED, UNKNOWN = "missing", "changed", "added", "unknown"
 

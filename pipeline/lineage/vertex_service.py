@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
@@ -81,7 +81,7 @@ class VertexService:
         except (GoogleAPIError, GoogleAuthError) as error:
             raise UserError(
                 f"Expected {self._location} to be a metadata store that may be read. Received: "
-                f"{_one_line(error)}"
+                f"{one_line(error)}"
             ) from error
 
 
@@ -114,7 +114,3 @@ def _client(region: str) -> "MetadataServiceClient":
             "Expected Application Default Credentials for Google Cloud. Received: none. Run "
             "`gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS."
         ) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

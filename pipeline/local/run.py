@@ -1,7 +1,6 @@
 """One run on this machine: prepares the workdir, runs the DAG, and tells what came out."""
 
 import datetime
-import hashlib
 import json
 import logging
 import os
@@ -12,7 +11,8 @@ from pathlib import Path
 from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
 from pipeline.data.paths import check_data_paths
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
+from pipeline.files import CONFIG_FILE, LOG_FILE, SCHEMA_FILE, SUMMARY_FILE, sha256_of, write_whole
 from pipeline.fingerprint import ROOT
 from pipeline.local.console import (
     Console,
@@ -20,12 +20,11 @@ from pipeline.local.console import (
     quiet_but_logged,
     without_native_chatter,
 )
-from pipeline.local.workdir import Workdir, write_whole
+from pipeline.local.workdir import Workdir
 from pipeline.metadata import store
 from pipeline.metadata.run_facts import record_end, record_start
 from pipeline.metadata.run_record import read_run
-from pipeline.shipping.lost_versions import lost_versions
-from pipeline.training.training_state import remove_finished_state
+from pipeline.shipping.folder_publisher import lost_versions
 
 
 def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> dict:
@@ -53,9 +52,9 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
         config = _with_lost_versions(config, connection)
         run_id = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
         folder = places.run_folder(run_id)
-        write_whole(folder / "config.json", config.model_dump_json(indent=2) + "\n")
-        with quiet_but_logged(folder / "run.log") as console:
-            console.say(f"run {run_id} of preset {config.preset} (log: {folder / 'run.log'})")
+        write_whole(folder / CONFIG_FILE, config.model_dump_json(indent=2) + "\n")
+        with quiet_but_logged(folder / LOG_FILE) as console:
+            console.say(f"run {run_id} of preset {config.preset} (log: {folder / LOG_FILE})")
             failure: BaseException | None = None
             try:
                 check_data_paths(config.data)
@@ -66,7 +65,7 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
                 failure = caught
                 logging.getLogger().error("".join(traceback.format_exception(caught)))
             components = read_run(store.open_store(connection), run_id) if console.ran else {}
-            remove_finished_state(components, places.checkpoints)
+            places.remove_finished_state(components)
             from pipeline.summary import print_summary, summarize
 
             summary = summarize(
@@ -77,9 +76,9 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
                 workdir=places.root,
                 metadata=metadata or str(places.metadata),
                 seconds=time.monotonic() - started,
-                error=_in_one_line(failure, folder / "run.log") if failure else None,
+                error=_error_of(failure, folder / LOG_FILE) if failure else None,
             )
-            write_whole(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+            write_whole(folder / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
             if console.ran:
                 record_end(store.open_store(connection), run_id, summary)
         if isinstance(failure, KeyboardInterrupt | UserError):
@@ -90,13 +89,12 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
         return summary
 
 
-def _in_one_line(failure: BaseException, log: Path) -> str:
+def _error_of(failure: BaseException, log: Path) -> str:
     if isinstance(failure, KeyboardInterrupt):
         return "interrupted"
     if isinstance(failure, UserError):
         return str(failure)
-    message = (str(failure).strip() or "no message").splitlines()[0]
-    return f"{type(failure).__name__}: {message[:500]} (the trace is in {log})"
+    return f"{type(failure).__name__}: {one_line(failure)} (the trace is in {log})"
 
 
 def _with_lost_versions(config: PipelineConfig, connection) -> PipelineConfig:
@@ -135,7 +133,7 @@ def _complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
         # The presets' schemas lie beside the code.
         here = Path(config.schema_dir)
         folder = (here if here.exists() else ROOT / here).absolute()
-        if not (folder / "schema.pbtxt").is_file():
+        if not (folder / SCHEMA_FILE).is_file():
             raise UserError(
                 f"Expected --schema to be a folder with a schema.pbtxt. Received: {here}, which is "
                 "none. Leave --schema out to infer a schema from the data."
@@ -149,7 +147,7 @@ def _complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
                 f"run's model. Received: {weights}, which does not exist."
             )
         filled["warm_start.weights"] = os.path.abspath(weights)
-        filled["warm_start.sha256"] = sha256 = _sha256(Path(weights))
+        filled["warm_start.sha256"] = sha256 = sha256_of(weights)
         if config.warm_start.sha256 not in ("", sha256):
             raise UserError(
                 f"Expected weights with the sha256 {config.warm_start.sha256} "
@@ -175,15 +173,6 @@ def _check_can_push(destination: str) -> None:
             f"Expected --push-to to be a folder that can be written. Received: {destination}, "
             f"where {folder} {'can not be written' if folder.is_dir() else 'is no folder'}."
         )
-
-
-def _sha256(path: Path) -> str:
-    """Of a file, or of all files of a folder."""
-    digest = hashlib.sha256()
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def _run_dag(config: PipelineConfig, connection, run_id: str, console: Console) -> None:

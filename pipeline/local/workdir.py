@@ -12,21 +12,19 @@ data/                the embedded data set
 
 import contextlib
 import fcntl
+import json
 import os
+import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.files import serving_path, write_whole
+from pipeline.metadata.run_record import ComponentRecord
 
 _STORE_MARKER = "metadata_store"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file so that a reader, whenever it comes, finds the old one or the whole new one."""
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+_FINISHED = ("complete", "cached")
 
 
 def _not_writable(root: Path, error: OSError) -> UserError:
@@ -127,3 +125,23 @@ class Workdir:
             )
         self.pipeline_root.mkdir(parents=True, exist_ok=True)
         write_whole(marker, name + "\n")
+
+    def remove_finished_state(self, components: Mapping[str, ComponentRecord]) -> None:
+        """Removes the training state once the Trainer's output is in ML Metadata.
+
+        Until then a crash must find the state; a crash after that leaves it to the next run, whose
+        Trainer is cached.
+
+        Args:
+          components: of the run, see `pipeline.metadata.run_record.read_run`.
+        """
+        trainer = components.get("Trainer")
+        model = trainer.output("model") if trainer and trainer.state in _FINISHED else None
+        if model is None:
+            return
+        from models.training.checkpoint import NETWORK_FILE  # loads TensorFlow
+
+        description = Path(serving_path(model.uri, NETWORK_FILE))
+        state = Path(json.loads(description.read_text())["facts"]["state_dir"])
+        if state.parent == self.checkpoints:  # nothing else is ours to remove
+            shutil.rmtree(state, ignore_errors=True)

@@ -14,19 +14,17 @@ execution is); what many runs share, and what belongs to artifacts, is a record:
     sha256/<hex>                  {"artifacts": [ids]} that hold this .tflite
 """
 
-import hashlib
 import json
-import os
 import shlex
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_metadata import errors as mlmd_errors
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from pipeline.files import hash_files, sha256_of
 from pipeline.fingerprint import ROOT, environment, fingerprint_of, import_closure
 from pipeline.metadata.run_record import RUN_CONTEXT, read_run
 
@@ -37,7 +35,6 @@ RECORD_TYPE = "lineage_record"
 _JSON = "json"
 # Where code enters: the DAG, and the modules that TFX finds by their names.
 _ENTRIES = ("pipeline.pipeline", "pipeline.training.trainer", "pipeline.data.transform")
-_CHUNK = 1 << 20
 
 
 def record_start(
@@ -98,30 +95,8 @@ def code_files() -> dict[str, str]:
     for module in sorted(import_closure(_ENTRIES)):
         path = ROOT.joinpath(*module.split("."))
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        files[path.relative_to(ROOT).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+        files[path.relative_to(ROOT).as_posix()] = sha256_of(path)
     return files
-
-
-def hash_files(folder: str) -> dict[str, dict[str, Any]]:
-    """{relative path: {sha256, size_bytes}} of all files of a folder; of a file, itself as "."."""
-    root = Path(folder)
-    if root.is_file():
-        return {".": hash_file(root)}
-    return {
-        path.relative_to(root).as_posix(): hash_file(path)
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
-
-
-def hash_file(path: str | os.PathLike) -> dict[str, Any]:
-    """Hex sha256 and size of a file."""
-    digest, size = hashlib.sha256(), 0
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return {"sha256": digest.hexdigest(), "size_bytes": size}
 
 
 def read_record(store: metadata_store.MetadataStore, kind: str, name: str) -> Any:

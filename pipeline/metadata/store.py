@@ -19,7 +19,7 @@ from ml_metadata import errors as mlmd_errors
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.metadata import database, postgresql
 
 # A context of this type names the store: its pipeline roots carry the same name.
@@ -153,11 +153,11 @@ def open_store(
                 postgresql.prepare(config)
             return opened
         except database.errors(config) as error:
-            raise _no_store(config, _in_one_line(error)) from error
+            raise _no_store(config, _received(error)) from error
         except (mlmd_errors.StatusError, RuntimeError) as error:
             attempt += 1
             if attempt == _ATTEMPTS or not _BUSY.search(str(error)):
-                raise _no_store(config, _in_one_line(error)) from error
+                raise _no_store(config, _received(error)) from error
         time.sleep(_WAIT_SECONDS)
 
 
@@ -172,7 +172,7 @@ def _has_tables(config: metadata_store_pb2.ConnectionConfig) -> bool:
     try:
         return database.has_tables(config)
     except database.errors(config) as error:
-        raise _no_store(config, _in_one_line(error)) from error
+        raise _no_store(config, _received(error)) from error
 
 
 def describe(config: metadata_store_pb2.ConnectionConfig) -> str:
@@ -185,11 +185,10 @@ def describe(config: metadata_store_pb2.ConnectionConfig) -> str:
     return f"{kind}://{server.user}@{server.host}:{server.port}/{name}"
 
 
-def _in_one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if "readonly database" in text:  # from the attempt to make the tables
-        return _NO_TABLES
-    return text[:300] or type(error).__name__
+def _received(error: Exception) -> str:
+    text = one_line(error)
+    # From the attempt to make the tables.
+    return _NO_TABLES if "readonly database" in text else text
 
 
 def identity(store: metadata_store.MetadataStore, proposal: str) -> str:

@@ -1,8 +1,8 @@
-"""COCO's average precision as a TFMA metric: pictures in, pycocotools' figures out.
+"""COCO's average precision as a TFMA metric, computed by pycocotools.
 
-TFMA's own COCO metrics approximate by score thresholds and fail with a baseline model, so the
-figures come from `models.training.coco`, for which all pictures meet in one accumulator: boxes,
-classes and scores only, about 2 kB a picture.
+TFMA's own COCO metrics approximate by score thresholds and fail with a baseline model. The metrics
+come from `models.training.coco` instead, which needs all pictures in one accumulator: boxes,
+classes and scores only, about 2 kB per picture.
 """
 
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ from tensorflow_model_analysis.metrics import metric_types
 from models.training.coco import coco_metrics
 
 UNKNOWN_CLASS_DETECTIONS = "unknown_class_detections"
-"""Metric: detections that were left out because their class is none of the judged ones."""
+"""Metric: the number of detections left out because their class is not evaluated."""
 
 
 class Picture(NamedTuple):
-    """What one picture adds to the accumulator.
+    """What the accumulator keeps of one picture.
 
     Attributes:
-      source_id: the picture's id; pictures are scored in its order, which ranks equal scores.
+      source_id: the picture's id; pictures are scored in this order, which ranks equal scores.
       boxes: float32 [n, 4], ground truth (ymin, xmin, ymax, xmax), normalised.
-      labels: names of their classes, n of them.
-      detected_boxes: float32 [k, 4], as `boxes`.
-      detected_labels: names of their classes, k of them.
+      labels: n class names.
+      detected_boxes: float32 [k, 4], like `boxes`.
+      detected_labels: k class names.
       scores: float32 [k].
     """
 
@@ -40,14 +40,14 @@ class Picture(NamedTuple):
 
 
 class CocoMetrics(metric_types.Metric):
-    """Gives `models.training.coco.metric_names` and `UNKNOWN_CLASS_DETECTIONS` for each model.
+    """Computes `models.training.coco.metric_names` and `UNKNOWN_CLASS_DETECTIONS` for each model.
 
     Reads the extracts of `pipeline.shipping.tflite_extractor`.
 
     Args:
-      class_names: the classes to judge. None: those that have ground truth, sorted; the means are
-        the same, as classes without ground truth never count.
-      code_fingerprint: not used here; it makes an edit of this code a new evaluation.
+      class_names: the classes to evaluate. None: all with ground truth, sorted; the means are the
+        same, as classes without ground truth never count.
+      code_fingerprint: unused here; part of the cache key, so that edited code evaluates again.
     """
 
     def __init__(self, class_names: Sequence[str] | None = None, code_fingerprint: str = ""):
@@ -61,7 +61,7 @@ metric_types.register_metric(CocoMetrics)
 def _computations(class_names=None, model_names=None):
     return [
         metric_types.MetricComputation(
-            # The keys tell computations apart; the combiner's output brings all of them.
+            # The key tells computations apart; the combiner outputs all metrics.
             keys=[_key("mAP50", model_name)],
             preprocessors=None,
             combiner=CocoCombineFn(model_name, class_names),
@@ -71,19 +71,19 @@ def _computations(class_names=None, model_names=None):
 
 
 def _key(name, model_name):
-    # Neither weighted nor unweighted by example: a threshold by name finds no other key.
+    # `example_weighted` must be None: a threshold by name finds no other key.
     return metric_types.MetricKey(name=name, model_name=model_name, example_weighted=None)
 
 
 class CocoCombineFn(beam.CombineFn):
-    """Collects pictures of one model and ends in pycocotools."""
+    """Collects the pictures of one model and scores them with pycocotools."""
 
     def __init__(self, model_name: str, class_names: Sequence[str] | None):
         self._model_name = model_name
         self._class_names = class_names
 
     def create_accumulator(self) -> list[Picture]:
-        """No picture yet."""
+        """An empty list of pictures."""
         return []
 
     def add_input(self, accumulator, element):
@@ -107,7 +107,7 @@ class CocoCombineFn(beam.CombineFn):
         return [picture for accumulator in accumulators for picture in accumulator]
 
     def extract_output(self, accumulator):
-        """The figures by `MetricKey`."""
+        """The metrics by `MetricKey`."""
         values = score_pictures(accumulator, self._class_names)
         return {_key(name, self._model_name): value for name, value in values.items()}
 
@@ -115,14 +115,14 @@ class CocoCombineFn(beam.CombineFn):
 def score_pictures(
     pictures: Sequence[Picture], class_names: Sequence[str] | None
 ) -> dict[str, float]:
-    """`models.training.coco.coco_metrics` over classes by name, plus `UNKNOWN_CLASS_DETECTIONS`.
+    """`models.training.coco.coco_metrics` by class name, and `UNKNOWN_CLASS_DETECTIONS`.
 
     Args:
       pictures: in any order.
       class_names: see `CocoMetrics`.
 
     Raises:
-      ValueError: ground truth of a class that is not among `class_names`.
+      ValueError: ground truth of a class that is not in `class_names`.
     """
     pictures = sorted(pictures, key=lambda picture: picture.source_id)
     if class_names is None:

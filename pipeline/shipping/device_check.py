@@ -1,23 +1,21 @@
-"""DeviceCheck: the component that loads the shipping file as an app would, and blesses it or not.
+"""DeviceCheck: the component that runs the checks of `app_check.py` and blesses the model or not.
 
-Its InfraBlessing is what TFX's own InfraValidator gives, so whatever takes the one takes the other.
+Its InfraBlessing is that of TFX's own InfraValidator, so the same components accept either.
 """
 
 import json
 import os
 
-import tensorflow as tf
 import tfx.v1 as tfx
 from absl import logging
 from tfx.dsl.io import fileio
-from tfx.types import artifact_utils, standard_artifacts
+from tfx.types import standard_artifacts
 from tfx.utils import io_utils
 
-from pipeline import features
-from pipeline.shipping.device_checks import DeviceReport, Limits, check_detector
-from pipeline.shipping.shipping_model import LABELS_FILE, MODEL_FILE, serving_path
+from pipeline.data.raw_examples import encoded_pictures
+from pipeline.files import DEVICE_REPORT_FILE, LABELS_FILE, SHIPPING_MODEL_FILE, serving_path
+from pipeline.shipping.app_check import DeviceReport, Limits, check_detector
 
-REPORT_FILE = "device_check.json"
 _BLESSED_FILE = "INFRA_BLESSED"
 _NOT_BLESSED_FILE = "INFRA_NOT_BLESSED"
 
@@ -34,20 +32,20 @@ def DeviceCheck(
     num_images: tfx.dsl.components.Parameter[int] = 32,
     code_fingerprint: tfx.dsl.components.Parameter[str] = "",
 ) -> None:
-    """Checks a shipping model; what it checks is in `pipeline.shipping.device_checks`.
+    """Checks a shipping model, see `pipeline.shipping.app_check`.
 
     Args:
-      model: a shipping model, see `pipeline.shipping.shipping_model`.
-      examples: raw tf.Examples; pictures of the eval split are run.
-      blessing: gets INFRA_BLESSED or INFRA_NOT_BLESSED, device_check.json with the whole report,
-        and the custom properties `blessed` (1 or 0), `reasons` (JSON list), `sha256` (of the file
-        checked), `size_bytes` and, if the file runs, `latency_ms` (median).
+      model: a shipping model, see `pipeline.files`.
+      examples: raw tf.Examples; the model runs on pictures of the eval split.
+      blessing: gets INFRA_BLESSED or INFRA_NOT_BLESSED, the whole report as device_check.json,
+        and the custom properties `blessed` (1 or 0), `reasons` (JSON list), `sha256` (of the
+        file), `size_bytes` and, if the file runs, `latency_ms` (median).
       quantized: whether every convolution must be int8.
       max_bytes: size limit of the file.
-      max_latency_ms: budget of the median inference; 0 measures without judging.
+      max_latency_ms: limit of the median latency; 0 measures without judging.
       threads: of the interpreter.
-      num_images: eval pictures to run, fewer if there are fewer.
-      code_fingerprint: part of the cache key, so that a changed check runs again.
+      num_images: pictures to run, fewer if the split has fewer.
+      code_fingerprint: part of the cache key, so that edited checks run again.
     """
     del code_fingerprint
     limits = Limits(
@@ -56,28 +54,18 @@ def DeviceCheck(
         max_latency_ms=max_latency_ms or None,
         threads=threads,
     )
-    with fileio.open(serving_path(model.uri, MODEL_FILE), "rb") as file:
+    with fileio.open(serving_path(model.uri, SHIPPING_MODEL_FILE), "rb") as file:
         content = file.read()
     with fileio.open(serving_path(model.uri, LABELS_FILE), "r") as file:
         labels_text = file.read()
-    report = check_detector(content, labels_text, _eval_pictures(examples, num_images), limits)
+    pictures = encoded_pictures(examples, "eval", num_images)
+    report = check_detector(content, labels_text, pictures, limits)
     _mark(blessing, report)
-
-
-def _eval_pictures(examples, count):
-    files = io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], "eval"))
-    records = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(files)), compression_type="GZIP")
-    return [
-        tf.train.Example.FromString(record)
-        .features.feature[features.IMAGE_ENCODED]
-        .bytes_list.value[0]
-        for record in records.take(count).as_numpy_iterator()
-    ]
 
 
 def _mark(blessing, report: DeviceReport):
     text = json.dumps(report.to_json(), indent=2, allow_nan=False)
-    io_utils.write_string_file(os.path.join(blessing.uri, REPORT_FILE), text)
+    io_utils.write_string_file(os.path.join(blessing.uri, DEVICE_REPORT_FILE), text)
     name = _BLESSED_FILE if report.blessed else _NOT_BLESSED_FILE
     io_utils.write_string_file(os.path.join(blessing.uri, name), "")
     blessing.set_int_custom_property("blessed", int(report.blessed))
@@ -91,6 +79,6 @@ def _mark(blessing, report: DeviceReport):
 
 
 def read_device_report(blessing_uri: str) -> dict:
-    """The report under an InfraBlessing artifact's uri, as `DeviceReport.to_json` gave it."""
-    with fileio.open(os.path.join(blessing_uri, REPORT_FILE), "r") as file:
+    """The report in an InfraBlessing artifact, see `DeviceReport.to_json`."""
+    with fileio.open(os.path.join(blessing_uri, DEVICE_REPORT_FILE), "r") as file:
         return json.loads(file.read())

@@ -1,7 +1,7 @@
-"""Pusher: publishes a shipping model that the Evaluator and DeviceCheck have both blessed.
+"""Pusher: publishes a shipping model that both the Evaluator and DeviceCheck have blessed.
 
-TFX's own Pusher copies a SavedModel; an app wants one file with its labels, facts about it, and a
-`latest` that never names half of it. The output artifact is TFX's PushedModel all the same.
+TFX's own Pusher copies a SavedModel; an app wants one file with its labels and its manifest, and a
+`latest` that never names half of them. The output artifact is TFX's PushedModel all the same.
 """
 
 import datetime
@@ -21,14 +21,22 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import io_utils
 
 from models.tflite.labels import parse_labels
-from pipeline.shipping import publish
+from pipeline.errors import UserError
+from pipeline.files import (
+    LABELS_FILE,
+    MANIFEST_FILE,
+    PUSHED_MODEL_FILE,
+    SHIPPING_MODEL_FILE,
+    serving_path,
+)
 from pipeline.shipping.device_check import read_device_report
-from pipeline.shipping.evaluation import read_evaluation
-from pipeline.shipping.shipping_model import LABELS_FILE, MODEL_FILE, serving_path
+from pipeline.shipping.folder_publisher import FolderPublisher
+from pipeline.shipping.gate import read_evaluation
+from pipeline.shipping.publisher import Publisher
 
 
 class Executor(tfx_pusher.Executor):
-    """Publishes, or says in the output artifact why not."""
+    """Publishes, or marks the output artifact as not pushed."""
 
     def Do(
         self,
@@ -46,31 +54,50 @@ class Executor(tfx_pusher.Executor):
             logging.warning("The model is not blessed: nothing is pushed.")
             return
         files = {
-            publish.MODEL_FILE: _read(serving_path(inputs["model"].uri, MODEL_FILE)),
-            publish.LABELS_FILE: _read(serving_path(inputs["model"].uri, LABELS_FILE)),
+            PUSHED_MODEL_FILE: _read(serving_path(inputs["model"].uri, SHIPPING_MODEL_FILE)),
+            LABELS_FILE: _read(serving_path(inputs["model"].uri, LABELS_FILE)),
         }
         checked = inputs["infra_blessing"].get_string_custom_property("sha256")
-        received = hashlib.sha256(files[publish.MODEL_FILE]).hexdigest()
+        received = hashlib.sha256(files[PUSHED_MODEL_FILE]).hexdigest()
         if received != checked:
             raise RuntimeError(
-                f"Expected the model that DeviceCheck has blessed, sha256 {checked}. "
+                f"Expected the model that DeviceCheck blessed, sha256 {checked}. "
                 f"Received: {received} ({inputs['model'].uri})."
             )
         run_id = (self._context and self._context.pipeline_run_id) or ""
         manifest = build_manifest(
             inputs, files, run_id, json.loads(exec_properties["fingerprints"])
         )
-        publisher = publish.publisher_for(exec_properties["push_destination"])
+        publisher = publisher_for(exec_properties["push_destination"])
         published = publisher.publish(files, manifest)
-        # A copy in the artifact, as TFX keeps one: the destination belongs to others.
-        for name, content in {**files, publish.MANIFEST_FILE: published.manifest}.items():
+        # The artifact keeps a copy, as with TFX: others can change what is at the destination.
+        for name, content in {**files, MANIFEST_FILE: published.manifest}.items():
             _write(os.path.join(pushed_model.uri, name), content)
         self._MarkPushed(pushed_model, published.path, published.version)
-        pushed_model.set_string_custom_property("sha256", published.sha256[publish.MODEL_FILE])
-        pushed_model.set_int_custom_property("size_bytes", len(files[publish.MODEL_FILE]))
+        model = published.files[PUSHED_MODEL_FILE]
+        pushed_model.set_string_custom_property("sha256", model["sha256"])
+        pushed_model.set_int_custom_property("size_bytes", model["size_bytes"])
         for name in ("mAP50", "mAP"):
             pushed_model.set_float_custom_property(name, manifest["metrics"][name])
         logging.info("Pushed version %s to %s.", published.version, published.path)
+
+
+def publisher_for(destination: str) -> Publisher:
+    """The publisher for a destination given by a user.
+
+    Raises:
+      UserError: a URL that nothing can publish to.
+    """
+    if destination.startswith("gs://"):
+        from pipeline.shipping.bucket_publisher import BucketPublisher  # not every run has a bucket
+
+        return BucketPublisher(destination)
+    if "://" in destination:
+        raise UserError(
+            f"Expected a local folder, or gs://BUCKET/FOLDER, to push to. "
+            f"Received: {destination!r}."
+        )
+    return FolderPublisher(destination)
 
 
 def build_manifest(
@@ -79,24 +106,24 @@ def build_manifest(
     run_id: str,
     fingerprints: Mapping[str, str],
 ) -> dict[str, Any]:
-    """What manifest.json says, apart from what `pipeline.shipping.publish` adds.
+    """Content of manifest.json, except what the publisher adds.
 
     Args:
       inputs: artifacts by the names of `PusherSpec`.
       files: contents by published name.
-      run_id: of the pipeline's run; empty where the orchestrator does not tell.
+      run_id: of the pipeline's run; empty if the orchestrator does not tell.
       fingerprints: from the runner, by name.
 
     Returns:
       {run_id, pushed_at, classes, metrics, gate, device_check, fingerprints, artifacts}.
     """
     evaluation = read_evaluation(inputs["evaluation"].uri)
-    labels_text = files[publish.LABELS_FILE].decode()
+    labels_text = files[LABELS_FILE].decode()
     schema_path = io_utils.get_only_uri_in_dir(inputs["schema"].uri)
     return {
         "run_id": run_id,
         "pushed_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "classes": list(parse_labels(labels_text, publish.LABELS_FILE)),
+        "classes": list(parse_labels(labels_text, LABELS_FILE)),
         "metrics": evaluation.metrics,
         "gate": {
             "blessed": evaluation.blessed,
@@ -154,23 +181,24 @@ class PusherSpec(ComponentSpec):
 
 
 class Pusher(base_component.BaseComponent):
-    """Publishes a shipping model if, and only if, it is blessed by both.
+    """Publishes a shipping model if, and only if, both judges bless it.
 
     Its output `pushed_model` has the custom properties `pushed` (1 or 0) and, if pushed,
     `pushed_destination` (the version's folder), `pushed_version`, `sha256`, `size_bytes`, `mAP50`
     and `mAP`.
 
     Args:
-      model: the shipping model, see `pipeline.shipping.shipping_model`.
+      model: the shipping model, see `pipeline.files`.
       model_blessing: the Evaluator's.
       infra_blessing: the DeviceCheck's.
       evaluation: the Evaluator's figures, for the manifest.
       examples: the raw examples, for the manifest's data fingerprint.
       schema: for the manifest's schema fingerprint.
-      push_destination: see `pipeline.shipping.publish.publisher_for`.
-      fingerprints: further facts for the manifest, by name: of the code, the configuration, the
-        environment. Part of the cache key, so the same for the same work.
-      lost_versions: see `pipeline.shipping.lost_versions`. Nothing but a part of the cache key.
+      push_destination: see `publisher_for`.
+      fingerprints: of the code, the configuration and the environment, for the manifest. Part of
+        the cache key.
+      lost_versions: see `pipeline.shipping.folder_publisher.lost_versions`. Only part of the cache
+        key.
     """
 
     SPEC_CLASS = PusherSpec

@@ -11,15 +11,22 @@ import tfx.v1 as tfx
 from tfx.types import standard_artifacts
 
 from models.image import decode_and_resize
+from models.networks.ssd import normalize
 from models.settings import PostProcessing
 from models.tflite.export import export_tflite
 from models.tflite.labels import format_labels
 from models.training import checkpoint
-from models.training.detector import normalize
 from pipeline.config import RewriterSettings
 from pipeline.data.raw_examples import encoded_pictures
+from pipeline.files import (
+    LABELS_FILE,
+    SERVING_FOLDER,
+    SHIPPING_FACTS_FILE,
+    SHIPPING_MODEL_FILE,
+    serving_path,
+    write_whole,
+)
 from pipeline.shipping.comparison import compare_with_network, require_agreement
-from pipeline.shipping.shipping_model import DETECTOR_FILE, LABELS_FILE, MODEL_FILE, serving_path
 
 # Pictures of the training split that set the ranges in post-training quantization.
 _NUM_REPRESENTATIVE = 100
@@ -42,7 +49,7 @@ def TFLiteRewriter(
     Args:
       model: the Trainer's.
       examples: raw examples; the eval split is compared on, the train split may set ranges.
-      shipping_model: gets the files of `pipeline.shipping.shipping_model`, and the custom
+      shipping_model: gets the files of a shipping model, see `pipeline.files`, and the custom
         properties `sha256`, `size_bytes`, `quantization`, and the figures of the comparison, see
         `pipeline.shipping.comparison.Comparison.properties`.
       quantization: "aware", "post_training" or "none".
@@ -56,7 +63,7 @@ def TFLiteRewriter(
     del code_fingerprint
     settings = PostProcessing(**json.loads(post_processing))
     tolerances = RewriterSettings(**json.loads(comparison))
-    network, config, facts = checkpoint.load_detector(os.path.join(model.uri, "Format-Serving"))
+    network, config, facts = checkpoint.load_detector(os.path.join(model.uri, SERVING_FOLDER))
     size = config.input_size
 
     def pictures(split: str, count: int) -> list[np.ndarray]:
@@ -94,11 +101,11 @@ def TFLiteRewriter(
     }
     files = {
         LABELS_FILE: format_labels(class_names).encode(),
-        DETECTOR_FILE: json.dumps(description, indent=2, sort_keys=True).encode(),
-        MODEL_FILE: content,
+        SHIPPING_FACTS_FILE: json.dumps(description, indent=2, sort_keys=True).encode(),
+        SHIPPING_MODEL_FILE: content,
     }
     for name, data in files.items():
-        checkpoint.write_atomically(serving_path(shipping_model.uri, name), data)
+        write_whole(serving_path(shipping_model.uri, name), data)
     shipping_model.set_string_custom_property("sha256", hashlib.sha256(content).hexdigest())
     shipping_model.set_int_custom_property("size_bytes", len(content))
     shipping_model.set_string_custom_property("quantization", quantization)

@@ -1,8 +1,8 @@
-"""What the Evaluator scores: the detections of the very .tflite that ships.
+"""Gives the Evaluator the detections of the .tflite that ships.
 
-The Evaluator finds `custom_extractors` by this module's path. TFMA's stock extractor for TFLite
-decodes no pictures and knows no detections, so this one goes from raw tf.Examples to labels and
-predictions in one step, a picture at a time, as an app would.
+The Evaluator finds `custom_extractors` by this module's path. TFMA's own extractor for TFLite
+neither decodes pictures nor knows detections; this one turns raw tf.Examples into labels and
+predictions, one picture at a time, as an app would.
 """
 
 import os
@@ -21,21 +21,21 @@ from models.image import decode_and_resize
 from models.tflite.detector import TFLiteDetector
 from models.tflite.labels import parse_labels
 from pipeline import features
-from pipeline.shipping.shipping_model import LABELS_FILE, MODEL_FILE
+from pipeline.files import LABELS_FILE, SHIPPING_MODEL_FILE
 
 
 def custom_extractors(eval_shared_model, eval_config, tensor_adapter_config) -> list[Extractor]:
     """Called by the Evaluator; see `tfx.components.Evaluator`'s `module_path`.
 
     Args:
-      eval_shared_model: one model or a list of them; only their names and paths are used.
-      eval_config: as `pipeline.shipping.evaluation.eval_config` makes it.
-      tensor_adapter_config: not needed, raw records are parsed here.
+      eval_shared_model: one model or a list of them; only names and paths are used.
+      eval_config: as `pipeline.shipping.gate.eval_config` makes it.
+      tensor_adapter_config: unused, as raw records are parsed here.
 
     Returns:
-      Extractors from Arrow batches of raw records to unbatched extracts with
-      `labels`: {source_id, boxes, labels} and `predictions`: {boxes, labels, scores}, the latter
-      by model name when there are two models. See `pipeline.shipping.coco_metric.Picture`.
+      Extractors from Arrow batches of raw records to unbatched extracts: `labels` {source_id,
+      boxes, labels} and `predictions` {boxes, labels, scores}; with two models, predictions by
+      model name. See `pipeline.shipping.coco_metric.Picture`.
     """
     del tensor_adapter_config
     models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
@@ -49,7 +49,7 @@ def custom_extractors(eval_shared_model, eval_config, tensor_adapter_config) -> 
 class _DetectDoFn(beam.DoFn):
     """Runs each model on each picture of a batch.
 
-    Classes travel by name: candidate and baseline may have learned different lists of them.
+    Classes are names, not ids: candidate and baseline may have learned different classes.
     """
 
     def __init__(self, model_dirs: Mapping[str, str]):
@@ -81,8 +81,8 @@ class _DetectDoFn(beam.DoFn):
 
 
 def load_model(model_dir: str) -> tuple[TFLiteDetector, tuple[str, ...]]:
-    """Loads a shipping model's detector and labels from its `Format-Serving` folder or URL."""
-    with fileio.open(os.path.join(model_dir, MODEL_FILE), "rb") as file:
+    """Loads the detector and the labels of a shipping model's `Format-Serving` folder or URL."""
+    with fileio.open(os.path.join(model_dir, SHIPPING_MODEL_FILE), "rb") as file:
         detector = TFLiteDetector(file.read())
     labels_path = os.path.join(model_dir, LABELS_FILE)
     with fileio.open(labels_path, "r") as file:

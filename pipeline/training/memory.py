@@ -1,4 +1,4 @@
-"""How much memory there is to use: the machine's, or what a container may have of it."""
+"""How much memory is available: the machine's, or what the limits of a container leave."""
 
 import os
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from pathlib import Path
 def available_bytes(root: Path = Path("/")) -> int:
     """Bytes that this process can still allocate before the system swaps, or kills it.
 
-    The least of what the machine has free and of what the limits of all control groups leave that
-    the process is in (version 1 or 2). Files that the kernel caches for a group can be dropped,
-    and count as free.
+    This is the minimum of the machine's free memory and of what is left under the limits of the
+    process's control groups (version 1 or 2). A group's file cache counts as free, since the kernel
+    can drop it.
 
     Args:
-      root: of the file system; another one in tests.
+      root: of the file system; tests use another one.
     """
     return max(0, min([_of_machine(root), *_of_groups(root)]))
 
@@ -41,7 +41,7 @@ def _of_groups(root: Path) -> Iterator[int]:
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
         else:
             continue
-        # In a container the path may be the host's: what is not there is the group at the top.
+        # In a container the path may be the host's and missing; then the top group counts.
         group = top / path.lstrip("/")
         for folder in (group, *group.parents):
             free = _free_in(folder, *names)

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training run: losses, learning rate, mAP, and pictures."""
+"""The training run in TensorBoard: losses, learning rate, mAP and pictures."""
 
 import itertools
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class TensorBoardLog:
         self._writer = tf.summary.create_file_writer(folder)
 
     def write(self, interval: Interval, scores: Scores, batches) -> None:
-        """Adds an interval: scalars, and the first images with what was found in them.
+        """Adds an interval: scalars, and the detections in the first images.
 
         Args:
           interval: of `models.training.run`.

@@ -1,10 +1,11 @@
-"""The Trainer's module: transformed examples to a trained network."""
+"""The Trainer's module: trains a network on transformed examples."""
 
 import logging
 import os
 
 import keras
 import numpy as np
+from tfx.dsl.io import fileio
 from tfx.utils import io_utils
 
 from models.networks.anchors import best_min_scale
@@ -17,6 +18,7 @@ from models.weights import warm_start
 from pipeline import features
 from pipeline.data.schema import class_names_of
 from pipeline.errors import UserError
+from pipeline.files import SERVING_FOLDER
 from pipeline.fingerprint import fingerprint_of
 from pipeline.training.tensorboard_log import TensorBoardLog
 from pipeline.training.transformed_examples import TransformedExamples, read_transformed_examples
@@ -24,7 +26,7 @@ from pipeline.training.transformed_examples import TransformedExamples, read_tra
 RUN_FN = "pipeline.training.trainer.run_fn"
 # Static shapes pad every image's boxes to a multiple of this.
 _BOXES_MULTIPLE = 4
-# Of the quantiles 0, 0.05 ... 1 those that stand for the boxes when the anchors are chosen.
+# Of the quantiles 0, 0.05 ... 1, those for which the anchors are chosen.
 _TYPICAL = slice(2, 20, 4)
 
 _log = logging.getLogger("detector")
@@ -38,8 +40,8 @@ def run_fn(fn_args) -> None:
         training depends on), `canvas_size`, `state_dir` and the fingerprints.
 
     Raises:
-      UserError: a class without training images, a batch that can't be shared, a warm start that
-        does not fit, a loss that is not finite.
+      UserError: no labelled objects, a batch that can't be divided among the replicas, a warm start
+        that does not fit, or a loss that is not finite.
     """
     config = fn_args.custom_config
     settings = config["settings"]
@@ -122,7 +124,7 @@ def run_fn(fn_args) -> None:
 
 
 def training_settings_of(settings: dict) -> TrainingSettings:
-    """The optimisation's settings; without a warm start no block is frozen.
+    """The settings of the optimisation; without a warm start no block is frozen.
 
     Args:
       settings: with the sections `training` and `warm_start`.
@@ -135,12 +137,12 @@ def training_settings_of(settings: dict) -> TrainingSettings:
 
 
 def ssd_config(settings: ModelSettings, num_classes: int, train: TransformedExamples) -> SsdConfig:
-    """The network's config, with what the data decides filled in.
+    """The network's config, completed from the data.
 
     Args:
       settings: as configured.
-      num_classes: of the schema.
-      train: the training split; the sizes of its boxes decide `min_scale` when it is null.
+      num_classes: in the schema.
+      train: the training split; its boxes decide `min_scale` if that is None.
 
     Returns:
       A complete config.
@@ -161,7 +163,7 @@ def _say(line: str) -> None:
 
 
 def _state_key(fn_args, config: dict) -> str:
-    """Names a training run: an interrupted one is continued only by its equal."""
+    """Names a training run, so that only the same run resumes an interrupted one."""
     inputs = [fn_args.train_files, fn_args.eval_files, fn_args.schema_path, config]
     return fingerprint_of(inputs)[:16]
 
@@ -197,7 +199,10 @@ def _warm_start(network: keras.Model, ssd: SsdConfig, settings: dict) -> None:
         loaded = warm_start.load_imagenet_weights(network, ssd, weights)
         _say(f"{len(loaded)} backbone layers from {weights}")
     else:
-        source, _, _ = checkpoint.load_detector(checkpoint.float_folder(weights))
+        # An earlier run's Model artifact holds a saved detector; other folders are one.
+        inside = os.path.join(weights, SERVING_FOLDER)
+        folder = checkpoint.float_folder(inside if fileio.exists(inside) else weights)
+        source, _, _ = checkpoint.load_detector(folder)
         loaded, kept = warm_start.load_matching_weights(network, source)
         if not loaded:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Reads what Transform wrote, as the records of `models.training.input_pipeline`."""
+"""Reads the transformed examples as records of `models.training.input_pipeline`."""
 
 import dataclasses
 import logging
@@ -10,8 +10,8 @@ from pipeline import features
 from pipeline.errors import UserError
 from pipeline.training.memory import available_bytes
 
-# Decoded canvases that fit into this share of the free memory are kept there, so that each is read
-# once; the rest is for the network, its optimizer and the batches on their way.
+# Decoded canvases are kept in memory if they fit into this share of what is free; the rest is for
+# the network, its optimizer and the batches in flight.
 _MEMORY_SHARE = 0.5
 
 _log = logging.getLogger("detector")
@@ -31,9 +31,9 @@ class TransformedExamples:
 
     Attributes:
       records: see `models.training.input_pipeline`; every record once, in the order of `image_ids`.
-      image_ids: by `image_index`.
+      image_ids: in the order of `image_index`.
       class_ids: int64, of all objects.
-      max_boxes: most boxes in one image of the training split.
+      max_boxes: the largest number of boxes in one image of the training split.
       box_sizes: float32 [21], quantiles of the training boxes' sqrt(area).
       box_ratios: float32 [21], quantiles of the training boxes' height / width.
     """
@@ -56,10 +56,10 @@ def read_transformed_examples(
       view: which pixels become the records' `canvas`: `features.CANVAS` for training,
         `features.PICTURE` for evaluation.
       size: their side in pixels.
-      limit: read at most this many images, None reads all.
+      limit: reads at most this many images; None reads all.
 
     Raises:
-      UserError: when there is no image.
+      UserError: there are no images.
     """
     files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
     raw = tf.data.TFRecordDataset(files, compression_type="GZIP")
@@ -91,7 +91,7 @@ def read_transformed_examples(
         }
 
     if limit is not None and limit < len(image_ids):
-        # Files hold the images in no meaningful order: the first ones are as good as any.
+        # The order of images in the files means nothing, so the first ones are a fair sample.
         raw, image_ids, class_ids = raw.take(limit), image_ids[:limit], class_ids[:limit]
     records = raw.enumerate().map(parse, num_parallel_calls=tf.data.AUTOTUNE)
     if _fits_into_memory(len(image_ids), size):
@@ -113,7 +113,7 @@ def _fits_into_memory(num_images: int, size: int) -> bool:
         "Trainer: %d decoded pictures, %.2f GB, are %s (%.1f GB of memory free)",
         num_images,
         needed / 1e9,
-        "kept in memory" if fits else "too many to keep: each pass reads them from disk",
+        "kept in memory" if fits else "too many for memory: each epoch reads them from disk",
         free / 1e9,
     )
     return fits

@@ -13,7 +13,7 @@ from models.tflite.detector import TFLiteDetector
 from models.tflite.labels import format_labels
 from pipeline.detect import find_model, find_pictures, main
 from pipeline.errors import UserError
-from pipeline.shipping.publish import FolderPublisher
+from pipeline.shipping.folder_publisher import FolderPublisher
 from tests.pipeline.tiny_detector import LABELS, picture
 
 
@@ -40,7 +40,9 @@ def run(*arguments, out) -> tuple[int, dict]:
     return code, json.loads((out / "detections.json").read_text())
 
 
-def test_a_folder(tmp_path, pushed, pictures, int8_model, capsys):
+def test_every_picture_of_a_folder_is_drawn_and_reported(
+    tmp_path, pushed, pictures, int8_model, capsys
+):
     out = tmp_path / "out"
     code, report = run(pushed, pictures, "--min-score", "0.5", out=out)
     assert code == 0
@@ -104,7 +106,7 @@ def test_a_bad_picture_is_reported_and_the_others_go_on(tmp_path, pushed, pictur
     assert "in 3 pictures, 2 not read" in captured.out
 
 
-def test_one_picture_with_a_missing_one_in_a_list(tmp_path, pushed, pictures):
+def test_a_missing_picture_in_a_list_does_not_stop_the_others(tmp_path, pushed, pictures):
     (tmp_path / "frames.txt").write_text("pictures/b.jpg\npictures/absent.jpg\n")
     code, report = run(pushed, tmp_path / "frames.txt", out=tmp_path / "out")
     assert code == 1
@@ -116,7 +118,7 @@ def test_a_file_with_labels_beside_it_is_a_model(tmp_path, pushed):
     assert find_model(str(pushed)).model == (pushed / "1" / "detect.tflite").resolve()
 
 
-def test_what_is_no_model_or_picture_is_an_error(tmp_path, pushed, pictures):
+def test_a_path_without_a_model_or_a_picture_is_an_error(tmp_path, pushed, pictures):
     with pytest.raises(UserError, match="Expected a pushed model"):
         find_model(str(tmp_path / "absent"))
     (pushed / "1" / "labels.txt").unlink()
@@ -146,7 +148,7 @@ def test_bad_arguments_are_one_line_and_exit_code_2(
     assert error.count("\n") == 1
 
 
-def test_too_few_labels_and_other_files_are_errors(pushed, pictures, tmp_path, capsys):
+def test_too_few_labels_or_a_file_of_another_kind_is_an_error(pushed, pictures, tmp_path, capsys):
     (pushed / "1" / "labels.txt").write_text("cat\n")
     assert main([str(pushed), str(pictures), "--out", str(tmp_path / "out")]) == 2
     assert "a line for each class" in capsys.readouterr().err

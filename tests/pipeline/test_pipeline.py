@@ -103,8 +103,8 @@ def test_only_what_training_depends_on_trains_again(complete, change, trains):
         ("TFLiteRewriter", "models.tflite.export", {}),
         ("Evaluator", "pipeline.shipping.tflite_extractor", {}),
         ("Evaluator", "models.training.coco", {}),
-        ("DeviceCheck", "pipeline.shipping.device_checks", {}),
-        ("Pusher", "pipeline.shipping.publish", {}),
+        ("DeviceCheck", "pipeline.shipping.app_check", {}),
+        ("Pusher", "pipeline.shipping.folder_publisher", {}),
     ],
 )
 def test_the_code_behind_a_component_is_part_of_its_cache_key(

@@ -66,7 +66,7 @@ def components(tmp_path, device=DEVICE, pushed=1, state="complete"):
 
 @pytest.fixture
 def make(tmp_path, monkeypatch):
-    """Summarizes a run whose Evaluator found the given figures."""
+    """Sums up a run whose Evaluator found the given metrics."""
 
     def run(records=None, gate=GATE, error=None, config=CONFIG):
         monkeypatch.setattr(summary_module, "_evaluation", lambda artifact: artifact and gate)
@@ -90,7 +90,7 @@ def printed(summary):
     return file.getvalue()
 
 
-def test_a_pushed_run(make, tmp_path):
+def test_the_summary_of_a_pushed_run(make, tmp_path):
     summary = make()
     assert summary["status"] == "pushed"
     assert summary["blessed"] is True
@@ -114,11 +114,11 @@ def test_a_pushed_run(make, tmp_path):
     assert inferred.read_text() == "the schema"
 
 
-def test_what_a_newcomer_reads(make):
+def test_the_printed_summary_has_all_that_a_newcomer_needs(make):
     text = printed(make())
     for part in (
         "80 to train on, 20 to evaluate on (3 of them without objects)",
-        "2 set aside: 2 unreadable image",
+        "2 skipped: 2 unreadable image",
         "mAP@.5 0.910, mAP@[.5:.95] 0.600 on the 20 evaluation images",
         "AP@.5 by class: cat 0.910",
         "1.23 MB, 4.2 ms an image",
@@ -137,12 +137,12 @@ def test_what_a_newcomer_reads(make):
     assert "NOTE" not in text
 
 
-def test_classes_that_were_not_judged_are_named(make, tmp_path):
+def test_classes_that_were_not_evaluated_are_named(make, tmp_path):
     records = components(tmp_path)
     (tmp_path / "m" / "Format-Serving" / "labels.txt").write_text("cat\ndog\nfrog\n")
     summary = make(records)
     assert summary["classes_not_evaluated"] == ["dog", "frog"]
-    assert "WARNING: no evaluation image shows dog, frog: not judged" in printed(summary)
+    assert "WARNING: not evaluated, in no evaluation image: dog, frog" in printed(summary)
 
 
 def test_a_cached_push_that_is_no_longer_the_latest_says_so(make, tmp_path):
@@ -186,8 +186,8 @@ def test_a_run_that_was_not_blessed_says_why(make, tmp_path):
     assert "detect.tflite" not in text
 
 
-def test_figures_that_could_not_be_measured(make, tmp_path):
-    """No labelled object to evaluate on, and a file that does not run: still a summary."""
+def test_metrics_without_a_value_are_null(make, tmp_path):
+    """No labelled objects to evaluate on, and a file that does not run."""
     gate = {**GATE, "blessed": False, "metrics": {"AP/cat": 0.5}}
     gate["thresholds"] = [{"metric": "mAP50", "passed": False}]
     device = {"blessed": False, "reasons": ["outputs: garbage"], "latency": None}
@@ -197,7 +197,7 @@ def test_figures_that_could_not_be_measured(make, tmp_path):
     assert "mAP@.5 not a number" in printed(summary)
 
 
-def test_a_run_that_failed_early(make):
+def test_a_run_that_fails_early_still_has_a_summary(make):
     summary = make(records={}, error="Expected a folder. Received: none.")
     assert summary["status"] == "failed"
     assert summary["blessed"] is False

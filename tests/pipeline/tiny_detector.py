@@ -15,8 +15,8 @@ def tiny_tflite(num_classes: int, quantize: bool, folder: str, seed: int = 0) ->
     import keras
     from keras import layers
 
-    from models.networks.post_processing import PostProcessing
     from models.networks.ssd import SsdConfig
+    from models.settings import PostProcessing
     from models.tflite.export import export_tflite
 
     keras.utils.set_random_seed(seed)

@@ -8,14 +8,13 @@ from keras import layers
 
 from models.networks.folding import fold_batch_norms
 from models.networks.post_processing import post_process
-from models.networks.ssd import build_ssd
+from models.networks.ssd import build_ssd, normalize
 from models.settings import PostProcessing
 from models.tflite.agreement import compare, relative_error
-from models.tflite.detector import TFLiteDetector
-from models.tflite.export import INPUT_NAME, OUTPUT_NAMES, export_tflite
+from models.tflite.detector import INPUT_NAME, TFLiteDetector
+from models.tflite.export import OUTPUT_NAMES, export_tflite
 from models.tflite.inspection import convolutions
 from models.tflite.network import TFLiteNetwork
-from models.training.detector import normalize
 from tests.models.helpers import TINY, randomize
 
 SETTINGS = PostProcessing(max_detections=20, score_threshold=0.05)

@@ -68,8 +68,11 @@ def test_the_content_of_a_warm_start_is_part_of_the_configuration(places, tmp_pa
     ("failure", "message"),
     [
         (UserError("Expected this. Received: that."), "Expected this. Received: that."),
-        (RuntimeError("first line\nsecond line"), "RuntimeError: first line (the trace is in "),
-        (AssertionError(), "AssertionError: no message (the trace is in "),
+        (
+            RuntimeError("first line\nsecond line"),
+            "RuntimeError: first line second line (the trace is in ",
+        ),
+        (AssertionError(), "AssertionError: AssertionError (the trace is in "),
     ],
 )
 def test_whatever_fails_becomes_one_line(places, tmp_path, monkeypatch, failure, message):

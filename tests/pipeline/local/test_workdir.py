@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -5,7 +6,8 @@ import sys
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.local.workdir import Workdir, write_whole
+from pipeline.local.workdir import Workdir
+from pipeline.metadata.run_record import ArtifactRecord, ComponentRecord
 
 
 def store(name):
@@ -41,7 +43,7 @@ def test_a_second_run_is_kept_out_while_the_first_is_under_way(tmp_path):
 
 def test_a_killed_run_leaves_no_lock(tmp_path):
     program = (
-        "import os, signal, sys; from pipeline.local.workdir import Workdir, write_whole\n"
+        "import os, signal, sys; from pipeline.local.workdir import Workdir\n"
         "with Workdir(sys.argv[1]).lock(): os.kill(os.getpid(), signal.SIGKILL)"
     )
     result = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
@@ -97,14 +99,43 @@ def test_a_workdir_that_can_not_be_written_is_named(tmp_path):
         pass
 
 
-def test_a_write_that_is_cut_off_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "summary.json"
-    write_whole(path, "old")
+@pytest.fixture
+def trained(tmp_path):
+    """A run with the Trainer in a state; its training state is in the given folder."""
 
-    def die(*args):
-        raise SystemExit
+    def make(state, folder="checkpoints/one"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "state.npz").write_bytes(b"")
+        serving = tmp_path / "model" / "Format-Serving"
+        serving.mkdir(parents=True, exist_ok=True)
+        facts = {"facts": {"state_dir": str(tmp_path / folder)}}
+        (serving / "detector.json").write_text(json.dumps(facts))
+        model = ArtifactRecord(1, "Model", str(tmp_path / "model"), {})
+        return {"Trainer": ComponentRecord("Trainer", 1, state, 1.0, {"model": [model]}, {})}
 
-    monkeypatch.setattr(os, "replace", die)
-    with pytest.raises(SystemExit):
-        write_whole(path, "new")
-    assert path.read_text() == "old"
+    return make
+
+
+@pytest.mark.parametrize("state", ["complete", "cached"])
+def test_the_training_state_is_removed_once_the_model_is_recorded(tmp_path, trained, state):
+    components = trained(state)
+    trained(state, "checkpoints/two")
+    trained(state)
+    for _ in range(2):  # a cached run finds none
+        Workdir(str(tmp_path)).remove_finished_state(components)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["two"]
+
+
+@pytest.mark.parametrize("state", ["failed", "running"])
+def test_the_training_state_of_an_unfinished_run_stays(tmp_path, trained, state):
+    Workdir(str(tmp_path)).remove_finished_state(trained(state))
+    assert (tmp_path / "checkpoints" / "one" / "state.npz").exists()
+
+
+def test_a_run_without_a_trainer_removes_no_training_state(tmp_path):
+    Workdir(str(tmp_path)).remove_finished_state({})
+
+
+def test_a_training_state_outside_the_workdir_stays(tmp_path, trained):
+    Workdir(str(tmp_path)).remove_finished_state(trained("complete", "elsewhere/one"))
+    assert (tmp_path / "elsewhere" / "one" / "state.npz").exists()

@@ -19,7 +19,7 @@ def pictures(count=30):
     return found
 
 
-def test_equal_scores_rank_by_id_in_whatever_order_pictures_come():
+def test_equal_scores_rank_by_id_however_pictures_arrive():
     expected = score_pictures(pictures(), ["cat", "dog"])
     reordered = []
     for seed in range(5):
@@ -31,7 +31,7 @@ def test_equal_scores_rank_by_id_in_whatever_order_pictures_come():
     assert len({expected["mAP50"], *reordered}) > 1  # the order does matter here
 
 
-def test_classes_that_nobody_judges_are_dropped_and_counted():
+def test_detections_of_unknown_classes_are_dropped_and_counted():
     known = pictures()
     strange = [picture._replace(detected_labels=["horse"]) for picture in known[:7]]
     metrics = score_pictures(strange + known[7:], ["cat", "dog"])
@@ -39,7 +39,7 @@ def test_classes_that_nobody_judges_are_dropped_and_counted():
     assert metrics["mAP50"] < score_pictures(known, ["cat", "dog"])["mAP50"]
 
 
-def test_without_class_names_those_of_the_ground_truth_count():
+def test_class_names_default_to_those_of_the_ground_truth():
     named = score_pictures(pictures(), ["dog", "cat", "rabbit"])
     unnamed = score_pictures(pictures(), None)
     assert unnamed["mAP"] == named["mAP"]

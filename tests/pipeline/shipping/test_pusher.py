@@ -7,9 +7,10 @@ import pytest
 from tfx.dsl.components.base import base_executor
 from tfx.types import channel_utils, standard_artifacts
 
+from pipeline.errors import UserError
 from pipeline.shipping.device_check import DeviceCheck
-from pipeline.shipping.evaluation import Evaluation, Threshold
-from pipeline.shipping.pusher import Executor, Pusher
+from pipeline.shipping.gate import Evaluation, Threshold
+from pipeline.shipping.pusher import Executor, Pusher, publisher_for
 from tests.pipeline.tiny_detector import LABELS
 
 EVALUATION = Evaluation(
@@ -74,7 +75,9 @@ def push(tmp_path, inputs):
     return run
 
 
-def test_what_both_bless_is_published_with_its_manifest(tmp_path, push, inputs, int8_model):
+def test_a_model_that_both_judges_bless_is_published_with_its_manifest(
+    tmp_path, push, inputs, int8_model
+):
     pushed = push()
     latest = tmp_path / "pushed" / "latest"
     sha256 = hashlib.sha256(int8_model).hexdigest()
@@ -109,15 +112,20 @@ def test_what_both_bless_is_published_with_its_manifest(tmp_path, push, inputs, 
 
 
 @pytest.mark.parametrize("judge", ["model_blessing", "infra_blessing"])
-def test_what_one_judge_refuses_is_not_pushed(tmp_path, push, inputs, judge):
+def test_a_model_that_one_judge_refuses_is_not_pushed(tmp_path, push, inputs, judge):
     inputs[judge].set_int_custom_property("blessed", 0)
     pushed = push()
     assert pushed.get_int_custom_property("pushed") == 0
     assert not (tmp_path / "pushed").exists()
 
 
-def test_another_file_than_the_checked_one_is_not_pushed(tmp_path, push, inputs):
+def test_a_file_that_changed_since_the_device_check_is_not_pushed(tmp_path, push, inputs):
     (Path(inputs["model"].uri) / "Format-Serving" / "tflite").write_bytes(b"another")
-    with pytest.raises(RuntimeError, match="DeviceCheck has blessed"):
+    with pytest.raises(RuntimeError, match="DeviceCheck blessed"):
         push()
     assert not (tmp_path / "pushed").exists()
+
+
+def test_a_url_that_nothing_can_publish_to_is_an_error():
+    with pytest.raises(UserError, match="s3://bucket/models"):
+        publisher_for("s3://bucket/models")

@@ -27,7 +27,7 @@ def group(folder, limit, used, droppable=0):
     }
 
 
-def test_without_groups_it_is_what_the_machine_has(system):
+def test_without_groups_the_free_memory_of_the_machine_counts(system):
     assert available_bytes(system()) == pytest.approx(8 * GB, abs=1024)
 
 
@@ -47,7 +47,7 @@ def test_a_container_has_what_its_limit_leaves(system, limit, used, droppable, f
     assert available_bytes(root) == pytest.approx(free, abs=1024)
 
 
-def test_limits_of_groups_above_count(system):
+def test_limits_of_parent_groups_count(system):
     root = system(
         **{"proc/self/cgroup": "0::/pods/one\n"},
         **group("sys/fs/cgroup/pods", 2 * GB, 1 * GB),
@@ -56,13 +56,13 @@ def test_limits_of_groups_above_count(system):
     assert available_bytes(root) == 1 * GB
 
 
-def test_a_path_of_the_host_falls_back_to_the_top(system):
+def test_a_path_of_the_host_falls_back_to_the_top_group(system):
     root = system(**{"proc/self/cgroup": "0::/of/the/host\n"},
                   **group("sys/fs/cgroup", 2 * GB, GB))  # fmt: skip
     assert available_bytes(root) == 1 * GB
 
 
-def test_version_1(system):
+def test_control_groups_of_version_1_count(system):
     folder = "sys/fs/cgroup/memory/box"
     root = system(
         **{
@@ -75,5 +75,5 @@ def test_version_1(system):
     assert available_bytes(root) == 3 * GB
 
 
-def test_this_machine_has_some():
+def test_this_machine_has_free_memory():
     assert available_bytes() > 0

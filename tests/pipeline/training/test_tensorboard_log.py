@@ -46,7 +46,7 @@ def write(tmp_path):
     return run
 
 
-def test_scalars_of_every_interval(write):
+def test_every_interval_has_its_scalars(write):
     found = write(0.9)
     expected = {
         "train/loss": 1.5,
@@ -60,7 +60,7 @@ def test_scalars_of_every_interval(write):
     assert math.isnan(found["eval/mAP"][5])
 
 
-def test_the_command_that_a_run_names_reads_it(write, tmp_path):
+def test_tensorboard_reads_the_event_file(write, tmp_path):
     write(0.9)
     command = [Path(sys.executable).with_name("tensorboard"), "--inspect", "--logdir", tmp_path]
     result = subprocess.run(command, capture_output=True, text=True)

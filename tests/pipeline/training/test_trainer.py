@@ -27,7 +27,7 @@ def with_box_sizes(small):
     return dataclasses.replace(EXAMPLES, box_sizes=np.full(21, small, np.float32))
 
 
-def test_the_finest_scale_follows_the_boxes():
+def test_the_smallest_scale_follows_the_boxes():
     small, large = (
         trainer.ssd_config(ModelSettings(min_scale=None), 3, with_box_sizes(size))
         for size in (0.08, 0.5)
@@ -36,7 +36,7 @@ def test_the_finest_scale_follows_the_boxes():
     assert small.num_classes == 3
 
 
-def test_a_configured_scale_stays():
+def test_a_configured_scale_is_kept():
     config = trainer.ssd_config(ModelSettings(min_scale=0.2), 3, with_box_sizes(0.01))
     assert config.min_scale == 0.2
 
@@ -50,13 +50,13 @@ def test_random_weights_are_not_frozen(weights, frozen, caplog):
     assert ("no block is frozen" in caplog.text) == (not frozen)
 
 
-def test_images_without_any_object_stop_training():
+def test_images_without_objects_stop_the_training():
     empty = dataclasses.replace(EXAMPLES, class_ids=np.array([], np.int64))
     with pytest.raises(UserError, match="none in 2 images"):
         trainer._check_classes(empty, ["cat", "dog"])
 
 
-def test_a_class_without_images_is_warned_of_by_name(caplog):
+def test_a_class_without_images_is_named_in_a_warning(caplog):
     with caplog.at_level(logging.WARNING, "detector"):
         trainer._check_classes(EXAMPLES, ["cat", "dog"])
         assert not caplog.messages
@@ -64,7 +64,7 @@ def test_a_class_without_images_is_warned_of_by_name(caplog):
     assert "no training image shows rabbit" in caplog.text
 
 
-def test_a_training_run_is_named_by_all_that_decides_it():
+def test_a_training_run_is_named_by_everything_that_decides_it():
     arguments = SimpleNamespace(train_files=["t"], eval_files=["e"], schema_path="s")
     config = {"settings": {"training": {"steps": 5}}, "code_fingerprint": "1"}
     key = trainer._state_key(arguments, config)

@@ -45,7 +45,7 @@ def pattern(tmp_path):
     return str(tmp_path / "transformed-*")
 
 
-def test_records_are_what_the_input_pipeline_takes(pattern):
+def test_records_are_in_the_form_of_the_input_pipeline(pattern):
     examples = read_transformed_examples([pattern], features.CANVAS, SIDE)
     assert examples.image_ids == [f"image {number}" for number in range(6)]
     assert examples.class_ids.tolist() == [2, 0] * 3
@@ -75,7 +75,7 @@ def test_no_images_are_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(("free", "kept"), [(6 * SIDE**2 * 3 * 2, True), (6 * SIDE**2 * 3, False)])
-def test_pictures_are_kept_in_memory_where_half_of_it_holds_them(
+def test_pictures_stay_in_memory_if_they_fit_into_half_of_it(
     pattern, monkeypatch, caplog, free, kept
 ):
     monkeypatch.setattr("pipeline.training.transformed_examples.available_bytes", lambda: free)
@@ -86,7 +86,7 @@ def test_pictures_are_kept_in_memory_where_half_of_it_holds_them(
     assert ("Cache" in type(records).__name__) == kept
 
 
-def test_evaluation_reads_the_pictures_of_the_inputs_size(pattern):
+def test_evaluation_reads_pictures_of_the_input_size(pattern):
     records = read_transformed_examples([pattern], features.PICTURE, 2).records
     for index, record in enumerate(records):
         assert record["canvas"].shape == (2, 2, 3)

@@ -114,7 +114,7 @@ def test_submit_says_how_to_follow_and_status_does(run, cloud):
 def test_submit_and_wait_ends_with_the_local_summary(
     run, cloud, tmp_path, monkeypatch, pushed, expected
 ):
-    from pipeline.shipping import evaluation
+    from pipeline.shipping import gate
 
     class Read:
         thresholds = ("mAP50 0.9100, at least 0.8000: passed",)
@@ -122,7 +122,7 @@ def test_submit_and_wait_ends_with_the_local_summary(
         def to_json(self):
             return dict(GATE)
 
-    monkeypatch.setattr(evaluation, "read_evaluation", lambda uri: Read())
+    monkeypatch.setattr(gate, "read_evaluation", lambda uri: Read())
     cloud.tasks = finished(tmp_path, pushed)
     code, out, error = run("submit", *PIPELINE, "--wait")
     assert code == expected, error

@@ -13,7 +13,13 @@ from models.tflite.detector import TFLiteDetector
 from models.training.coco import coco_metrics
 from pipeline.errors import UserError
 from pipeline.shipping.coco_metric import UNKNOWN_CLASS_DETECTIONS
-from pipeline.shipping.evaluation import EXTRACTOR_MODULE, Threshold, eval_config, read_evaluation
+from pipeline.shipping.gate import (
+    EXTRACTOR_MODULE,
+    BlessedBeforeStrategy,
+    Threshold,
+    eval_config,
+    read_evaluation,
+)
 from pipeline.shipping.tflite_extractor import custom_extractors
 from tests.pipeline.tiny_detector import LABELS, picture
 
@@ -67,7 +73,7 @@ def expected_metrics(model: bytes, labels, pictures, class_names=LABELS):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("class_names", [LABELS, None])
-def test_evaluator_equals_pycocotools_on_the_shipping_file(
+def test_the_evaluator_agrees_with_pycocotools_on_the_shipping_file(
     evaluate, model_artifact, int8_model, eval_pictures, class_names
 ):
     evaluation, blessing = evaluate(model_artifact(int8_model, LABELS), class_names=class_names)
@@ -106,7 +112,7 @@ def test_without_ground_truth_nothing_is_blessed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("max_drop", "blessed"), [(0.02, False), (1.0, True)])
-def test_candidate_and_baseline_of_other_sizes_and_classes(
+def test_candidate_and_baseline_may_differ_in_size_and_classes(
     evaluate, model_artifact, int8_model, float_model, eval_pictures, max_drop, blessed
 ):
     # Two classes in another order, one of which is unknown to the judge.
@@ -137,11 +143,11 @@ def test_candidate_and_baseline_of_other_sizes_and_classes(
 @pytest.mark.parametrize(
     ("min_map50", "max_drop", "message"),
     [
-        (None, 0.02, "absolute threshold"),
+        (None, 0.02, "minimum mAP50"),
         (0, 0.02, "Received: 0"),
         (1.5, 0.02, "at most 1"),
-        (0.5, -0.1, "margin"),
-        (0.5, None, "margin"),
+        (0.5, -0.1, "largest allowed drop"),
+        (0.5, None, "largest allowed drop"),
     ],
 )
 def test_a_missing_or_impossible_bound_is_an_error(min_map50, max_drop, message):
@@ -160,3 +166,46 @@ def test_the_extractor_is_found_by_its_module_path():
     properties = {"module_path": EXTRACTOR_MODULE}
     found = udf_utils.try_get_fn(properties, "custom_extractors")
     assert found.__module__ == custom_extractors.__module__
+
+
+def model(model_id):
+    artifact = standard_artifacts.Model()
+    artifact.id = model_id
+    return artifact
+
+
+def blessing(model_id, blessed=1):
+    artifact = standard_artifacts.ModelBlessing()
+    artifact.set_int_custom_property("blessed", blessed)
+    artifact.set_int_custom_property("current_model_id", model_id)
+    return artifact
+
+
+@pytest.mark.parametrize(
+    ("candidate", "blessings", "expected"),
+    [
+        (30, [], None),
+        (30, [(10, 1)], 10),
+        (30, [(10, 1), (20, 1)], 20),
+        (30, [(10, 1), (20, 0)], 10),  # not blessed
+        (30, [(10, 1), (20, 1), (30, 1)], 20),  # never with itself
+        (20, [(10, 1), (20, 1), (30, 1)], 10),  # an old model, run again
+        (10, [(20, 1)], None),
+        (30, [(99, 1)], None),  # a blessing whose model is gone
+    ],
+)
+def test_the_baseline_is_the_last_blessed_model_before_the_candidate(
+    candidate, blessings, expected
+):
+    inputs = {
+        "candidate": [model(candidate)],
+        "model": [model(30), model(10), model(20)],
+        "model_blessing": [blessing(*pair) for pair in blessings],
+    }
+    result = BlessedBeforeStrategy().resolve_artifacts(None, inputs)
+    assert [artifact.id for artifact in result["candidate"]] == [candidate]
+    assert [artifact.id for artifact in result["model"]] == ([expected] if expected else [])
+    blessed = [
+        entry.get_int_custom_property("current_model_id") for entry in result["model_blessing"]
+    ]
+    assert blessed == ([expected] if expected else [])

@@ -4,8 +4,8 @@ import threading
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.shipping.publish import publisher_for
-from pipeline.shipping.publish_gcs import BucketPublisher
+from pipeline.shipping.bucket_publisher import BucketPublisher
+from pipeline.shipping.pusher import publisher_for
 
 FOLDER = "gs://my-bucket/pushed/demo"
 
@@ -26,7 +26,7 @@ def test_versions_count_up_and_latest_follows(cloud):
     assert latest(cloud) == {"version": "2", "path": f"{FOLDER}/2"}
     manifest = json.loads(cloud.objects["my-bucket", "pushed/demo/2/manifest.json"][0])
     assert manifest["run_id"] == "2"
-    assert manifest["files"]["detect.tflite"]["sha256"] == second.sha256["detect.tflite"]
+    assert manifest["files"]["detect.tflite"]["sha256"] == second.files["detect.tflite"]["sha256"]
 
 
 def test_the_same_files_make_no_second_version(cloud):

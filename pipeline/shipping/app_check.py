@@ -1,4 +1,4 @@
-"""Would this file work in an app? The checks behind `device_check.py`, without TFX."""
+"""Would this file work in an app? The checks of the DeviceCheck component, without TFX."""
 
 import dataclasses
 import hashlib
@@ -18,17 +18,17 @@ from models.tflite.inspection import convolutions
 from models.tflite.labels import parse_labels
 
 _WARM_UP_RUNS = 5
-_SHOWN = 3  # examples in a reason
+_SHOWN = 3  # convolutions named in a reason
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a file must keep to.
+    """The limits for a file.
 
     Attributes:
-      quantized: every convolution int8 and a uint8 input; otherwise a float32 input.
+      quantized: requires int8 convolutions and a uint8 input; otherwise a float32 input.
       max_bytes: of the file.
-      max_latency_ms: median of one inference; None measures without judging.
+      max_latency_ms: of the median latency; None measures without judging.
       threads: of the interpreter.
       runs: timed inferences.
     """
@@ -42,14 +42,14 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """Time of one inference, decoding and resizing of the picture left out.
+    """Time of one inference, without decoding and resizing the picture.
 
     Attributes:
       median_ms: half of the runs were faster.
-      p90_ms: nine in ten were.
-      runs: inferences timed, after a few that were not.
+      p90_ms: nine in ten runs were faster.
+      runs: timed inferences; the first few, untimed, warm up.
       threads: of the interpreter.
-      cpu: of the machine that measured.
+      cpu: on which it was measured.
     """
 
     median_ms: float
@@ -64,11 +64,11 @@ class DeviceReport:
     """What the checks found.
 
     Attributes:
-      sha256: hex digest of the file that was checked.
+      sha256: hex digest of the file.
       size_bytes: its size.
-      checks: by name of the check, the reason why it failed, or None where it passed.
-      images: pictures that it ran on.
-      latency: None when the file does not run.
+      checks: by name, the reason why a check failed, or None if it passed.
+      images: number of pictures that the file ran on.
+      latency: None if the file does not run.
     """
 
     sha256: str
@@ -79,7 +79,7 @@ class DeviceReport:
 
     @property
     def reasons(self) -> list[str]:
-        """Why the file is not blessed; empty when it is."""
+        """Why the file is not blessed; empty if it is."""
         return [f"{name}: {reason}" for name, reason in self.checks.items() if reason]
 
     @property
@@ -93,18 +93,18 @@ class DeviceReport:
 
 
 class _CheckFailedError(Exception):
-    """A check did not pass; the message says what was expected and what was received."""
+    """A check failed; the message says what was expected and what was received."""
 
 
 def check_detector(
     model: bytes, labels_text: str, pictures: Sequence[bytes], limits: Limits
 ) -> DeviceReport:
-    """Runs every check; one that fails, or can't be run for another's failure, is a reason.
+    """Runs every check that it can; each failure is a reason not to bless.
 
     Args:
       model: content of the .tflite file.
       labels_text: content of its label file.
-      pictures: encoded JPEG or PNG files to run on, at least one.
+      pictures: encoded JPEG or PNG files to run on; without any, a check fails.
       limits: see `Limits`.
     """
     checks: dict[str, str | None] = {}
@@ -112,7 +112,7 @@ def check_detector(
     def run(name: str, check: Callable, *args):
         try:
             result = check(*args)
-        # The runtime raises these two for a broken file, wherever it notices.
+        # The runtime raises the latter two for a broken file, at any point.
         except (_CheckFailedError, ValueError, RuntimeError) as error:
             checks[name] = str(error) or type(error).__name__
             return None
@@ -191,7 +191,7 @@ def _problems(outputs, labels) -> Iterator[str]:
     if not 0 <= count[0] <= slots or count[0] != round(float(count[0])):
         yield f"Expected a whole number of detections, 0..{slots}. Received: {count[0]}"
         return
-    used = int(count[0])  # what lies behind is garbage
+    used = int(count[0])  # the rest is garbage
     boxes, classes, scores = boxes[0, :used], classes[0, :used], scores[0, :used]
     for name, values in (("boxes", boxes), ("classes", classes), ("scores", scores)):
         if not np.isfinite(values).all():
@@ -219,7 +219,7 @@ def _check_latency(latency, limits):
 def measure_latency(
     detector: TFLiteDetector, images: Sequence[np.ndarray], limits: Limits
 ) -> Latency:
-    """Times inferences on pictures, uint8 [S, S, 3], taken in turns."""
+    """Times inferences on pictures, uint8 [S, S, 3], in turns."""
     cycle = itertools.cycle(images)
     for _ in range(_WARM_UP_RUNS):
         detector.raw_outputs(next(cycle))
@@ -239,7 +239,7 @@ def measure_latency(
 
 
 def cpu_name() -> str:
-    """The processor of this machine, as its maker calls it where the system tells."""
+    """The processor's model name if the system knows it, otherwise its architecture."""
     info = Path("/proc/cpuinfo")
     match = info.exists() and re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE)
     return match[1] if match else platform.processor() or platform.machine()

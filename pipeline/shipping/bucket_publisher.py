@@ -1,32 +1,26 @@
-"""Publishing to Cloud Storage: the same promise as in a folder, kept by generation checks.
+"""Publishes to Cloud Storage: `latest` is an object, {"version": ..., "path": "gs://..."}.
 
-    gs://BUCKET/FOLDER/<version>/    detect.tflite, labels.txt, manifest.json
-    gs://BUCKET/FOLDER/latest        JSON: {"version": ..., "path": "gs://..."}
-
-A store of objects has no rename. A version is claimed by creating its first object on the
-condition that there is none; its manifest, uploaded last, says that it is whole; and `latest`, one
-object, is replaced on the condition that it still is the one that was read. Of two runs that finish
-at once both get a version, and `latest` ends at the greater one, whoever is faster.
+An object store has no rename, so each step depends on an object's generation. A version is claimed
+by creating its first object where there is none; its manifest, uploaded last, shows that it is
+whole; and `latest` is replaced only if nobody else has replaced it since it was read. If two runs
+finish at once, both get a version, and `latest` ends at the greater one, whoever is faster.
 """
 
 import base64
-import hashlib
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import google_crc32c
-from google.api_core.exceptions import (
-    Forbidden,
-    NotFound,
-    PreconditionFailed,
-)
+from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed
 from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from pipeline.errors import UserError
-from pipeline.shipping.publish import LABELS_FILE, LATEST, MANIFEST_FILE, MODEL_FILE, Published
+from pipeline.files import LABELS_FILE, LATEST, MANIFEST_FILE, PUSHED_MODEL_FILE
+from pipeline.shipping.publisher import FileFacts, Published, file_facts, manifest_content
 
 SCHEME = "gs://"
 _ABSENT = 0  # the generation of an object that does not exist
@@ -36,14 +30,13 @@ _ATTEMPTS = 20
 class BucketPublisher:
     """Publishes into a folder of a bucket; any number of processes may do so at once.
 
-    Versions count up from 1. A push that was cut off leaves a version without a manifest, which
-    `latest` never names.
+    An interrupted push leaves a version without a manifest, which `latest` never names.
 
     Args:
       destination: gs://BUCKET/FOLDER.
 
     Raises:
-      UserError: no such URL, or no credentials.
+      UserError: a URL of another form, or no credentials.
     """
 
     def __init__(self, destination: str):
@@ -62,59 +55,50 @@ class BucketPublisher:
         self._bucket = self._client.bucket(bucket)
 
     def publish(self, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Published:
-        """See `pipeline.shipping.publish.Publisher.publish`.
+        """See `pipeline.shipping.publisher.Publisher.publish`.
 
         Raises:
-          UserError: the bucket is not there, or may not be written to.
+          UserError: the bucket does not exist or is not writable.
           OSError: other processes kept moving `latest`.
         """
         try:
             return self._publish(files, manifest)
         except (Forbidden, NotFound) as error:
             raise UserError(
-                f"Expected a bucket that can be written to as push destination. Received: "
-                f"{self._root} ({error.message}). Grant roles/storage.objectAdmin, or choose "
-                "another --push-to."
+                f"Expected a writable bucket as push destination. Received: {self._root} "
+                f"({error.message}). Grant roles/storage.objectAdmin, or choose another --push-to."
             ) from error
 
-    def _publish(self, files, manifest):
-        digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        entries = {
-            name: {"sha256": digests[name], "size_bytes": len(content)}
-            for name, content in files.items()
-        }
-        same = self._latest_with(entries, digests)
+    def _publish(self, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Published:
+        facts = file_facts(files)
+        same = self._latest_with(facts)
         if same:
             return same
-        version = self._claim(files[MODEL_FILE])
-        for name, content in files.items():
-            if name != MODEL_FILE:
+        version = self._claim(files[PUSHED_MODEL_FILE])
+        text = manifest_content(manifest, str(version), facts)
+        for name, content in {**files, MANIFEST_FILE: text}.items():
+            if name != PUSHED_MODEL_FILE:
                 self._fill(f"{version}/{name}", content)
-        facts = {**manifest, "version": str(version), "files": entries}
-        text = (json.dumps(facts, indent=2, allow_nan=False) + "\n").encode()
-        self._fill(f"{version}/{MANIFEST_FILE}", text)
         self._move_latest(version)
-        return Published(f"{self._root}/{version}", str(version), digests, text)
+        return Published(f"{self._root}/{version}", str(version), facts, text)
 
     def _claim(self, model: bytes) -> int:
-        """Uploads the model as the next version; another process may be claiming, too."""
+        """Uploads the model as the next version; other processes may be claiming versions, too."""
         version = 1 + max(self._versions(), default=0)
         for _ in range(_ATTEMPTS):
             try:
-                self._upload(f"{version}/{MODEL_FILE}", model, _ABSENT)
+                self._upload(f"{version}/{PUSHED_MODEL_FILE}", model, _ABSENT)
             except PreconditionFailed:
                 version += 1
             else:
                 return version
-        raise OSError(f"Expected to claim a version in {self._root}. Others were faster.")
+        raise OSError(f"Could not claim a version in {self._root}: others were always faster.")
 
     def _fill(self, name: str, content: bytes) -> None:
-        """Uploads a further file of a version that is ours."""
-        try:
+        """Uploads another file of the version that we claimed."""
+        # If it exists, an earlier attempt of ours arrived and its answer got lost.
+        with contextlib.suppress(PreconditionFailed):
             self._upload(name, content, _ABSENT)
-        except PreconditionFailed:
-            # Nobody else writes here: an earlier attempt arrived, and its answer got lost.
-            return
 
     def _move_latest(self, version: int) -> None:
         pointer = {"version": str(version), "path": f"{self._root}/{version}"}
@@ -122,27 +106,27 @@ class BucketPublisher:
         for _ in range(_ATTEMPTS):
             current, generation = self._read_latest()
             if current is not None and int(current["version"]) >= version:
-                return  # a later push has been here
+                return  # a later push was faster
             try:
                 self._upload(LATEST, text, generation)
             except PreconditionFailed:
                 continue
             return
-        raise OSError(f"Expected to move {self._root}/{LATEST}. Others kept moving it.")
+        raise OSError(f"Could not move {self._root}/{LATEST}: others kept moving it.")
 
     def _read_latest(self) -> tuple[dict[str, str] | None, int]:
-        """What `latest` says, and the generation that says so."""
+        """Content and generation of `latest`."""
         blob = self._bucket.get_blob(f"{self._folder}/{LATEST}")
         if blob is None:
             return None, _ABSENT
         try:
             content = blob.download_as_bytes(if_generation_match=blob.generation)
         except (NotFound, PreconditionFailed):
-            return self._read_latest()  # it moved between the two requests
+            return self._read_latest()  # it was replaced between the two requests
         return json.loads(content), blob.generation
 
-    def _latest_with(self, entries, digests) -> Published | None:
-        """The latest version, if its files are these."""
+    def _latest_with(self, facts: FileFacts) -> Published | None:
+        """The latest version if it has these files."""
         current, _ = self._read_latest()
         if current is None:
             return None
@@ -151,24 +135,24 @@ class BucketPublisher:
         if blob is None:
             return None
         text = blob.download_as_bytes()
-        if json.loads(text)["files"] != entries:
+        if json.loads(text)["files"] != facts:
             return None
-        return Published(f"{self._root}/{version}", version, digests, text)
+        return Published(f"{self._root}/{version}", version, facts, text)
 
     def _versions(self) -> list[int]:
         listing = self._client.list_blobs(self._bucket, prefix=f"{self._folder}/", delimiter="/")
         for _ in listing:
-            pass  # the folders are known once all pages are read
+            pass  # prefixes is complete once all pages are read
         names = [prefix.rstrip("/").rpartition("/")[2] for prefix in listing.prefixes]
         return [int(name) for name in names if name.isdecimal()]
 
     def _upload(self, name: str, content: bytes, generation: int) -> None:
-        """Creates or replaces an object that has this generation, whole or not at all."""
+        """Creates or replaces an object if it has this generation, whole or not at all."""
         blob = self._bucket.blob(f"{self._folder}/{name}")
-        # The service compares this with what arrives.
+        # The service compares this with what it receives.
         blob.crc32c = base64.b64encode(google_crc32c.Checksum(content).digest()).decode()
         kind = "application/json" if name.endswith((LATEST, MANIFEST_FILE)) else _type_of(name)
-        # Safe to repeat: under the condition only one attempt can take effect.
+        # Safe to repeat: the generation lets only one attempt take effect.
         blob.upload_from_string(content, kind, if_generation_match=generation, retry=DEFAULT_RETRY)
 
 

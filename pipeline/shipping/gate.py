@@ -1,4 +1,4 @@
-"""The gate: which figures bless a model, and how to read what the Evaluator decided."""
+"""The gate: the model to compare with, the thresholds that bless, and the Evaluator's decision."""
 
 import dataclasses
 import json
@@ -11,6 +11,8 @@ from tensorflow_model_analysis.api import model_eval_lib
 from tensorflow_model_analysis.constants import BASELINE_KEY
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.writers import eval_config_writer
+from tfx import types
+from tfx.dsl.components.common import resolver
 
 from pipeline.errors import UserError
 
@@ -19,40 +21,72 @@ EXTRACTOR_MODULE = "pipeline.shipping.tflite_extractor"
 """The Evaluator's `module_path`."""
 
 
+class BlessedBeforeStrategy(resolver.ResolverStrategy):
+    """Chooses the baseline: the latest blessed model that is older than the candidate.
+
+    Once a candidate is blessed, TFX's LatestBlessedModelStrategy would compare it with itself in
+    the next run: the Evaluator's inputs would have changed, and an unchanged run would not be
+    cached.
+
+    Inputs: `candidate` (one Model), `model` and `model_blessing` (all of them). Outputs: the same
+    keys, `model` and `model_blessing` with one artifact or none.
+    """
+
+    def resolve_artifacts(self, store, input_dict):
+        """Called by the Resolver; see the class."""
+        (candidate,) = input_dict["candidate"]
+        blessings = {
+            blessing.get_int_custom_property("current_model_id"): blessing
+            for blessing in input_dict["model_blessing"]
+            if blessing.get_int_custom_property("blessed") == 1
+        }
+        earlier = [
+            model
+            for model in input_dict["model"]
+            if model.id in blessings and model.id < candidate.id
+        ]
+        result: dict[str, list[types.Artifact]] = {
+            "candidate": [candidate],
+            "model": [],
+            "model_blessing": [],
+        }
+        if earlier:
+            model = max(earlier, key=lambda artifact: artifact.id)
+            result |= {"model": [model], "model_blessing": [blessings[model.id]]}
+        return result
+
+
 def eval_config(
     class_names: Sequence[str] | None,
     min_map50: float | None,
     max_drop: float,
     code_fingerprint: str = "",
 ) -> config_pb2.EvalConfig:
-    """What the Evaluator measures, and when it blesses.
+    """What the Evaluator measures, and which thresholds a blessing takes.
 
     Args:
       class_names: see `pipeline.shipping.coco_metric.CocoMetrics`; may be None.
       min_map50: a model below this is not blessed; 0 < min_map50 <= 1.
       max_drop: a model whose mAP50 is more than this below the last blessed model's, on the same
-        pictures, is not blessed; 0 <= max_drop <= 1. Without such a model it judges nothing.
-      code_fingerprint: of the code that judges: part of the Evaluator's cache key.
+        pictures, is not blessed; 0 <= max_drop <= 1. Ignored if there is no such model.
+      code_fingerprint: of the code that judges; part of the Evaluator's cache key.
 
     Returns:
-      A `tfma.EvalConfig` for one candidate; the Evaluator adds a baseline of the same kind when
-      it is given one.
+      A `tfma.EvalConfig` for one candidate; the Evaluator adds the baseline if it is given one.
 
     Raises:
-      UserError: when a bound is missing or out of range. Without the absolute one TFX would write
-        no blessing at all.
+      UserError: a bound is missing or out of range. Without the absolute one TFX would write no
+        blessing at all.
     """
     if min_map50 is None or not 0 < min_map50 <= 1:
         raise UserError(
-            "Expected the gate's absolute threshold, the mAP50 below which nothing is pushed, "
-            f"above 0 and at most 1. Received: {min_map50}. "
-            "Set evaluation.min_map50 in the preset or by --set."
+            "Expected a minimum mAP50 for the gate, above 0 and at most 1. "
+            f"Received: {min_map50}. Set evaluation.min_map50 in the preset or with --set."
         )
     if max_drop is None or not 0 <= max_drop <= 1:
         raise UserError(
-            "Expected the gate's margin, how far mAP50 may fall below the last blessed model's, "
-            f"from 0 to 1. Received: {max_drop}. "
-            "Set evaluation.max_drop in the preset or by --set."
+            "Expected the largest allowed drop of mAP50 below the last blessed model's, from 0 "
+            f"to 1. Received: {max_drop}. Set evaluation.max_drop in the preset or with --set."
         )
     threshold = config_pb2.MetricThreshold(
         value_threshold=config_pb2.GenericValueThreshold(lower_bound=_double(min_map50)),
@@ -89,10 +123,10 @@ class Threshold:
 
     Attributes:
       metric: name of the metric.
-      kind: "value", a bound on the metric, or "change", on the metric less the baseline's.
-      value: what was measured; None when it is not a number.
-      bound: the least that passes.
-      passed: whether it did.
+      kind: "value", a bound on the metric, or "change", on its difference to the baseline's.
+      value: what was measured; None if it is not a number.
+      bound: the smallest value that passes.
+      passed: whether the condition holds.
     """
 
     metric: str
@@ -114,9 +148,9 @@ class Evaluation:
     Attributes:
       metrics: the candidate's figures by name; those that are not a number (classes without
         ground truth) are absent.
-      baseline_metrics: the same of the last blessed model; None when there was none.
-      thresholds: the conditions that applied: without a baseline, no change.
-      blessed: the decision. False also when TFMA found a reason of its own.
+      baseline_metrics: those of the last blessed model; None if there was none.
+      thresholds: the conditions that applied; a change only if there was a baseline.
+      blessed: the decision. TFMA may have reasons of its own to refuse.
     """
 
     metrics: dict[str, float]
@@ -139,7 +173,7 @@ def read_evaluation(evaluation_uri: str) -> Evaluation:
       The figures of the whole eval split and the decision.
 
     Raises:
-      UserError: when there is no finished evaluation of a single slice.
+      UserError: there is no finished evaluation with exactly one slice.
     """
     config, *_ = eval_config_writer.load_eval_run(evaluation_uri)
     slices = list(model_eval_lib.load_metrics(evaluation_uri)) if config else []

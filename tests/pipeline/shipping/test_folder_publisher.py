@@ -2,15 +2,18 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from pipeline.errors import UserError
-from pipeline.shipping.publish import FolderPublisher, publisher_for
+from pipeline.metadata import store as stores
+from pipeline.shipping.folder_publisher import FolderPublisher, lost_versions
 
 OLD = {"detect.tflite": b"old", "labels.txt": b"cat\n"}
 NEW = {"detect.tflite": b"new" * 1000, "labels.txt": b"cat\ndog\n"}
@@ -33,7 +36,8 @@ def test_a_push_is_a_new_version_and_the_latest(tmp_path):
     second = FolderPublisher(str(folder)).publish(NEW, {"run_id": "run 2"})
     assert (first.version, second.version) == ("1", "2")
     assert second.path == str(folder / "2")
-    assert second.sha256["detect.tflite"] == hashlib.sha256(NEW["detect.tflite"]).hexdigest()
+    sha256 = hashlib.sha256(NEW["detect.tflite"]).hexdigest()
+    assert second.files["detect.tflite"] == {"sha256": sha256, "size_bytes": 3000}
     assert served(folder) == NEW
     assert os.readlink(folder / "latest") == "2"  # relative: the folder can be moved
     assert json.loads((folder / "1" / "manifest.json").read_text())["run_id"] == "run 1"
@@ -46,12 +50,12 @@ def test_versions_count_as_numbers_and_gaps_are_not_filled(tmp_path):
     assert FolderPublisher(str(tmp_path)).publish(OLD, {}).version == "11"
 
 
-def test_what_is_the_latest_already_makes_no_second_version(tmp_path):
+def test_publishing_the_latest_again_makes_no_second_version(tmp_path):
     publisher = FolderPublisher(str(tmp_path))
     first = publisher.publish(OLD, {"run_id": "run 1"})
     assert publisher.publish(OLD, {"run_id": "run 2"}) == first
     publisher.publish(NEW, {})
-    assert publisher.publish(OLD, {}).version == "3"  # a return to it is a new version
+    assert publisher.publish(OLD, {}).version == "3"  # going back makes a new version
     (tmp_path / "3" / "detect.tflite").write_bytes(b"damaged")
     assert publisher.publish(OLD, {}).version == "4"
     assert served(tmp_path) == OLD
@@ -61,7 +65,7 @@ CALLS = ("mkdtemp", "open", "fsync", "chmod", "rename", "symlink", "replace")
 
 KILLED_PUSH = """
 import builtins, os, signal, sys, tempfile
-from pipeline.shipping import publish
+from pipeline.shipping.folder_publisher import FolderPublisher
 folder, name, count, after = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "after"
 owner = {"mkdtemp": tempfile, "open": builtins}.get(name, os)
 original, calls = getattr(owner, name), 0
@@ -74,7 +78,7 @@ def killing(*args, **kwargs):
     if calls == count:
         os.kill(os.getpid(), signal.SIGKILL)
     return result
-publisher = publish.FolderPublisher(folder)
+publisher = FolderPublisher(folder)
 setattr(owner, name, killing)
 publisher.publish({"detect.tflite": b"new" * 1000, "labels.txt": b"cat\\ndog\\n"}, {})
 """
@@ -123,7 +127,7 @@ def test_a_copy_that_reads_back_wrong_is_not_served(tmp_path, monkeypatch):
     def torn(path, content):
         Path(path).write_bytes(content[:-1])
 
-    monkeypatch.setattr("pipeline.shipping.publish._write_durably", torn)
+    monkeypatch.setattr("pipeline.shipping.folder_publisher.write_whole", torn)
     with pytest.raises(OSError, match="sha256"):
         FolderPublisher(str(tmp_path)).publish(NEW, {})
     assert served(tmp_path) == OLD
@@ -160,7 +164,7 @@ def test_two_pushers_at_once(tmp_path):
     assert served(tmp_path)["detect.tflite"] in (b"a 4", b"b 4")
 
 
-def test_a_latest_that_is_no_link_is_not_touched(tmp_path):
+def test_a_latest_that_is_not_a_symlink_is_left_alone(tmp_path):
     (tmp_path / "latest").mkdir()
     with pytest.raises(UserError, match="symlink"):
         FolderPublisher(str(tmp_path)).publish(NEW, {})
@@ -174,6 +178,79 @@ def test_a_destination_that_is_a_file_is_an_error(tmp_path):
         FolderPublisher(str(tmp_path / "file")).publish(NEW, {})
 
 
-def test_a_url_of_another_kind_is_an_error():
-    with pytest.raises(UserError, match="s3://bucket/models"):
-        publisher_for("s3://bucket/models")
+@pytest.fixture
+def store(tmp_path):
+    return stores.open_store(stores.connection_config(str(tmp_path / "m.sqlite")))
+
+
+@pytest.fixture
+def push(tmp_path, store):
+    """Publishes a model and records it as the Pusher does; gives the artifact's id."""
+
+    def run(content: bytes):
+        published = FolderPublisher(str(tmp_path / "pushed")).publish(
+            {"detect.tflite": content, "labels.txt": b"cat\n"}, {}
+        )
+        type_id = store.put_artifact_type(mlmd.ArtifactType(name="PushedModel"))
+        artifact = mlmd.Artifact(type_id=type_id, uri="anywhere")
+        artifact.custom_properties["pushed"].int_value = 1
+        artifact.custom_properties["pushed_destination"].string_value = published.path
+        sha256 = published.files["detect.tflite"]["sha256"]
+        artifact.custom_properties["sha256"].string_value = sha256
+        return str(store.put_artifacts([artifact])[0])
+
+    return run
+
+
+def test_nothing_is_lost_before_anything_is_pushed(tmp_path, store):
+    assert lost_versions(store, str(tmp_path / "pushed")) == ()
+
+
+def test_a_version_in_its_place_is_not_lost(tmp_path, store, push):
+    push(b"one")
+    push(b"two")
+    assert lost_versions(store, str(tmp_path / "pushed")) == ()
+    assert lost_versions(store, str(tmp_path / "elsewhere")) == ()
+
+
+def test_a_deleted_folder_is_lost_until_it_is_pushed_again(tmp_path, store, push):
+    first = push(b"one")
+    shutil.rmtree(tmp_path / "pushed")
+    lost = (first, f"latest after {first}")
+    assert lost_versions(store, str(tmp_path / "pushed")) == lost
+    push(b"one")
+    assert lost_versions(store, str(tmp_path / "pushed")) == ()
+    # A second loss must differ from the first, whose Pusher is in the cache.
+    shutil.rmtree(tmp_path / "pushed")
+    assert lost_versions(store, str(tmp_path / "pushed")) not in ((), lost)
+
+
+@pytest.mark.parametrize("name", ["detect.tflite", "labels.txt", "manifest.json"])
+def test_a_version_without_one_of_its_files_is_lost(tmp_path, store, push, name):
+    lost = push(b"one")
+    push(b"two")
+    (tmp_path / "pushed" / "1" / name).unlink()
+    assert lost_versions(store, str(tmp_path / "pushed")) == (lost,)
+
+
+def test_a_version_with_another_model_is_lost(tmp_path, store, push):
+    lost = push(b"one")
+    (tmp_path / "pushed" / "1" / "detect.tflite").write_bytes(b"another")
+    assert lost_versions(store, str(tmp_path / "pushed")) == (lost,)
+
+
+def test_a_missing_latest_is_noticed(tmp_path, store, push):
+    last = push(b"one")
+    (tmp_path / "pushed" / "latest").unlink()
+    assert lost_versions(store, str(tmp_path / "pushed")) == (f"latest after {last}",)
+
+
+def test_a_symlink_to_the_destination_is_the_same_destination(tmp_path, store, push):
+    lost = push(b"one")
+    (tmp_path / "link").symlink_to("pushed")
+    shutil.rmtree(tmp_path / "pushed" / "1")
+    assert lost in lost_versions(store, str(tmp_path / "link"))
+
+
+def test_nothing_is_known_about_a_bucket(store):
+    assert lost_versions(store, "gs://bucket/pushed") == ()

@@ -1,0 +1,78 @@
+"""Where files lie in artifacts, in a push and in a run; how to write and hash them.
+
+Imports neither TensorFlow nor TFX.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+# models/ can't import this file, so what both need lives there.
+from models.files import sync_folder as sync_folder
+from models.files import write_whole as write_whole
+
+# Model artifacts. TFX looks for a model in this folder.
+SERVING_FOLDER = "Format-Serving"
+# The shipping model, the TFLiteRewriter's. TFMA requires the file to be called this.
+SHIPPING_MODEL_FILE = "tflite"
+LABELS_FILE = "labels.txt"  # one class a line, line 1 is class index 0; a push has it too
+# How the file was made and how well it agrees with the network, for whoever asks. The Trainer's
+# model has a file of this name that says something else: `models.training.checkpoint.NETWORK_FILE`.
+SHIPPING_FACTS_FILE = "detector.json"
+
+# Other artifacts.
+SCHEMA_FILE = "schema.pbtxt"
+DEVICE_REPORT_FILE = "device_check.json"
+# Reports beside the examples, one JSON object a line.
+IMAGES_FILE = "images.jsonl"
+SKIPPED_FILE = "set_aside.jsonl"
+IGNORED_FILE = "ignored.jsonl"
+
+# A push, and the PushedModel artifact's copy of it; apps get the model under this name.
+PUSHED_MODEL_FILE = "detect.tflite"
+MANIFEST_FILE = "manifest.json"
+LATEST = "latest"  # names the newest version
+
+# The folder of a run.
+CONFIG_FILE = "config.json"
+SUMMARY_FILE = "summary.json"
+LOG_FILE = "run.log"
+
+_CHUNK = 1 << 20
+
+
+def serving_path(model_uri: str, name: str) -> str:
+    """Path of a file in a Model artifact."""
+    return os.path.join(model_uri, SERVING_FOLDER, name)
+
+
+def hash_file(path: str | os.PathLike) -> dict[str, Any]:
+    """A local file's {"sha256": hex digest, "size_bytes": its size}."""
+    digest, size = hashlib.sha256(), 0
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return {"sha256": digest.hexdigest(), "size_bytes": size}
+
+
+def hash_files(folder: str | os.PathLike) -> dict[str, dict[str, Any]]:
+    """`hash_file` of every file of a local folder, by relative path; of a file, itself as "."."""
+    root = Path(folder)
+    if root.is_file():
+        return {".": hash_file(root)}
+    return {path.relative_to(root).as_posix(): hash_file(path) for path in _files_of(root)}
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """Hex sha256 of a local file, or of the contents of a folder's files in the order of paths."""
+    root = Path(path)
+    digest = hashlib.sha256()
+    for file in _files_of(root) if root.is_dir() else [root]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _files_of(root: Path) -> list[Path]:
+    return [path for path in sorted(root.rglob("*")) if path.is_file()]

@@ -1,0 +1,181 @@
+"""Publishes into a folder: `latest` is a relative symlink, and hidden names are work in progress.
+
+    <destination>/.push-*       a push that is under way, or was cut off
+
+A push fills a hidden folder, makes it durable, renames it to its version, and only then moves
+`latest`. Wherever a crash hits, a reader of `latest` finds the old version or the new one. The next
+push removes what a crash left behind.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_metadata.metadata_store import metadata_store
+
+from pipeline.errors import UserError
+from pipeline.files import (
+    LABELS_FILE,
+    LATEST,
+    MANIFEST_FILE,
+    PUSHED_MODEL_FILE,
+    hash_file,
+    sha256_of,
+    sync_folder,
+    write_whole,
+)
+from pipeline.shipping.publisher import FileFacts, Published, file_facts, manifest_content
+
+_PUSHED_MODEL = "PushedModel"
+_TEMPORARY = ".push-"
+_LOCK_FILE = ".push.lock"
+_VERSION = re.compile(r"[1-9][0-9]*")
+
+
+class FolderPublisher:
+    """Publishes into a folder of a local file system; several processes may do so at once.
+
+    Args:
+      folder: created if necessary.
+    """
+
+    def __init__(self, folder: str):
+        self._folder = os.path.abspath(folder)
+
+    def publish(self, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Published:
+        """See `pipeline.shipping.publisher.Publisher.publish`.
+
+        Raises:
+          UserError: the folder is not writable, or its `latest` is not a symlink.
+          OSError: writing failed, or a file reads back differently.
+        """
+        try:
+            os.makedirs(self._folder, exist_ok=True)
+            with self._lock():
+                return self._publish(files, manifest)
+        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+            raise UserError(
+                f"Expected a writable folder as push destination. Received: {self._folder} "
+                f"({error}). Choose another one, or fix its permissions."
+            ) from error
+
+    def _publish(self, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Published:
+        self._remove_leftovers()
+        latest = os.path.join(self._folder, LATEST)
+        if os.path.lexists(latest) and not os.path.islink(latest):
+            raise UserError(
+                f"Expected {latest} to be absent or a symlink to a version. "
+                "Received: something else. Move it away, or push elsewhere."
+            )
+        facts = file_facts(files)
+        same = self._latest_with(facts)
+        if same:
+            return same
+        version = str(1 + max(self._versions(), default=0))
+        text = manifest_content(manifest, version, facts)
+        temporary = tempfile.mkdtemp(prefix=_TEMPORARY, dir=self._folder)
+        os.chmod(temporary, 0o755)  # mkdtemp gives access to nobody else
+        for name, content in {**files, MANIFEST_FILE: text}.items():
+            write_whole(os.path.join(temporary, name), content)
+        _verify(temporary, facts)
+        path = os.path.join(self._folder, version)
+        os.rename(temporary, path)  # fails if the version exists, as it is never empty
+        sync_folder(self._folder)
+        self._move_latest(version)
+        return Published(path, version, facts, text)
+
+    def _latest_with(self, facts: FileFacts) -> Published | None:
+        """The latest version if it has these files, undamaged."""
+        path = os.path.realpath(os.path.join(self._folder, LATEST))
+        try:
+            with open(os.path.join(path, MANIFEST_FILE), "rb") as file:
+                text = file.read()
+            found = json.loads(text)
+            if found["files"] != facts:
+                return None
+            _verify(path, facts)
+        except (OSError, ValueError, KeyError):  # nothing there yet, or it is damaged
+            return None
+        return Published(path, found["version"], facts, text)
+
+    def _move_latest(self, version: str) -> None:
+        link = os.path.join(self._folder, f"{_TEMPORARY}{LATEST}")
+        os.symlink(version, link)
+        os.replace(link, os.path.join(self._folder, LATEST))
+        sync_folder(self._folder)
+
+    def _versions(self) -> list[int]:
+        return [int(name) for name in os.listdir(self._folder) if _VERSION.fullmatch(name)]
+
+    def _remove_leftovers(self) -> None:
+        """Removes what interrupted pushes left behind; under the lock no push is at work."""
+        for name in os.listdir(self._folder):
+            path = os.path.join(self._folder, name)
+            if not name.startswith(_TEMPORARY):
+                continue
+            if os.path.islink(path):
+                os.unlink(path)
+            else:
+                shutil.rmtree(path)
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """One push at a time; the kernel releases the lock when its holder dies."""
+        with open(os.path.join(self._folder, _LOCK_FILE), "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _verify(folder: str, facts: FileFacts) -> None:
+    for name, expected in facts.items():
+        path = os.path.join(folder, name)
+        received = hash_file(path)
+        if received != expected:
+            raise OSError(f"Expected {path} with {expected}. Received: {received}.")
+
+
+def lost_versions(store: metadata_store.MetadataStore, destination: str) -> tuple[str, ...]:
+    """Published versions that somebody has deleted or damaged since.
+
+    Part of the Pusher's cache key, so that a cached Pusher does not claim what is gone: the same
+    losses give the same value; a version that is published again and lost again, another one.
+
+    Args:
+      store: has the PushedModel artifacts of earlier runs, see `pipeline.shipping.pusher.Pusher`.
+      destination: a folder. Nothing is known about URLs.
+
+    Returns:
+      Ids of the PushedModel artifacts whose version is missing, incomplete or has another model by
+      now; and `latest after ID`, with the last artifact's id, if `latest` leads nowhere.
+    """
+    if "://" in destination:
+        return ()
+    folder = os.path.realpath(destination)
+    pushed, lost = [], []
+    for artifact in store.get_artifacts_by_type(_PUSHED_MODEL):
+        facts = artifact.custom_properties
+        version = os.path.realpath(facts["pushed_destination"].string_value)
+        if not facts["pushed"].int_value or os.path.dirname(version) != folder:
+            continue
+        pushed.append(artifact.id)
+        if not _is_whole(version, facts["sha256"].string_value):
+            lost.append(artifact.id)
+    values = [str(artifact_id) for artifact_id in sorted(lost)]
+    if pushed and not os.path.isdir(os.path.join(folder, LATEST)):
+        values.append(f"{LATEST} after {max(pushed)}")
+    return tuple(values)
+
+
+def _is_whole(version: str, sha256: str) -> bool:
+    try:
+        for name in (LABELS_FILE, MANIFEST_FILE):
+            os.stat(os.path.join(version, name))
+        return sha256_of(os.path.join(version, PUSHED_MODEL_FILE)) == sha256
+    except OSError:
+        return False

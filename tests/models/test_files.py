@@ -1,0 +1,33 @@
+import os
+
+import pytest
+
+from models.files import write_whole
+
+
+def test_a_file_is_written_with_its_folders_and_replaced(tmp_path):
+    path = tmp_path / "deep" / "folder" / "file.txt"
+    write_whole(path, "öld")
+    assert path.read_bytes() == "öld".encode()
+    write_whole(str(path), b"new")
+    assert path.read_bytes() == b"new"
+    assert [entry.name for entry in path.parent.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_is_cut_off_leaves_the_old_file(tmp_path, monkeypatch, step):
+    path = tmp_path / "file"
+    write_whole(path, "old")
+
+    def fail(*args):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, fail)
+        with pytest.raises(OSError, match="disk full"):
+            write_whole(path, "new")
+    assert path.read_text() == "old"
+    # What is left is hidden.
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name[0] != "."] == ["file"]
+    write_whole(path, "new")
+    assert path.read_text() == "new"
