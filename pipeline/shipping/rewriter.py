@@ -16,8 +16,8 @@ from models.tflite.export import export_tflite
 from models.tflite.labels import format_labels
 from models.training import checkpoint
 from models.training.detector import normalize
-from pipeline.config import RewriterSettings
 from pipeline.data.raw_examples import encoded_pictures
+from pipeline.settings import RewriterSettings
 from pipeline.shipping.comparison import compare_with_network, require_agreement
 from pipeline.shipping.shipping_model import DETECTOR_FILE, LABELS_FILE, MODEL_FILE, serving_path
 
@@ -47,7 +47,7 @@ def TFLiteRewriter(
         `pipeline.shipping.comparison.Comparison.properties`.
       quantization: "aware", "post_training" or "none".
       post_processing: JSON of `models.settings.PostProcessing`.
-      comparison: JSON of `pipeline.config.RewriterSettings`.
+      comparison: JSON of `pipeline.settings.RewriterSettings`.
       code_fingerprint: part of the cache key.
 
     Raises:

@@ -15,10 +15,10 @@ from google.cloud.aiplatform_v1.types import PipelineState, PipelineTaskDetail
 
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.settings import VertexSettings
 from pipeline.vertex.connection import check_bucket, connect
 from pipeline.vertex.rehearsal.tasks import TaskResult
 from pipeline.vertex.service_errors import explained, patient
-from pipeline.vertex.settings import VertexSettings
 
 _PATIENCE_SECONDS = 300.0
 _LABEL_RUNNER = {"tfx_runner": "vertex"}

@@ -11,8 +11,8 @@ import requests
 from google.api_core.retry import Retry
 
 from pipeline.errors import UserError
+from pipeline.settings import VertexSettings
 from pipeline.vertex.service_errors import explained
-from pipeline.vertex.settings import VertexSettings
 
 _REACH_SECONDS = 15.0
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"

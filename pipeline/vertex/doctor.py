@@ -9,9 +9,9 @@ from google.auth.transport.requests import AuthorizedSession
 from requests.exceptions import RequestException
 
 from pipeline.errors import UserError
+from pipeline.settings import VertexSettings
 from pipeline.vertex.connection import require_project
 from pipeline.vertex.machines import MACHINES, check_region
-from pipeline.vertex.settings import VertexSettings
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _SECONDS = 30

@@ -13,8 +13,8 @@ from google.api_core import exceptions
 from google.cloud import aiplatform_v1 as gca
 from google.protobuf import json_format, struct_pb2
 
+from pipeline.settings import VertexSettings
 from pipeline.vertex.service_errors import explained, patient
-from pipeline.vertex.settings import VertexSettings
 
 # Published by Vertex AI for the object detectors of its own.
 METRICS_SCHEMA = (

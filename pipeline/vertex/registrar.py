@@ -11,9 +11,9 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from pipeline.settings import VertexSettings
 from pipeline.shipping.publish import MANIFEST_FILE
 from pipeline.vertex.model_registry import ModelRegistry
-from pipeline.vertex.settings import VertexSettings
 
 
 class Executor(base_executor.BaseExecutor):

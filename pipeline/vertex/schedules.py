@@ -8,10 +8,10 @@ from google.cloud import aiplatform
 
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.settings import VertexSettings
 from pipeline.vertex.client import VertexClient
 from pipeline.vertex.cron import check_cron
 from pipeline.vertex.service_errors import explained, patient
-from pipeline.vertex.settings import VertexSettings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import RequestException
 
 from pipeline.errors import UserError
-from pipeline.vertex.settings import VertexSettings
+from pipeline.settings import VertexSettings
 
 _TRANSIENT = (
     exceptions.ServiceUnavailable,
