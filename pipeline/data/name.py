@@ -5,7 +5,7 @@ import os
 import re
 import unicodedata
 
-from pipeline.config import DataSettings
+from pipeline.settings import DataSettings
 
 _MAX_LENGTH = 50
 # Globs, and {SPAN}.

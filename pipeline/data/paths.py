@@ -3,9 +3,9 @@
 import glob
 import os
 
-from pipeline.config import DataSettings
 from pipeline.data.voc import find_layout
 from pipeline.errors import UserError
+from pipeline.settings import DataSettings
 
 
 def check_data_paths(data: DataSettings) -> None:

@@ -8,7 +8,8 @@ Small batches matter here: from random weights the number of updates counts, not
 """
 
 from models.settings import Augmentation, ModelSettings, TrainingSettings
-from pipeline.config import EvaluationSettings, PipelineConfig, TransformSettings
+from pipeline.config import PipelineConfig
+from pipeline.settings import EvaluationSettings, TransformSettings
 
 
 def config() -> PipelineConfig:

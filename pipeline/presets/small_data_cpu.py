@@ -23,7 +23,8 @@ From random weights nothing is frozen.
 """
 
 from models.settings import Augmentation, ModelSettings, TrainingSettings
-from pipeline.config import EvaluationSettings, PipelineConfig, TransformSettings
+from pipeline.config import PipelineConfig
+from pipeline.settings import EvaluationSettings, TransformSettings
 
 
 def config() -> PipelineConfig:

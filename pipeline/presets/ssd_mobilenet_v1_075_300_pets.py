@@ -15,7 +15,8 @@ prototype's int8 file had mAP@.5 0.901 with it, and 0.846 with one class a detec
 """
 
 from models.settings import Augmentation, ModelSettings, PostProcessing, TrainingSettings
-from pipeline.config import DataSettings, EvaluationSettings, PipelineConfig, TransformSettings
+from pipeline.config import PipelineConfig
+from pipeline.settings import DataSettings, EvaluationSettings, TransformSettings
 
 
 def config() -> PipelineConfig:

@@ -2,8 +2,9 @@ import re
 
 import pytest
 
-from pipeline.config import DataSettings, PipelineConfig
+from pipeline.config import PipelineConfig
 from pipeline.data.name import name_of_data
+from pipeline.settings import DataSettings
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import pytest
 
-from pipeline.config import DataSettings
 from pipeline.data.paths import check_data_paths
 from pipeline.errors import UserError
+from pipeline.settings import DataSettings
 
 
 @pytest.fixture
