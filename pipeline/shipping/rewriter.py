@@ -17,7 +17,7 @@ from models.tflite.labels import format_labels
 from models.training import checkpoint
 from models.training.detector import normalize
 from pipeline.config import RewriterSettings
-from pipeline.data.raw_examples import encoded_pictures
+from pipeline.data.raw_example import encoded_pictures
 from pipeline.shipping.comparison import compare_with_network, require_agreement
 from pipeline.shipping.shipping_model import DETECTOR_FILE, LABELS_FILE, MODEL_FILE, serving_path
 
