@@ -16,7 +16,7 @@ from models.settings import PostProcessing
 from models.tflite.export import export_tflite
 from models.tflite.labels import format_labels
 from models.training import checkpoint
-from pipeline.data.raw_examples import encoded_pictures
+from pipeline.data.raw_example import encoded_pictures
 from pipeline.files import (
     LABELS_FILE,
     SERVING_FOLDER,

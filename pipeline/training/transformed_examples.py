@@ -1,18 +1,25 @@
-"""Reads the transformed examples as records of `models.training.input_pipeline`."""
+"""Reads what Transform wrote, as the records of `models.training.input_pipeline`."""
 
+import contextlib
 import dataclasses
 import logging
+import os
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from pipeline import features
 from pipeline.errors import UserError
-from pipeline.training.memory import available_bytes
 
-# Decoded canvases are kept in memory if they fit into this share of what is free; the rest is for
-# the network, its optimizer and the batches in flight.
-_MEMORY_SHARE = 0.5
+# Decoded canvases that fit into this share of the memory are kept there, so that each is read once;
+# the rest is for the network, its optimizer, the batches on their way and other programs.
+_MEMORY_SHARE = 0.3
+# A container's limit, in control groups of version 2 and 1.
+_CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 _log = logging.getLogger("detector")
 
@@ -31,9 +38,9 @@ class TransformedExamples:
 
     Attributes:
       records: see `models.training.input_pipeline`; every record once, in the order of `image_ids`.
-      image_ids: in the order of `image_index`.
+      image_ids: by `image_index`.
       class_ids: int64, of all objects.
-      max_boxes: the largest number of boxes in one image of the training split.
+      max_boxes: most boxes in one image of the training split.
       box_sizes: float32 [21], quantiles of the training boxes' sqrt(area).
       box_ratios: float32 [21], quantiles of the training boxes' height / width.
     """
@@ -56,10 +63,10 @@ def read_transformed_examples(
       view: which pixels become the records' `canvas`: `features.CANVAS` for training,
         `features.PICTURE` for evaluation.
       size: their side in pixels.
-      limit: reads at most this many images; None reads all.
+      limit: read at most this many images, None reads all.
 
     Raises:
-      UserError: there are no images.
+      UserError: when there is no image.
     """
     files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
     raw = tf.data.TFRecordDataset(files, compression_type="GZIP")
@@ -91,7 +98,7 @@ def read_transformed_examples(
         }
 
     if limit is not None and limit < len(image_ids):
-        # The order of images in the files means nothing, so the first ones are a fair sample.
+        # Files hold the images in no meaningful order: the first ones are as good as any.
         raw, image_ids, class_ids = raw.take(limit), image_ids[:limit], class_ids[:limit]
     records = raw.enumerate().map(parse, num_parallel_calls=tf.data.AUTOTUNE)
     if _fits_into_memory(len(image_ids), size):
@@ -107,13 +114,22 @@ def read_transformed_examples(
 
 
 def _fits_into_memory(num_images: int, size: int) -> bool:
-    needed, free = num_images * size**2 * 3, available_bytes()
-    fits = needed <= _MEMORY_SHARE * free
+    needed, memory = num_images * size**2 * 3, _memory_bytes()
+    fits = needed <= _MEMORY_SHARE * memory
     _log.info(
-        "Trainer: %d decoded pictures, %.2f GB, are %s (%.1f GB of memory free)",
+        "Trainer: %d decoded pictures, %.2f GB, are %s (%.1f GB of memory)",
         num_images,
         needed / 1e9,
-        "kept in memory" if fits else "too many for memory: each epoch reads them from disk",
-        free / 1e9,
+        "kept in memory" if fits else "too many to keep: each pass reads them from disk",
+        memory / 1e9,
     )
     return fits
+
+
+def _memory_bytes() -> int:
+    """The memory of the machine, or what a container may use of it."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for file in _CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # absent, or "max"
+            limits.append(int(file.read_text()))
+    return min(limits)

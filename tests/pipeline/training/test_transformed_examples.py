@@ -45,7 +45,7 @@ def pattern(tmp_path):
     return str(tmp_path / "transformed-*")
 
 
-def test_records_are_in_the_form_of_the_input_pipeline(pattern):
+def test_records_are_what_the_input_pipeline_takes(pattern):
     examples = read_transformed_examples([pattern], features.CANVAS, SIDE)
     assert examples.image_ids == [f"image {number}" for number in range(6)]
     assert examples.class_ids.tolist() == [2, 0] * 3
@@ -74,11 +74,14 @@ def test_no_images_are_an_error(tmp_path):
         read_transformed_examples([path], features.CANVAS, SIDE)
 
 
-@pytest.mark.parametrize(("free", "kept"), [(6 * SIDE**2 * 3 * 2, True), (6 * SIDE**2 * 3, False)])
-def test_pictures_stay_in_memory_if_they_fit_into_half_of_it(
-    pattern, monkeypatch, caplog, free, kept
+@pytest.mark.parametrize(("factor", "kept"), [(4, True), (3, False)])
+def test_pictures_are_kept_in_memory_if_a_share_of_it_holds_them(
+    pattern, tmp_path, monkeypatch, caplog, factor, kept
 ):
-    monkeypatch.setattr("pipeline.training.transformed_examples.available_bytes", lambda: free)
+    limit = tmp_path / "memory.max"
+    limit.write_text(f"{6 * SIDE**2 * 3 * factor}\n")
+    files = (tmp_path / "absent", limit)
+    monkeypatch.setattr("pipeline.training.transformed_examples._CONTAINER_LIMITS", files)
     caplog.set_level("INFO", "detector")
     records = read_transformed_examples([pattern], features.CANVAS, SIDE).records
     assert ("kept in memory" in caplog.text) == kept
@@ -86,7 +89,16 @@ def test_pictures_stay_in_memory_if_they_fit_into_half_of_it(
     assert ("Cache" in type(records).__name__) == kept
 
 
-def test_evaluation_reads_pictures_of_the_input_size(pattern):
+def test_without_a_container_the_whole_machine_counts(pattern, tmp_path, monkeypatch, caplog):
+    unlimited = tmp_path / "memory.max"
+    unlimited.write_text("max\n")
+    monkeypatch.setattr("pipeline.training.transformed_examples._CONTAINER_LIMITS", (unlimited,))
+    caplog.set_level("INFO", "detector")
+    read_transformed_examples([pattern], features.CANVAS, SIDE)
+    assert "kept in memory" in caplog.text
+
+
+def test_evaluation_reads_the_pictures_of_the_inputs_size(pattern):
     records = read_transformed_examples([pattern], features.PICTURE, 2).records
     for index, record in enumerate(records):
         assert record["canvas"].shape == (2, 2, 3)
