@@ -11,11 +11,11 @@ import tfx.v1 as tfx
 from tfx.types import standard_artifacts
 
 from models.image import decode_and_resize
+from models.networks.ssd import normalize
 from models.settings import PostProcessing
 from models.tflite.export import export_tflite
 from models.tflite.labels import format_labels
 from models.training import checkpoint
-from models.training.detector import normalize
 from pipeline.config import RewriterSettings
 from pipeline.data.raw_examples import encoded_pictures
 from pipeline.shipping.comparison import compare_with_network, require_agreement
