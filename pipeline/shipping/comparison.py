@@ -14,8 +14,7 @@ from models.networks.post_processing import post_process
 from models.networks.ssd import SsdConfig, normalize
 from models.settings import PostProcessing
 from models.tflite.agreement import Agreement, compare, relative_error
-from models.tflite.detector import TFLiteDetector
-from models.tflite.network import TFLiteNetwork
+from models.tflite.detector import TFLiteDetector, TFLiteNetwork
 from pipeline.errors import UserError
 from pipeline.settings import RewriterSettings
 
