@@ -1,8 +1,8 @@
-"""Runs the pipeline on this machine: labelled images in, a judged and pushed detector out.
+"""Runs the pipeline on this machine: from labelled images to an evaluated and pushed detector.
 
-Exit codes: 0 a model was pushed (or is already), 3 the run finished and the gate did not bless,
-1 the run failed (bad data, a failing component), 2 the command line or a setting is wrong, 130 it
-was interrupted by Ctrl-C.
+Exit codes: 0 a model was pushed (or already is), 3 the run finished but the model was not blessed,
+1 the run failed (bad data, a failing component), 2 the command line or a setting is wrong, 130
+interrupted by Ctrl-C.
 """
 
 import argparse
@@ -26,10 +26,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="local_runner.py",
-        description="Trains, judges and publishes an object detector; everything is recorded in "
-        "ML Metadata. Without options: the embedded demo.",
+        description="Trains, evaluates and publishes an object detector, and records everything in "
+        "ML Metadata. Without options it runs the built-in demo.",
         epilog="Exit codes: 0 pushed, 3 finished but not blessed (nothing pushed), 1 failed, "
-        "2 wrong command line or setting, 130 interrupted.",
+        "2 wrong command line or setting, 130 interrupted. Run the same command again to resume.",
         allow_abbrev=False,
     )
     add_data_flags(parser)
@@ -60,11 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         summary = run_locally(config, options.workdir, options.metadata)
-    except (UserError, OSError) as error:  # OSError: a folder is read-only, a disk is full
+    except (UserError, OSError) as error:  # OSError: a read-only folder, a full disk
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        print("interrupted: the same command again goes on from here", file=sys.stderr)
+        print("interrupted: run the same command again to resume", file=sys.stderr)
         return EXIT_INTERRUPTED
     return EXIT_PUSHED if summary["blessed"] else EXIT_NOT_BLESSED
 

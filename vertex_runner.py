@@ -1,7 +1,7 @@
 """Runs the pipeline on Vertex AI: compile, submit, follow, schedule, check, rehearse.
 
-Exit codes are the local runner's: 0 done (with --wait: a model was pushed), 3 the run finished and
-the gate did not bless, 1 it failed, 2 the command line or a setting is wrong, 130 interrupted.
+Exit codes are the local runner's: 0 done (with --wait: a model was pushed), 3 the run finished but
+the model was not blessed, 1 failed, 2 wrong command line or setting, 130 interrupted.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from typing import get_args
 
 from pipeline.command_line import (
     EXIT_FAILED,
@@ -24,20 +25,21 @@ from pipeline.command_line import (
 )
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.settings import Accelerator
 
 _PLACE_FLAGS = {
     "project": "id of the Google Cloud project",
-    "region": "such as us-central1; default: us-central1",
+    "region": "region of everything that the run uses; default: us-central1",
 }
 _VERTEX_FLAGS = {
     **_PLACE_FLAGS,
     "bucket": "Cloud Storage bucket in that region, without gs://",
     "pipeline_image": "container image of the tasks, by digest",
     "trainer_image": "container image of the training job, by digest",
-    "accelerator": "what trains, such as tpu-v3-8; default: tpu-v3-8",
-    "service_account": "that the run acts as",
+    "accelerator": f"machine that trains: {', '.join(get_args(Accelerator))}; default: tpu-v3-8",
+    "service_account": "account that the run uses; default: the project's",
 }
-# What make_config reads of a pipeline's flags, for commands that have none.
+# For commands without the flags of a pipeline: the values that make_config reads.
 _NO_PIPELINE = {
     **dict.fromkeys(("data", "format", "class_from", "train", "eval", "schema")),
     **dict.fromkeys(("preset", "warm_start", "push_to")),
@@ -61,10 +63,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         if pipeline:
             add_data_flags(added)
             add_run_flags(added)
-            push = "gs://BUCKET/FOLDER; default: pushed/NAME in the bucket"
+            push = "gs://BUCKET/FOLDER for pushed models; default: pushed/NAME in the bucket"
             added.add_argument("--push-to", metavar="URL", help=push)
         else:
-            meaning = "such as vertex.api_transport=rest; may be repeated"
+            meaning = "override a setting, such as vertex.api_transport=rest; may be repeated"
             added.add_argument(
                 "--set", metavar="SECTION.KEY=VALUE", action="append", default=[], help=meaning
             )
@@ -74,36 +76,36 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     compile_ = command("compile", "write the pipeline spec; needs no credentials", pipeline=True)
     compile_.add_argument("--output", default="pipeline.json", help="default: pipeline.json")
     submit = command("submit", "run the pipeline on Vertex AI", pipeline=True)
-    submit.add_argument("--dry-run", action="store_true", help="say what would run, and stop")
+    submit.add_argument("--dry-run", action="store_true", help="only show the plan and its cost")
     submit.add_argument("--wait", action="store_true", help="follow the run to its end")
-    schedule = command("schedule", "run the pipeline again and again", pipeline=True)
+    schedule = command("schedule", "run the pipeline regularly", pipeline=True)
     schedule.add_argument("--cron", required=True, help='such as "0 3 * * 1"; UTC unless TZ=...')
     schedule.add_argument(
-        "--max-runs", type=_positive(int), metavar="N", help="after which it ends; default: never"
+        "--max-runs", type=_positive(int), metavar="N", help="end after N runs; default: never"
     )
     for parser_ in (submit, schedule):
         parser_.add_argument(
             "--max-cost",
             type=_positive(float),
             metavar="USD",
-            help="submit nothing whose estimate is above it, a run",
+            help="reject a run whose estimate is above this",
         )
-        parser_.add_argument("--prices", metavar="FILE", help="instead of the built-in table")
+        parser_.add_argument("--prices", metavar="FILE", help="price table; default: built in")
         parser_.add_argument(
             "--images",
             type=_positive(int),
             default=10_000,
             metavar="N",
-            help="in the data, for the estimate; default: 10000",
+            help="number of images, for the estimate; default: 10000",
         )
-    for name, text in (("status", "say how a run is doing"), ("cancel", "stop a run")):
-        command(name, text).add_argument("run", help="id, as submit printed it")
+    for name, text in (("status", "show the state of a run"), ("cancel", "stop a run")):
+        command(name, text).add_argument("run", help="id that submit printed")
     command("schedules", "list the schedules")
-    command("unschedule", "delete a schedule").add_argument("schedule", help="its id")
-    command("doctor", "check what a run needs, before it costs money", pipeline=True)
+    command("unschedule", "delete a schedule").add_argument("schedule", help="id of the schedule")
+    command("doctor", "check everything that a run needs before it costs money", pipeline=True)
     rehearse = command(
         "rehearse",
-        "execute the compiled job on this machine, which stands in for all that is of the cloud",
+        "execute the compiled job on this machine, without the cloud",
         pipeline=True,
     )
     rehearse.add_argument("--folder", default="rehearsal", help="default: rehearsal")
@@ -125,7 +127,7 @@ def configure(options: argparse.Namespace) -> PipelineConfig:
     """The configuration that the command line asks for.
 
     Raises:
-      UserError: an unknown preset or setting, a value that does not fit.
+      UserError: an unknown preset or setting, or an invalid value.
     """
     return make_config(
         options, {f"vertex.{name}": getattr(options, name, None) for name in _VERTEX_FLAGS}
@@ -144,23 +146,26 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # On a machine of Google's, its server of credentials answers at once; elsewhere a network that
-    # swallows the question costs three seconds a try.
-    os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
-    warnings.simplefilter("ignore")
-    from pipeline.vertex import commands
-
     try:
-        blessed = getattr(commands, options.command)(config, options)
+        with warnings.catch_warnings():
+            # TFX and Google's clients print dozens of warnings about each other when they load.
+            warnings.simplefilter("ignore")
+            from pipeline.vertex import commands
+
+            blessed = getattr(commands, options.command)(config, options)
     except (UserError, OSError) as error:  # OSError: a folder is read-only, a disk is full
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        print("interrupted: a run that was submitted goes on", file=sys.stderr)
+        print("interrupted; a submitted run continues", file=sys.stderr)
         return EXIT_INTERRUPTED
     return EXIT_NOT_BLESSED if blessed is False else EXIT_PUSHED
 
 
 if __name__ == "__main__":
+    # Read when TensorFlow and google-auth load; set here because they are for the whole process.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Google's machines answer the question for credentials at once; elsewhere, a network that drops
+    # it costs three seconds a try.
+    os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Draws detections on pictures: one colour a class, a box and a readable tag each."""
+"""Draws detections on pictures: a box and a readable tag each, one colour per class."""
 
 import colorsys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ _HUE_STEP = 0.381966
 
 
 def class_color(class_id: int) -> tuple[int, int, int]:
-    """The colour of a class, RGB 0..255: bright, and alike in every picture."""
+    """The colour of a class, RGB 0..255: bright, and the same in every picture."""
     hue = (0.02 + class_id * _HUE_STEP) % 1.0
     # Every third class is a bit darker, which tells neighbours in hue apart.
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, (1.0, 0.85, 0.7)[class_id % 3])
@@ -36,7 +36,7 @@ def draw_detections(
         the name among the names drawn.
 
     Returns:
-      A new RGB image of the same size. The surest box lies on top.
+      A new RGB image of the same size. The most certain box is on top.
     """
     image = image if isinstance(image, Image.Image) else Image.fromarray(image)
     image = image.convert("RGB")

@@ -1,4 +1,4 @@
-"""Decoding and resizing of pictures: one function for training, evaluation and serving.
+"""Decodes and resizes pictures, in the same way for training, evaluation and serving.
 
 TensorFlow only, because it is part of input pipelines; works in graphs and eagerly.
 """
@@ -17,7 +17,7 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
       pixels as they are stored.
 
     Raises:
-      tf.errors.InvalidArgumentError: when the bytes are no readable picture.
+      tf.errors.InvalidArgumentError: when the bytes cannot be decoded.
     """
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     return tf.ensure_shape(image, [None, None, 3])

@@ -1,6 +1,6 @@
 """Every setting of the detector and its training, typed and checked.
 
-Light on purpose: configuration is read without importing Keras.
+Reads without importing Keras.
 """
 
 from typing import Annotated, Literal
@@ -27,51 +27,51 @@ class ModelSettings(Settings):
     input_size: Annotated[int, Field(ge=64, le=1024)] = 300
     """Side of the square input, pixels."""
     depth_multiplier: Annotated[float, Field(ge=0.125, le=1.0)] = 0.75
-    """Factor of every layer's filters."""
+    """Scales the number of filters of every layer."""
     extra_depth_multiplier: Annotated[float, Field(ge=0.125, le=1.0)] | None = None
-    """The same for the four maps after the backbone; null is the backbone's own."""
+    """The same for the four maps after the backbone; null uses depth_multiplier."""
     head_kernel_size: Literal[1, 3] = 1
     """Of the prediction layers: 1 in the zoo's ssd_mobilenet_v1, 3 in the paper."""
     min_scale: Annotated[float, Field(gt=0.0, lt=1.0)] | None = 0.2
-    """Side of the finest map's anchors, as a fraction of the image; null chooses it by the sizes
-    and ratios of the training boxes."""
+    """Side of the finest map's anchors, as a fraction of the image; null fits it to the
+    sizes and ratios of the training boxes."""
     max_scale: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
     """The same for the coarsest map; the maps between are evenly spaced."""
     class_bias: float = -4.6
-    """Initial bias of the class logits; -4.6 is a probability of 0.01, so that focal loss starts
-    calm (Lin et al., section 4.1)."""
+    """Initial bias of the class logits; -4.6 is a probability of 0.01, which keeps focal loss
+    stable at the start (Lin et al., section 4.1)."""
     bn_momentum: Fraction = 0.9
     """Of the batch norms' moving averages ("decay" in the Object Detection API)."""
     bn_epsilon: Positive = 1e-3
     """Added to the batch norms' variance."""
     l2: NotNegative = 4e-5
-    """Weight of half the squared norm of the kernels."""
+    """Weight of the L2 loss, half the squared norm of the kernels."""
 
     @model_validator(mode="after")
     def _check_scales(self):
         if self.min_scale is not None and self.min_scale >= self.max_scale:
             raise ValueError(
-                f"model.min_scale ({self.min_scale}) has to be below "
+                f"model.min_scale ({self.min_scale}) must be below "
                 f"model.max_scale ({self.max_scale})"
             )
         return self
 
 
 class Augmentation(Settings):
-    """How much to vary training examples. The default is nothing."""
+    """Augmentation of the training examples. By default, none."""
 
     flip: bool = False
-    """Mirror every second image."""
+    """Mirror half of the images."""
     crop_probability: Fraction = 0.0
-    """Share of images that get an SSD random crop."""
+    """Share of images that are cropped as in SSD."""
     crop_min_area: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
-    """Least area of a crop, as a fraction of the image."""
+    """Smallest area of a crop, as a fraction of the image."""
     zoom_out_probability: Fraction = 0.0
-    """Share of images that are shown small, on gray."""
+    """Share of images that are shrunk, on a gray background."""
     zoom_out_max: Annotated[float, Field(ge=1.0)] = 2.0
-    """Largest side of a zoomed-out view, in image sides."""
+    """Side of the largest zoomed-out view, relative to the image's."""
     min_visible: Fraction = 0.25
-    """A box stays when its center and at least this fraction of its area are visible."""
+    """A box is kept if its center and at least this fraction of its area are visible."""
     brightness: Fraction = 0.0
     """Largest shift, as a fraction of 255."""
     contrast: Fraction = 0.0
@@ -86,8 +86,8 @@ class Augmentation(Settings):
         if self.crop_probability + self.zoom_out_probability > 1:
             raise ValueError(
                 f"augmentation.crop_probability ({self.crop_probability}) and "
-                f"augmentation.zoom_out_probability ({self.zoom_out_probability}) have to add up "
-                "to at most 1: an image gets one or the other"
+                f"augmentation.zoom_out_probability ({self.zoom_out_probability}) must add up to "
+                "at most 1: an image gets one or the other"
             )
         return self
 
@@ -96,9 +96,9 @@ class TrainingSettings(Settings):
     """The optimisation."""
 
     steps: Count = 2000
-    """Training steps in all, quantization-aware ones included."""
+    """Training steps, quantization-aware ones included."""
     batch_size: Count = 32
-    """Images a step, over all replicas."""
+    """Images per step, over all replicas."""
     optimizer: Literal["momentum", "adam"] = "momentum"
     """Momentum is SGD with momentum 0.9; adam is AdamW."""
     learning_rate: Positive = 0.05
@@ -112,44 +112,44 @@ class TrainingSettings(Settings):
     clip_norm: NotNegative = 10.0
     """Largest global norm of the gradients; 0 does not clip."""
     ema_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Momentum of the moving average of the weights, a step, once there were enough steps; the
-    averages are what is evaluated and ships. 0 does not average."""
+    """Momentum per step of the moving average of the weights, smaller during the first steps. The
+    averages are evaluated and ship. 0 does not average."""
     frozen_blocks: Annotated[int, Field(ge=0, le=13)] = 0
-    """Blocks of the backbone, from the image on, that keep the weights they start with. Without a
-    warm start these would be random, and none is kept."""
+    """The first blocks of the backbone that keep the weights of the warm start. Without a warm
+    start nothing is frozen."""
     focal_alpha: Fraction = 0.75
     """Weight of positive class targets; the others weigh 1 - alpha."""
     focal_gamma: NotNegative = 2.0
-    """How much well classified anchors are discounted."""
+    """How strongly well classified anchors are discounted."""
     localization_weight: Positive = 1.0
     """Of the smooth L1 loss relative to the focal loss."""
     match_iou: Fraction = 0.5
-    """Overlap from which an anchor answers for a box."""
+    """An anchor is matched with a box from this overlap on."""
     quantization_delay: Annotated[int, Field(ge=0)] = 1800
     """The step at which quantization-aware training starts (quantization: aware)."""
     eval_every: Count = 200
-    """Steps between two evaluations, each of which also writes a checkpoint."""
+    """Steps between evaluations. Each also writes a checkpoint."""
     eval_images: Count = 500
-    """Images that the evaluations during training look at, at most."""
+    """Images that the evaluations during training use, at most."""
     steps_per_execution: Count = 1
-    """Steps that one call of the compiled program runs; more of them keep a TPU busy."""
+    """Steps per call of the compiled program; more of them keep a TPU busy."""
     jit_compile: Literal["auto", "on", "off"] = "auto"
-    """XLA: on TPU and GPU under auto. On CPUs it is slower than without."""
+    """XLA; auto uses it on TPUs and GPUs. On CPUs it slows training down."""
     distribution: Literal["auto", "one_device"] = "auto"
     """TPUStrategy on a TPU, MirroredStrategy on several GPUs, one device otherwise."""
     seed: Annotated[int, Field(ge=0)] = 1
-    """Of initial weights, order and augmentation."""
+    """Of the initial weights, the order of the images and their augmentation."""
 
 
 class PostProcessing(Settings):
-    """The detection post-processing; part of the file that ships."""
+    """The detection post-processing, which is part of the file that ships."""
 
     regular_nms: bool = True
-    """Suppress class by class, so that two classes may share a place. The fast way gives each
-    anchor its best class only and suppresses across classes."""
+    """Suppress class by class, so that boxes of two classes may overlap. Otherwise each anchor gets
+    only its best class, and suppression is across classes, which is faster."""
     iou_threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.6
     """A box that overlaps a better one by more than this is dropped."""
     score_threshold: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
     """Detections below it are dropped."""
     max_detections: Annotated[int, Field(ge=1, le=1000)] = 100
-    """Detections an image, at most."""
+    """Detections per image, at most."""

@@ -1,14 +1,14 @@
-"""Beam's pipeline options for the places where data processing can run.
+"""Beam's pipeline options, for each place where data processing can run.
 
-The components do not know them: they are `execution.beam_args` of the configuration. On premises
-they go to `local_runner.py` as `--set execution.beam_args='[...]'`; `python -m
-pipeline.beam_options` prints that value.
+The components do not know them: they are `execution.beam_args` of the configuration. To use Spark
+or Flink, pass them to `local_runner.py` as `--set execution.beam_args='[...]'`;
+`python -m pipeline.beam_options` prints that value.
 """
 
 import argparse
 import json
 
-# What one machine needs: Beam's default runner tries to download another one.
+# For one machine. Beam's default runner would try to download another runner.
 IN_PROCESS = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
 
 
@@ -26,19 +26,19 @@ def dataflow(
     encryption_key: str = "",
     labels: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
-    """Dataflow, with workers that run the tasks' own container image.
+    """Options for Dataflow, with workers that run the container image of the tasks.
 
     Args:
-      project: its id.
-      region: where the workers are.
+      project: id of the project.
+      region: of the workers.
       temp_location: gs:// folder for staging.
-      image: by digest; it holds the code, so that nothing is installed at start.
+      image: by digest; contains the code, so that workers install nothing.
       machine_type: of the workers.
-      max_workers: at most.
-      service_account: of the workers; empty is the project's default one.
-      network: its name or projects/NUMBER/global/networks/NAME.
+      max_workers: most workers that Dataflow may start.
+      service_account: of the workers; empty is the project's default account.
+      network: its name, or projects/NUMBER/global/networks/NAME.
       subnetwork: its URL.
-      encryption_key: customer-managed, full name.
+      encryption_key: full name of a customer-managed key.
       labels: key=value.
 
     Returns:
@@ -58,7 +58,7 @@ def dataflow(
     if service_account:
         arguments.append(f"--service_account_email={service_account}")
     if network:
-        # Dataflow takes a network's name, and workers in a VPC need no address outside of it.
+        # Dataflow expects the bare name, and workers in a VPC need no public address.
         arguments += [f"--network={network.rpartition('/')[2]}", "--no_use_public_ips"]
     if subnetwork:
         arguments.append(f"--subnetwork={subnetwork}")
@@ -69,12 +69,12 @@ def dataflow(
 
 
 def portable(job_endpoint: str, image: str, parallelism: int) -> tuple[str, ...]:
-    """Spark or Flink, through the job server that Beam ships for each.
+    """Options for Spark or Flink, through the job server that Beam provides for each.
 
     Args:
       job_endpoint: HOST:PORT of the job server (apache/beam_spark3_job_server,
         apache/beam_flink1.18_job_server).
-      image: container image in which the cluster's machines run the workers.
+      image: container image of the workers.
       parallelism: concurrent workers.
 
     Returns:
@@ -85,7 +85,7 @@ def portable(job_endpoint: str, image: str, parallelism: int) -> tuple[str, ...]
         f"--job_endpoint={job_endpoint}",
         "--environment_type=DOCKER",
         f"--environment_config={image}",
-        # TFX would ship itself to workers that don't say they have it, and these can't install.
+        # Without these two, TFX would send itself to the workers, which can't install anything.
         f"--sdk_container_image={image}",
         "--sdk_location=container",
         f"--sdk_worker_parallelism={parallelism}",
@@ -93,14 +93,14 @@ def portable(job_endpoint: str, image: str, parallelism: int) -> tuple[str, ...]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Prints the setting for a cluster on premises."""
+    """Prints the setting for Spark or Flink."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.beam_options",
         description="Prints the setting that runs data processing on Spark or Flink.",
     )
     parser.add_argument("--job-endpoint", required=True, metavar="HOST:PORT")
-    parser.add_argument("--image", required=True)
-    parser.add_argument("--parallelism", type=int, default=4)
+    parser.add_argument("--image", required=True, help="container image of the workers")
+    parser.add_argument("--parallelism", type=int, default=4, help="workers; default: 4")
     options = parser.parse_args(arguments)
     value = portable(options.job_endpoint, options.image, options.parallelism)
     print(f"execution.beam_args={json.dumps(value)}")

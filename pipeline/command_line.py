@@ -1,21 +1,24 @@
-"""The command line that both runners share: what to train, on what data, with which settings.
+"""The command line that both runners share: the data, the preset and the settings.
 
-Light on purpose: `--help` does not wait for TensorFlow.
+Imports nothing heavy, so that `--help` does not wait for TensorFlow.
 """
 
 import argparse
+import os
+import re
 
 from pipeline import presets
 from pipeline.config import PipelineConfig, override, parse_assignments
-from pipeline.data.name import name_of_data
+from pipeline.settings import DataSettings
 
 EXIT_PUSHED, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_BLESSED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
-# For data of one's own, unless --preset says otherwise.
+# For the user's own data, unless --preset says otherwise.
 _OWN_DATA_PRESET = "small_data_cpu"
+_MAX_NAME = 50
 
 
 def add_data_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say what the labelled images are."""
+    """Adds the flags for the labelled images."""
     data = parser.add_argument_group("data")
     data.add_argument("--data", metavar="PATH", help="VOC folder, or TFRecord file or pattern")
     data.add_argument("--format", choices=("voc", "tfrecord"), help="default: voc")
@@ -30,15 +33,15 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
         help="own split: VOC folder or TFRecord pattern for training; or, with --data, a .txt "
         "list of image ids",
     )
-    data.add_argument("--eval", metavar="PATH", help="the same for evaluation")
+    data.add_argument("--eval", metavar="PATH", help="likewise for evaluation")
     data.add_argument("--schema", metavar="DIR", help="curated schema; default: inferred")
 
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say what to make of them."""
+    """Adds the flags for the preset and its settings."""
     run = parser.add_argument_group("run")
     run.add_argument("--preset", metavar="NAME", help="configuration to start from")
-    run.add_argument("--list-presets", action="store_true", help="show the presets, and stop")
+    run.add_argument("--list-presets", action="store_true", help="show the presets and exit")
     run.add_argument(
         "--set",
         metavar="SECTION.KEY=VALUE",
@@ -47,7 +50,7 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="override settings; may be repeated",
     )
-    run.add_argument("--list-settings", action="store_true", help="show all settings, and stop")
+    run.add_argument("--list-settings", action="store_true", help="show all settings and exit")
     run.add_argument(
         "--warm-start",
         metavar="FILE",
@@ -58,14 +61,14 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
 def make_config(
     options: argparse.Namespace, assignments: dict[str, str] | None = None
 ) -> PipelineConfig:
-    """The configuration that the command line asks for, before anything touches the disk.
+    """Builds the configuration that the command line asks for, without touching the disk.
 
     Args:
       options: with the flags of `add_data_flags` and `add_run_flags`, and --push-to.
-      assignments: from a runner's own flags; `--set` has the last word.
+      assignments: from the runner's own flags; `--set` overrides them.
 
     Raises:
-      UserError: an unknown preset or setting, a value that does not fit.
+      UserError: an unknown preset or setting, or an invalid value.
     """
     flags = {
         "data.path": options.data,
@@ -84,24 +87,41 @@ def make_config(
     preset = options.preset or (_OWN_DATA_PRESET if own_data else presets.DEFAULT)
     config = presets.load(preset)
     if own_data and preset == presets.DEFAULT:
-        # The demo's classes are those of its own pictures.
+        # The demo's schema lists the classes of its own pictures.
         given = {"schema_dir": "", **given}
     config = override(config, given)
     if own_data and "name" not in given:
-        # A model is compared with earlier ones of the same name: those of the same data.
-        config = override(config, {"name": name_of_data(config.data)})
+        config = override(config, {"name": _name_of_data(config.data) or config.name})
     return config
 
 
+def _name_of_data(data: DataSettings) -> str:
+    """Names the pipeline after the data: a model is compared with earlier ones of its pipeline.
+
+    Returns:
+      The folder's name, or that of the folder that contains all files; a single TFRecord file's
+      stem. In lower case, with `-` between words. Empty when that leaves nothing.
+    """
+    folders = []
+    for path in [data.path] if data.path else [data.train, data.eval]:
+        plain = path if "://" in path else os.path.abspath(path)
+        before_pattern = re.split(r"[*?\[{]", plain)[0]
+        folders.append(plain if before_pattern == plain else os.path.dirname(before_pattern))
+    name = os.path.basename(os.path.commonpath(folders))
+    if data.format == "tfrecord":
+        name = name.partition(".")[0]
+    return re.sub(r"[^a-z0-9]+", "-", name.lower())[:_MAX_NAME].strip("-")
+
+
 def print_lists(options: argparse.Namespace, config: PipelineConfig | None = None) -> bool:
-    """Prints the presets or the settings, if that is what is asked for.
+    """Prints the presets or the settings if the command line asks for them.
 
     Args:
       options: the command line.
       config: for --list-settings; None looks for --list-presets.
 
     Returns:
-      Whether anything was printed: then there is nothing else to do.
+      Whether anything was printed; if so, there is nothing else to do.
     """
     if config is None:
         if options.list_presets:

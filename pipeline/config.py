@@ -1,4 +1,4 @@
-"""The one configuration object: typed, immutable, checked before anything runs.
+"""The configuration of a run: typed, immutable, checked before anything starts.
 
 Light on purpose: `--help` and configuration errors do not wait for TensorFlow.
 """
@@ -11,150 +11,42 @@ from pydantic import Field, ValidationError, model_validator
 
 from models.settings import (
     Augmentation,
-    Count,
-    Fraction,
     ModelSettings,
-    NotNegative,
     PostProcessing,
     Settings,
     TrainingSettings,
 )
 from pipeline.errors import UserError
-from pipeline.vertex.settings import VertexSettings
-
-
-class DataSettings(Settings):
-    """Where the labelled images are and how they are split."""
-
-    path: str = ""
-    """Folder of the data set, or the pattern of its TFRecord files; may hold {SPAN}. Empty when
-    `train` and `eval` name everything."""
-    format: Literal["voc", "tfrecord"] = "voc"
-    """Pascal VOC folder, or TFRecords with the TF Object Detection API's keys."""
-    class_from: Literal["name", "filename"] = "name"
-    """VOC: the class is each object's <name>, or the file's name up to its last underscore."""
-    images: str = ""
-    """VOC: folder of the pictures inside the data set; empty looks for images, JPEGImages."""
-    annotations: str = ""
-    """VOC: folder of the XML files; empty looks for annotations/xmls, Annotations."""
-    train: str = ""
-    """Own split: a folder, a list of image ids (.txt), or a pattern of TFRecord files."""
-    eval: str = ""
-    """The same for evaluation."""
-    eval_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
-    """Without an own split: share of the images, chosen by a hash of their ids, that are held
-    out for evaluation. In steps of 0.01."""
-    max_set_aside: Fraction = 0.01
-    """The run stops when a larger share of the images can't be used."""
-
-    @model_validator(mode="after")
-    def _check(self):
-        if bool(self.train) != bool(self.eval):
-            raise ValueError("data.train and data.eval go together: set both, or neither")
-        return self
-
-
-class TransformSettings(Settings):
-    """The pictures as training reads them."""
-
-    canvas_size: Count = 448
-    """Side in pixels to which pictures are resized once, for training; larger than the network's
-    input, so that random crops keep their resolution."""
-
-
-class WarmStart(Settings):
-    """The weights that training starts from."""
-
-    weights: str = ""
-    """"imagenet" (Keras's own download), a file of the same kind (mobilenet_*_no_top.h5), a folder
-    of an earlier run's model, or empty: random weights."""
-    sha256: str = ""
-    """Of the weights' file; the runner fills it in, so that another file is another run."""
-
-
-class EvaluationSettings(Settings):
-    """The gate."""
-
-    min_map50: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
-    """Least mAP@.5 of the .tflite that may be blessed. Has to be set."""
-    max_drop: Fraction = 0.02
-    """By how much mAP@.5 may be below the last blessed model's on the same images."""
-
-
-class DeviceSettings(Settings):
-    """What the device can take."""
-
-    max_size_mb: Annotated[float, Field(gt=0.0)] = 4.0
-    """Largest file, in MB of 1,000,000 bytes."""
-    max_latency_ms: NotNegative = 0.0
-    """Largest median latency on one thread where the check runs; 0 reports it only."""
-    num_images: Count = 20
-    """Evaluation images that the check runs."""
-
-
-class RewriterSettings(Settings):
-    """The comparison of the .tflite with the network that it was made from."""
-
-    num_images: Count = 32
-    """Evaluation images that are compared."""
-    min_score: Fraction = 0.3
-    """Detections from this score on have to be found by both."""
-    max_score_difference: Fraction = 0.1
-    """Between the two scores of one detection."""
-    min_iou: Fraction = 0.85
-    """Overlap of the two boxes of one detection."""
-    min_agreement: Fraction = 0.95
-    """Share of the detections that have to agree."""
-    max_raw_box_error: NotNegative = 0.3
-    """Before the post-processing: how far the box encodings may be off, as the root mean square
-    of the difference relative to the values' standard deviation. Measured: 0.01 to 0.07."""
-    max_raw_score_error: NotNegative = 0.3
-    """The same of the class scores. Measured: 0.04 to 0.12."""
-
-
-class PushSettings(Settings):
-    """Where blessed models go."""
-
-    destination: str = ""
-    """Folder of the published versions; empty is `pushed` in the workdir."""
-
-
-class ExecutionSettings(Settings):
-    """Where a run keeps its files and on what it runs; the runners fill these in."""
-
-    pipeline_root: str = ""
-    """Folder of all artifacts; belongs to one metadata store."""
-    state_dir: str = ""
-    """Folder of training runs that are not finished, to go on from."""
-    beam_args: tuple[str, ...] = ()
-    """Beam's pipeline options."""
-    stock_resolver: bool = False
-    """Compare with the last blessed model whatever its age: Vertex AI resolves in no other way."""
-    lost_versions: tuple[str, ...] = ()
-    """Published versions that are no longer where they were pushed: they make the Pusher look
-    again instead of being served from the cache."""
-    training_service: dict[str, Any] | None = None
-    """The custom job that trains, for TFX's Trainer for Vertex AI; null trains where the pipeline
-    runs."""
+from pipeline.settings import (
+    DataSettings,
+    DeviceSettings,
+    EvaluationSettings,
+    ExecutionSettings,
+    PushSettings,
+    RewriterSettings,
+    TransformSettings,
+    VertexSettings,
+    WarmStart,
+)
 
 
 class PipelineConfig(Settings):
-    """Everything that decides what a run does, beside its data and its code."""
+    """Everything that decides what a run does, besides its data and code."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    """Name of the pipeline in ML Metadata. Models are compared under one name."""
+    """Name of the pipeline in ML Metadata. Models of one name are compared with each other."""
     preset: str = ""
     """The preset that this configuration came from."""
     data: DataSettings = DataSettings()
     schema_dir: str = ""
-    """Folder with the curated schema.pbtxt; empty infers one from the data."""
+    """Folder of the curated schema.pbtxt; empty infers a schema from the data."""
     transform: TransformSettings = TransformSettings()
     model: ModelSettings = ModelSettings()
     augmentation: Augmentation = Augmentation()
     training: TrainingSettings = TrainingSettings()
     warm_start: WarmStart = WarmStart()
     quantization: Literal["aware", "post_training", "none"] = "aware"
-    """How the file that ships comes to its 8 bits, or that it stays in floating point."""
+    """How the shipped file gets its 8 bits; none keeps it in floating point."""
     post_processing: PostProcessing = PostProcessing()
     rewriter: RewriterSettings = RewriterSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -167,34 +59,34 @@ class PipelineConfig(Settings):
     def _check(self):
         if self.transform.canvas_size < self.model.input_size:
             raise ValueError(
-                f"transform.canvas_size ({self.transform.canvas_size}) has to be at least "
+                f"transform.canvas_size ({self.transform.canvas_size}) must be at least "
                 f"model.input_size ({self.model.input_size})"
             )
         training = self.training
         if self.quantization == "aware" and training.quantization_delay >= training.steps:
             raise ValueError(
-                f"training.quantization_delay ({training.quantization_delay}) has to be below "
+                f"training.quantization_delay ({training.quantization_delay}) must be below "
                 f"training.steps ({training.steps}) when quantization is aware"
             )
         if training.warmup_steps >= training.steps:
             raise ValueError(
-                f"training.warmup_steps ({training.warmup_steps}) has to be below "
+                f"training.warmup_steps ({training.warmup_steps}) must be below "
                 f"training.steps ({training.steps})"
             )
-        # A program runs all of its steps: it can't end where a phase or an interval does.
+        # A program always runs all of its steps, so every phase and interval must end with one.
         counts = ["steps", "eval_every"]
         if self.quantization == "aware":
             counts.append("quantization_delay")
         for name in counts:
             if getattr(training, name) % training.steps_per_execution:
                 raise ValueError(
-                    f"training.{name} ({getattr(training, name)}) has to be a multiple of "
+                    f"training.{name} ({getattr(training, name)}) must be a multiple of "
                     f"training.steps_per_execution ({training.steps_per_execution})"
                 )
         return self
 
     def decisive(self) -> dict[str, Any]:
-        """The settings that decide what is made, as JSON: without places and Vertex AI's."""
+        """The settings that decide the result, as JSON: all but locations and Vertex AI."""
         return self.model_dump(mode="json", exclude={"preset", "push", "execution", "vertex"})
 
     def flat(self) -> dict[str, Any]:
@@ -217,15 +109,15 @@ def override(config: PipelineConfig, assignments: dict[str, Any]) -> PipelineCon
     """Changes settings by their dotted names.
 
     Args:
-      config: stays as it is.
-      assignments: `section.key` -> value. A string is read as JSON where the setting is no
-        string itself, so that "0.5", "true" and "null" work from a command line.
+      config: not changed.
+      assignments: `section.key` -> value. A string is parsed as JSON unless the setting itself is
+        a string, so that "0.5", "true" and "null" work from a command line.
 
     Returns:
       A new, checked configuration.
 
     Raises:
-      UserError: an unknown name (lists those that exist), or a value that does not fit.
+      UserError: an unknown name (the message lists the known ones), or an invalid value.
     """
     nested = config.model_dump()
     known = flatten(nested)
@@ -256,8 +148,8 @@ def _read(name: str, value: Any) -> Any:
     try:
         parsed = json.loads(value)
     except json.JSONDecodeError:
-        return value  # the type check names what was expected
-    # To Python, true is a 1: a number's setting gets the text instead, and refuses it.
+        return value  # the type check reports what it expected
+    # Python takes true for 1. A numeric setting gets the text instead, and rejects it.
     return value if isinstance(parsed, bool) and bool not in types_of_setting else parsed
 
 
@@ -273,7 +165,7 @@ def _types_of(name: str) -> set[type]:
 
 
 def explain(error: ValidationError) -> str:
-    """A pydantic error as sentences in the words of the command line."""
+    """A pydantic error as sentences for users of the command line."""
     sentences = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
@@ -285,8 +177,7 @@ def explain(error: ValidationError) -> str:
     return " ".join(sentences)
 
 
-# The runners fill in the other settings of `execution`: a value from the command line would be
-# overwritten.
+# The runners fill in the other settings of `execution`, overwriting anything from the command line.
 _EXECUTION_SETTINGS_OF_USERS = ("beam_args",)
 
 
@@ -294,7 +185,7 @@ def parse_assignments(pairs: list[str]) -> dict[str, str]:
     """["section.key=value", ...] -> {"section.key": "value"}.
 
     Raises:
-      UserError: a pair without "=", or a setting that only runners set.
+      UserError: a pair without "=", or a setting that only the runners set.
     """
     assignments = {}
     for pair in pairs:
@@ -314,7 +205,7 @@ def parse_assignments(pairs: list[str]) -> dict[str, str]:
 def _check_is_for_users(key: str) -> None:
     if key not in _EXECUTION_SETTINGS_OF_USERS:
         raise UserError(
-            f"Expected a setting that users can make. Received: execution.{key}, which the runner "
-            "fills in. The places of a run are the flags --workdir, --push-to and --metadata, or "
-            "on Vertex AI --bucket."
+            f"Expected a setting that users can set. Received: execution.{key}, which the runner "
+            "fills in. To choose where a run keeps its files, use --workdir, --push-to and "
+            "--metadata, or on Vertex AI --bucket."
         )

@@ -49,7 +49,7 @@ def test_a_stale_name_is_found():
     assert stale_names(stale) == [
         "docs/gone.md", "gone.py", "models/gone", "pipeline.gone", "pipeline/gone.py",
     ]  # fmt: skip
-    assert stale_names("`pipeline/data/voc.py` `voc.py` workdir/run.log `images/`") == []
+    assert stale_names("`pipeline/data/readers/voc.py` `voc.py` workdir/run.log `images/`") == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

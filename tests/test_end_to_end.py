@@ -174,7 +174,7 @@ def test_a_run_that_was_killed_in_training_goes_on(project, first):
     process.wait()
     code, text, summary = project.run(training__seed=7)
     assert code == 0, text
-    assert "going on from step" in text
+    assert "resuming from step" in text
     assert summary["components"]["Transform"]["status"] == "cached"
     assert summary["components"]["Trainer"]["status"] == "complete"
     facts = json.loads(Path(summary["model"], "Format-Serving", "detector.json").read_text())

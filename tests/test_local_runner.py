@@ -1,4 +1,4 @@
-"""The command line, as far as it goes without training."""
+"""The command line, up to the start of the first component."""
 
 import json
 import os
@@ -13,22 +13,23 @@ from pipeline.fingerprint import ROOT
 from pipeline.local.workdir import Workdir
 from tests.pipeline.data_samples import VocFolder
 
-RUNNER = str(ROOT / "local_runner.py")
 
+@pytest.fixture
+def run(capfd):
+    """Runs the command line in this process."""
 
-def run(*arguments, cwd=ROOT):
-    return subprocess.run(
-        [sys.executable, RUNNER, *map(str, arguments)],
-        cwd=cwd,
-        env=os.environ | {"PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    def run_main(*arguments):
+        try:
+            code = local_runner.main([str(argument) for argument in arguments])
+        except SystemExit as error:  # argparse
+            code = error.code
+        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
+
+    return run_main
 
 
 def assert_one_line(result, code, *parts):
-    """An error that a user reads: one line, no trace, nothing else on standard error."""
+    """Asserts a one-line error: no trace, and nothing else on standard error."""
     assert result.returncode == code, result.stderr[-2000:]
     assert result.stderr.startswith("error: ")
     assert len(result.stderr.splitlines()) == 1, result.stderr
@@ -37,7 +38,7 @@ def assert_one_line(result, code, *parts):
 
 
 @pytest.mark.parametrize("flag", ["--help", "--list-presets", "--list-settings"])
-def test_showing_something_loads_neither_tensorflow_nor_tfx(flag):
+def test_help_and_lists_load_neither_tensorflow_nor_tfx(flag):
     program = (
         "import sys, local_runner\n"
         "try: code = local_runner.main(sys.argv[1:])\n"
@@ -68,7 +69,7 @@ def test_showing_something_loads_neither_tensorflow_nor_tfx(flag):
         (["--set", "execution.state_dir=x"], ["execution.state_dir", "the runner fills in"]),
     ],
 )
-def test_a_wrong_setting_is_one_line_and_exit_code_2(arguments, parts):
+def test_a_wrong_setting_gives_one_line_and_exit_code_2(run, arguments, parts):
     assert_one_line(run(*arguments), 2, *parts)
 
 
@@ -79,6 +80,14 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2(arguments, parts):
         (["--data", "sets/Bees_2"], "bees-2"),
         (["--data", "sets/Bees_2", "--preset", "demo"], "bees-2"),
         (["--train", "bees/a", "--eval", "bees/b"], "bees"),
+        (["--data", "sets/My Bees (2024) v1.2/"], "my-bees-2024-v1-2"),
+        (["--data", "gs://bucket/Pets_3"], "pets-3"),
+        (["--data", "sets/bees-{SPAN}"], "sets"),
+        (["--data", "bees/*.record", "--format", "tfrecord"], "bees"),
+        (["--data", "sets/bees.record.gz", "--format", "tfrecord"], "bees"),
+        (["--data", "bees", "--train", "a.txt", "--eval", "b.txt"], "bees"),
+        (["--data", "sets/" + "x" * 80], "x" * 50),
+        (["--data", "sets/蜜蜂"], "detector"),
         (["--set", "data.path=bees"], "bees"),
         (["--data", "sets/Bees_2", "--set", "name=mine"], "mine"),
         (["--set", "data.path=bees", "name=mine", "--preset", "demo"], "mine"),
@@ -91,30 +100,30 @@ def test_the_data_set_names_the_pipeline(arguments, name):
 
 
 @pytest.mark.parametrize("arguments", [["--frobnicate"], ["--format", "coco"], ["--pre", "demo"]])
-def test_a_wrong_flag_is_exit_code_2(arguments):
+def test_a_wrong_flag_gives_exit_code_2(run, arguments):
     result = run(*arguments)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
 
 
-def test_the_run_refuses_to_start_without_a_threshold(tmp_path):
+def test_the_run_refuses_to_start_without_a_threshold(run, tmp_path):
     result = run("--workdir", tmp_path, "--set", "evaluation.min_map50=null")
     assert_one_line(result, 1, "threshold", "--set evaluation.min_map50=0.8")
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_workdir_that_is_a_file_is_one_line(tmp_path):
+def test_a_workdir_that_is_a_file_gives_one_line(run, tmp_path):
     (tmp_path / "file").write_text("")
     assert_one_line(run("--workdir", tmp_path / "file"), 1, "--workdir", str(tmp_path / "file"))
 
 
-def test_a_warm_start_that_is_not_there_is_one_line(tmp_path):
+def test_a_missing_warm_start_gives_one_line(run, tmp_path):
     result = run("--workdir", tmp_path, "--warm-start", "nowhere.h5", "--data", tmp_path)
     assert_one_line(result, 1, "--warm-start", "nowhere.h5")
 
 
 @pytest.mark.parametrize("content", [b"not a database", b"SQLite format 3\0" + b"x" * 200])
-def test_a_metadata_file_that_is_none_is_one_line(tmp_path, content):
+def test_a_file_that_is_not_a_metadata_store_gives_one_line(run, tmp_path, content):
     (tmp_path / "m.sqlite").write_bytes(content)
     result = run(
         "--workdir", tmp_path / "w", "--data", tmp_path, "--metadata", tmp_path / "m.sqlite"
@@ -122,12 +131,12 @@ def test_a_metadata_file_that_is_none_is_one_line(tmp_path, content):
     assert_one_line(result, 1, "m.sqlite")
 
 
-def test_a_metadata_server_that_is_not_there_is_one_line(tmp_path):
+def test_an_unreachable_metadata_server_gives_one_line(run, tmp_path):
     result = run("--workdir", tmp_path, "--data", tmp_path, "--metadata", "mysql://u@127.0.0.1:1/d")
     assert_one_line(result, 1, "mysql://u@127.0.0.1:1/d")
 
 
-def test_a_pipeline_root_of_another_store_is_one_line(tmp_path):
+def test_a_pipeline_root_of_another_store_gives_one_line(run, tmp_path):
     root = tmp_path / "pipeline_root"
     root.mkdir()
     (root / "metadata_store").write_text("another\n")
@@ -135,7 +144,7 @@ def test_a_pipeline_root_of_another_store_is_one_line(tmp_path):
     assert_one_line(result, 1, "(another)", "--metadata")
 
 
-def test_a_second_run_in_a_workdir_is_kept_out(tmp_path):
+def test_a_second_run_in_a_workdir_is_kept_out(run, tmp_path):
     program = (
         "import sys, time; from pipeline.local.workdir import Workdir\n"
         "with Workdir(sys.argv[1]).lock(): print('held', flush=True); time.sleep(600)"
@@ -148,11 +157,11 @@ def test_a_second_run_in_a_workdir_is_kept_out(tmp_path):
             result = run("--workdir", tmp_path, "--data", tmp_path)
         finally:
             holder.send_signal(signal.SIGKILL)
-    assert_one_line(result, 1, "no other run", str(tmp_path))
+    assert_one_line(result, 1, "Another run is using", str(tmp_path))
 
 
 @pytest.mark.parametrize("kind", ["voc", "tfrecord"])
-def test_data_that_is_not_there_is_one_line_and_the_trace_is_in_the_log(tmp_path, kind):
+def test_missing_data_gives_one_line_and_the_trace_is_in_the_log(run, tmp_path, kind):
     result = run("--workdir", tmp_path, "--data", "/nowhere/data", "--format", kind)
     assert_one_line(result, 1, "/nowhere/data")
     summary = json.loads((tmp_path / "latest_run" / "summary.json").read_text())
@@ -161,16 +170,15 @@ def test_data_that_is_not_there_is_one_line_and_the_trace_is_in_the_log(tmp_path
     assert "Traceback" in (tmp_path / "latest_run" / "run.log").read_text()
 
 
-@pytest.mark.slow
-def test_a_schema_that_is_not_there_is_one_line(tmp_path):
+def test_a_missing_schema_gives_one_line(run, tmp_path):
     result = run("--workdir", tmp_path / "w", "--data", tmp_path, "--schema", "nowhere")
     assert_one_line(result, 1, "schema.pbtxt", "nowhere")
 
 
 @pytest.mark.slow
-def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path):
+def test_ctrl_c_gives_one_line_and_exit_code_130(tmp_path):
     VocFolder(tmp_path / "data").fill(3)
-    # Shells have what is in the background ignore Ctrl-C, and so may whoever runs the tests.
+    # The tests may run in the background, where shells make processes ignore Ctrl-C.
     program = (
         "import signal, sys, local_runner\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -191,7 +199,7 @@ def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path):
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error == "interrupted: the same command again goes on from here\n"
+    assert error == "interrupted: run the same command again to resume\n"
     summary = json.loads((tmp_path / "w" / "latest_run" / "summary.json").read_text())
     assert summary["error"] == "interrupted"
     with Workdir(str(tmp_path / "w")).lock():

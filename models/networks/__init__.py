@@ -1,1 +1,1 @@
-"""What is computed: backbone, heads, anchors, boxes, and the quantized layers."""
+"""The computation: backbones, heads, anchors, box coder, and the quantized layers."""

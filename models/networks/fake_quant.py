@@ -1,7 +1,7 @@
-"""Quantization-aware layers: a network that computes as its int8 .tflite will.
+"""Quantization-aware layers: the network computes what its int8 .tflite will compute.
 
 Weights are quantized per output channel, symmetrically and in the narrow range (-127..127), and
-activations per tensor to 256 levels, as the TFLite 8-bit specification has it. Source: Jacob et
+activations per tensor to 256 levels, as in the TFLite 8-bit specification. Source: Jacob et
 al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference", section 3.
 """
@@ -10,9 +10,10 @@ import keras
 from keras import ops
 from keras.quantizers import fake_quant_with_min_max_vars
 
-_PACKAGE = "detector"
 # A channel whose weights are all zero still needs a range that can be divided by.
 _MIN_RANGE = 1e-6
+# Of the moving average of each batch's min and max.
+_MOMENTUM = 0.99
 
 
 def fake_quant_kernel(kernel, axis: int):
@@ -30,7 +31,6 @@ def fake_quant_kernel(kernel, axis: int):
     return fake_quant_with_min_max_vars(kernel, -limit, limit, narrow_range=True, axis=axis)
 
 
-@keras.saving.register_keras_serializable(_PACKAGE)
 class QuantConv2D(keras.layers.Conv2D):
     """A Conv2D whose kernel is fake-quantized. Its bias stays float (int32 on the device)."""
 
@@ -38,10 +38,9 @@ class QuantConv2D(keras.layers.Conv2D):
         """[B, H, W, C] -> [B, H', W', filters]."""
         kernel = fake_quant_kernel(self.kernel, axis=3)
         outputs = ops.conv(inputs, kernel, strides=self.strides, padding=self.padding)
-        return outputs + self.bias if self.use_bias else outputs
+        return outputs + self.bias
 
 
-@keras.saving.register_keras_serializable(_PACKAGE)
 class QuantDepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """A DepthwiseConv2D whose kernel is fake-quantized. Its bias stays float."""
 
@@ -49,30 +48,27 @@ class QuantDepthwiseConv2D(keras.layers.DepthwiseConv2D):
         """[B, H, W, C] -> [B, H', W', C]."""
         kernel = fake_quant_kernel(self.kernel, axis=2)
         outputs = ops.depthwise_conv(inputs, kernel, strides=self.strides, padding=self.padding)
-        return outputs + self.bias if self.use_bias else outputs
+        return outputs + self.bias
 
 
-@keras.saving.register_keras_serializable(_PACKAGE)
 class FakeQuantActivation(keras.layers.Layer):
-    """Rounds a tensor to 256 levels over a range that follows the data while training.
+    """Rounds a tensor to 256 levels over a range that follows the data during training.
 
-    The range always contains 0, so that zero padding is exact.
+    The range is a moving average of each batch's min and max, which starts at the first batch's own
+    range. It always contains 0, so that zero padding is exact.
 
     Args:
-      initial_range: (min, max) until the first training batch, and for ever if `fixed`.
+      initial_range: (min, max) until the first training batch, and always if `fixed`.
       fixed: keep the initial range (the input image, whose range is known).
-      momentum: of the moving average of each batch's min and max. The first batches count more:
-        the average starts at the first batch's own range.
     """
 
-    def __init__(self, initial_range=(0.0, 6.0), fixed=False, momentum=0.99, **kwargs):
+    def __init__(self, initial_range=(0.0, 6.0), fixed=False, **kwargs):
         super().__init__(**kwargs)
         self.initial_range = tuple(float(value) for value in initial_range)
         self.fixed = bool(fixed)
-        self.momentum = float(momentum)
 
     def build(self, input_shape):
-        """Creates the range (two scalars) and the count of batches that it has seen."""
+        """Creates the range (two scalars) and the number of batches seen so far."""
         low, high = self.initial_range
 
         def scalar(name, value):
@@ -98,21 +94,9 @@ class FakeQuantActivation(keras.layers.Layer):
     def _update_range(self, inputs):
         inputs = ops.stop_gradient(inputs)
         seen = self.batches_seen.value
-        momentum = ops.minimum(self.momentum, seen / (seen + 1.0))
+        momentum = ops.minimum(_MOMENTUM, seen / (seen + 1.0))
         low = ops.minimum(ops.min(inputs), 0.0)
         high = ops.maximum(ops.max(inputs), _MIN_RANGE)
         self.range_min.assign(momentum * self.range_min.value + (1 - momentum) * low)
         self.range_max.assign(momentum * self.range_max.value + (1 - momentum) * high)
         self.batches_seen.assign(seen + 1.0)
-
-    def compute_output_shape(self, input_shape):
-        """The shape of the input."""
-        return input_shape
-
-    def get_config(self):
-        """Constructor arguments."""
-        return super().get_config() | {
-            "initial_range": self.initial_range,
-            "fixed": self.fixed,
-            "momentum": self.momentum,
-        }

@@ -1,4 +1,4 @@
-"""From the float network to its quantized form: batch norms folded into the convolutions."""
+"""Folds a float network's batch norms into the convolutions of its quantized form."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ def fold_batch_norms(float_model: keras.Model, quantized_model: keras.Model) -> 
 
     A convolution followed by a batch norm, in inference, is a convolution with another kernel
     and a bias: kernel * gamma / sqrt(variance + epsilon) and beta - mean * the same factor
-    (Jacob et al., section 3.2). Ranges of activations are left to training or calibration.
+    (Jacob et al., section 3.2). Training or calibration finds the ranges of the activations.
 
     Args:
       float_model: from `models.networks.ssd.build_ssd(config)`.
@@ -17,7 +17,7 @@ def fold_batch_norms(float_model: keras.Model, quantized_model: keras.Model) -> 
         changed in place.
 
     Raises:
-      ValueError: when a layer of one has no counterpart in the other.
+      ValueError: when a layer of the quantized network has no counterpart.
     """
     float_layers = {layer.name: layer for layer in float_model.layers}
     for layer in quantized_model.layers:

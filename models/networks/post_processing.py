@@ -1,7 +1,7 @@
 """From the network's outputs to detections, as TFLite_Detection_PostProcess computes them.
 
-The device runs the TFLite kernel. This is its meaning in NumPy: what training uses to score the
-network, and what an exported file is compared with.
+The device runs the TFLite kernel. This is the same computation in NumPy, for scoring during
+training and for comparisons with an exported file.
 """
 
 from typing import NamedTuple

@@ -1,11 +1,13 @@
-"""Runs a .tflite detector the way an app does."""
+"""Runs a .tflite detector: the way an app does, or only the network inside."""
 
 import json
+import warnings
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from models.networks.post_processing import Detections
+from models.tflite.inspection import post_processing_inputs
 
 INPUT_NAME = "normalized_input_image_tensor"
 
@@ -41,7 +43,7 @@ class TFLiteDetector:
         self.input_size = int(details["shape"][1])
 
     def raw_outputs(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """The four outputs as the runtime gives them, entries past the count included.
+        """The four outputs of the runtime, entries past the count included.
 
         Args:
           image: uint8 [S, S, 3].
@@ -58,8 +60,8 @@ class TFLiteDetector:
           image: uint8 [S, S, 3], RGB, resized as `models.image.resize` does.
 
         Returns:
-          `Detections`; boxes clipped to 0..1. The runtime leaves garbage behind the last
-          detection, which is cut here.
+          `Detections`; boxes clipped to 0..1. What the runtime leaves behind the last detection is
+          garbage and is cut off.
         """
         outputs = self.raw_outputs(image)
         count = int(outputs["num_detections"][0])
@@ -68,6 +70,44 @@ class TFLiteDetector:
             outputs["detection_classes"][0, :count].astype(np.int32),
             outputs["detection_scores"][0, :count],
         )
+
+
+class TFLiteNetwork:
+    """The network inside a detector file: its outputs before the post-processing.
+
+    Slower than `TFLiteDetector`: the runtime keeps every inner tensor.
+
+    Args:
+      model: content of the file.
+
+    Raises:
+      ValueError: when the file is not a detector as `models.tflite.export` writes them.
+    """
+
+    def __init__(self, model: bytes):
+        self._indices = post_processing_inputs(model)
+        with warnings.catch_warnings():
+            # The runtime warns that keeping the inner tensors takes memory.
+            warnings.simplefilter("ignore")
+            self._interpreter = Interpreter(
+                model_content=model, experimental_preserve_all_tensors=True
+            )
+        self._run = self._interpreter.get_signature_runner("serving_default")
+        self._dtype = self._run.get_input_details()[INPUT_NAME]["dtype"]
+
+    def outputs(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The network's outputs for one image.
+
+        Args:
+          image: uint8 [S, S, 3].
+
+        Returns:
+          Box encodings float32 [N, 4], see `models.networks.boxes.encode`, and class scores
+          float32 [N, C], 0..1.
+        """
+        self._run(**{INPUT_NAME: as_input(image, self._dtype)})
+        encodings, scores = (self._interpreter.get_tensor(index)[0] for index in self._indices)
+        return encodings, scores
 
 
 def as_input(image: np.ndarray, dtype: type) -> np.ndarray:

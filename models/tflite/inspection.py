@@ -1,4 +1,4 @@
-"""What is inside a .tflite file, read from its flatbuffer without running it."""
+"""Reads the contents of a .tflite file from its flatbuffer, without running it."""
 
 import struct
 from typing import NamedTuple
@@ -16,7 +16,7 @@ class Convolution(NamedTuple):
     Attributes:
       op: its builtin operator, e.g. "CONV_2D".
       name: of its output tensor.
-      dtypes: of its picture, its kernel and its output, e.g. ("INT8", "INT8", "INT8").
+      dtypes: of its input, its kernel and its output, e.g. ("INT8", "INT8", "INT8").
     """
 
     op: str
@@ -31,7 +31,7 @@ def convolutions(model: bytes) -> list[Convolution]:
       model: content of a .tflite file.
 
     Raises:
-      ValueError: when it is no such file.
+      ValueError: not a .tflite file.
     """
     root = _parse(model)
     ops, dtypes = _names(schema.BuiltinOperator), _names(schema.TensorType)
@@ -59,7 +59,7 @@ def post_processing_inputs(model: bytes) -> tuple[int, int]:
       model: content of a .tflite file.
 
     Raises:
-      ValueError: when it is no such file, or does not have one post-processing.
+      ValueError: not a .tflite file, or not exactly one post-processing.
     """
     root = _parse(model)
     found = [
@@ -82,7 +82,7 @@ def _parse(model: bytes) -> schema.ModelT:
         )
     try:
         return schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-    except (struct.error, IndexError, TypeError) as error:  # offsets that lead nowhere
+    except (struct.error, IndexError, TypeError) as error:  # offsets outside the file
         raise ValueError(
             f"Expected a whole TFLite file. Received: {len(model)} bytes, damaged ({error})."
         ) from error

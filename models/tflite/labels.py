@@ -1,4 +1,4 @@
-"""The label file beside a detector: one class a line, line 1 is class index 0."""
+"""The label file of a detector: one class per line, line 1 is class index 0."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,14 @@ def parse_labels(text: str, source: str) -> tuple[str, ...]:
     """Reads the text of a label file.
 
     Args:
-      text: one class name a line, in the order of the class index; a line break may end it.
-      source: where the text is from, for the errors.
+      text: one class name per line, in the order of the class index; may end with a line break.
+      source: of the text, for error messages.
 
     Returns:
-      The names: at least one, none empty, none twice.
+      The names: at least one, none empty, all different.
 
     Raises:
-      ValueError: when they are not so.
+      ValueError: no name, an empty name, or a repeated one.
     """
     labels = tuple(text.splitlines())
     if not labels:

@@ -1,1 +1,1 @@
-"""How a network learns: targets, losses, augmentation, the run and its checkpoints."""
+"""Training: targets, losses, optimizer, augmentation, the run and its checkpoints."""

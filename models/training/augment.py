@@ -1,9 +1,9 @@
-"""Training augmentation: which part of the canvas an example shows, and in which colours.
+"""Training augmentation: which part of the canvas an example shows, and its colours.
 
 Geometry is one window an image, in normalised coordinates of the canvas: inside it (SSD's random
 crop), larger than it (zoom-out), or mirrored. Boxes are moved into the window; the pixels are
 sampled once, straight to the network's input size. TensorFlow only: it is an input pipeline.
-All of it works on whole batches: image by image it costs more than the training step. All
+Everything works on whole batches: image by image it would cost more than the training step. All
 randomness is stateless: the same seed gives the same batch, in any order.
 """
 
@@ -135,7 +135,7 @@ def sample_windows(canvases: tf.Tensor, windows: tf.Tensor, size: int) -> tf.Ten
     # centers, where the op would give gray: a frame that repeats those pixels answers.
     framed = tf.pad(canvases, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
     # The op puts the corners of its boxes on the centers of the corner pixels. Ours are edges,
-    # as in tf.image.resize: half a pixel of input and of output has to be taken off.
+    # as in tf.image.resize: take off half a pixel of input and of output.
     begin, extent = windows[:, :2], windows[:, 2:] - windows[:, :2]
     first = (begin * side + 0.5 * extent * side / size + 0.5) / (side + 1.0)
     last = first + extent * side * (size - 1) / size / (side + 1.0)

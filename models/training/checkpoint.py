@@ -40,7 +40,7 @@ def save_detector(folder: str, network: keras.Model, config: SsdConfig, facts: d
       folder: is created; files of the same names are replaced.
       network: float or quantized, from `models.networks.ssd.build_ssd`.
       config: the network's.
-      facts: what else should be known about it, JSON.
+      facts: anything else worth knowing about it, JSON.
     """
     quantized = network.name.endswith("quantized")
     arrays = {variable.path: np.asarray(variable) for variable in network.variables}
@@ -61,7 +61,7 @@ def load_detector(folder: str) -> tuple[keras.Model, SsdConfig, dict]:
 
     Raises:
       FileNotFoundError: when there is no detector in the folder.
-      ValueError: when the weights are not those of the config.
+      ValueError: when the weights do not match the config.
     """
     for name in (NETWORK_FILE, WEIGHTS_FILE):
         if not gfile.exists(os.path.join(folder, name)):
@@ -98,12 +98,12 @@ def float_folder(folder: str) -> str:
 
 
 def save_state(path: str, model: keras.Model, progress: dict[str, Any]) -> None:
-    """Saves everything that a training run needs to go on: variables, optimizer, progress.
+    """Saves everything that a training run needs to resume: variables, optimizer, progress.
 
     Args:
       path: the file.
       model: built and compiled.
-      progress: JSON; what the training loop knows.
+      progress: of the training loop, JSON.
     """
     arrays = {f"{index:05d}": np.asarray(v) for index, v in enumerate(_state(model))}
     arrays["progress"] = np.array(json.dumps(progress))
@@ -119,7 +119,7 @@ def load_progress(path: str) -> dict[str, Any] | None:
 
 
 def restore_state(path: str, model: keras.Model) -> None:
-    """Sets a model's variables, and its optimizer's, to those of a state file.
+    """Restores a model's variables, and its optimizer's, from a state file.
 
     Raises:
       ValueError: when the file was written by another model.

@@ -9,8 +9,8 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-MAX_DETECTIONS = 100
-"""Detections kept per picture and class, best scores first (COCO's maxDets)."""
+# Detections kept per picture and class, best scores first (COCO's maxDets).
+_MAX_DETECTIONS = 100
 
 _SILENCE = threading.Lock()
 
@@ -25,21 +25,19 @@ def coco_metrics(
     groundtruth: Sequence[tuple[np.ndarray, np.ndarray]],
     detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     class_names: Sequence[str],
-    image_sizes: Sequence[tuple[int, int]] | None = None,
 ) -> dict[str, float]:
     """Average precision over a set of pictures, all object sizes, as pycocotools computes it.
 
-    Detections of equal score (common with int8 models) rank in the order of the pictures, so give
-    these in a fixed order where figures must repeat to the last digit.
+    Boxes are scored in normalised coordinates: scaling an axis changes no overlap. Detections of
+    equal score (common with int8 models) rank in the order of the pictures, so keep that order
+    fixed where figures must repeat to the last digit.
 
     Args:
       groundtruth: one (boxes, class_ids) a picture. boxes: [n, 4] float, (ymin, xmin, ymax, xmax),
         normalised to the picture; class_ids: [n] int, positions in `class_names`. n may be 0.
       detections: one (boxes, class_ids, scores) a picture, in the same order. boxes: [k, 4];
-        class_ids: [k]; scores: [k], any scale, higher is surer. k may be 0.
+        class_ids: [k]; scores: [k], any scale, higher is more certain. k may be 0.
       class_names: names by class id.
-      image_sizes: one (height, width) a picture, in pixels, to score boxes in pixels as COCO's own
-        files do. Scaling an axis leaves every overlap as it was, so this changes roundings only.
 
     Returns:
       "mAP50": mean over classes of the average precision at an overlap of 0.5; "mAP": the same,
@@ -48,26 +46,23 @@ def coco_metrics(
       ground truth the means are NaN, too.
 
     Raises:
-      ValueError: lengths that disagree, class ids out of range, values that are not finite.
+      ValueError: lengths that differ, class ids out of range, or values that are not finite.
     """
-    counts = {len(groundtruth), len(detections), len(image_sizes or groundtruth)}
-    if len(counts) > 1:
+    if len(groundtruth) != len(detections):
         raise ValueError(
-            "Expected as many detections (and image sizes) as pictures with ground truth. "
-            f"Received: {len(groundtruth)} ground truths, {len(detections)} detections, "
-            f"{len(image_sizes or groundtruth)} sizes."
+            "Expected as many detections as pictures with ground truth. "
+            f"Received: {len(groundtruth)} ground truths, {len(detections)} detections."
         )
-    sizes = image_sizes or [(1, 1)] * len(groundtruth)
     num_classes = len(class_names)
     truth = [
         annotation
         for index, (boxes, class_ids) in enumerate(groundtruth)
-        for annotation in _annotations(index, boxes, class_ids, None, sizes[index], num_classes)
+        for annotation in _annotations(index, boxes, class_ids, None, num_classes)
     ]
     found = [
         annotation
         for index, (boxes, class_ids, scores) in enumerate(detections)
-        for annotation in _annotations(index, boxes, class_ids, scores, sizes[index], num_classes)
+        for annotation in _annotations(index, boxes, class_ids, scores, num_classes)
     ]
     if not truth:
         return dict.fromkeys(metric_names(class_names), float("nan"))
@@ -84,7 +79,7 @@ def coco_metrics(
     }
 
 
-def _annotations(index, boxes, class_ids, scores, size, num_classes):
+def _annotations(index, boxes, class_ids, scores, num_classes):
     """One picture's boxes as COCO annotations; `scores` is None for ground truth."""
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     class_ids = np.asarray(class_ids).reshape(-1)
@@ -105,14 +100,13 @@ def _annotations(index, boxes, class_ids, scores, size, num_classes):
             f"Expected class ids 0..{num_classes - 1} in {kind} of picture {index}. "
             f"Received: {class_ids.tolist()}"
         )
-    height, width = size
     for (ymin, xmin, ymax, xmax), class_id, score in zip(boxes, class_ids, marks, strict=True):
-        box_height, box_width = (ymax - ymin) * height, (xmax - xmin) * width
+        height, width = ymax - ymin, xmax - xmin
         annotation = {
             "image_id": index,
             "category_id": int(class_id),
-            "bbox": [xmin * width, ymin * height, box_width, box_height],
-            "area": box_width * box_height,
+            "bbox": [xmin, ymin, width, height],
+            "area": width * height,
             "iscrowd": 0,
         }
         yield annotation if scores is None else annotation | {"score": score}
@@ -129,7 +123,7 @@ def _precision(truth, found, num_images, num_classes):
         )
         evaluation.params.areaRng = evaluation.params.areaRng[:1]
         evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]  # "all"
-        evaluation.params.maxDets = [MAX_DETECTIONS]
+        evaluation.params.maxDets = [_MAX_DETECTIONS]
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation.eval["precision"][..., 0, 0]

@@ -1,4 +1,4 @@
-"""The network with its loss: what `fit` trains, on any backend and any number of replicas."""
+"""The network with its loss, for `fit` on any backend and any number of replicas."""
 
 import keras
 from keras import ops
@@ -20,16 +20,16 @@ class MeanLoss(keras.losses.Loss):
 
 
 class NonFiniteImage(keras.metrics.Metric):
-    """The index of an image whose loss was not finite; -1 when no single replica had one.
+    """The index of an image whose loss was not finite; -1 unless exactly one replica had one.
 
-    Read it outside of the training step: there it is summed over the replicas.
+    Read it outside of the training step, where it is summed over the replicas.
     """
 
     def __init__(self, name="non_finite_image"):
         super().__init__(name=name)
         zero = keras.initializers.Constant(0)
         self.index = self.add_variable((), zero, name="index_plus_1")
-        # The indices of several replicas add up to nobody's: their count tells.
+        # The sum of several replicas' indices means nothing: their number tells.
         self.replicas = self.add_variable((), zero, name="replicas")
 
     def update_state(self, losses, image_index):
@@ -44,7 +44,7 @@ class NonFiniteImage(keras.metrics.Metric):
 
 
 class Detector(keras.Model):
-    """A detection network that knows its loss.
+    """A detection network with its loss.
 
     Args:
       network: from `models.networks.ssd.build_ssd`.

@@ -1,4 +1,4 @@
-"""Which devices train, chosen from what is there. TensorFlow only."""
+"""Chooses the devices to train on. TensorFlow only."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ def choose_strategy(preference: str, batch_size: int) -> tf.distribute.Strategy 
       TPUStrategy on a TPU, MirroredStrategy on several GPUs, None for one device.
 
     Raises:
-      ValueError: when the batch can't be shared equally.
+      ValueError: when the batch does not divide by the replicas.
     """
     if preference == "one_device":
         return None
@@ -33,7 +33,7 @@ def check_batch(batch_size: int, replicas: int) -> None:
     """Checks that a global batch divides by the replicas.
 
     Raises:
-      ValueError: when it does not; names the nearest sizes that do.
+      ValueError: when it does not; suggests the nearest sizes that do.
     """
     if batch_size % replicas:
         lower = batch_size // replicas * replicas

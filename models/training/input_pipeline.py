@@ -1,4 +1,4 @@
-"""Batches for training and evaluation out of decoded records. TensorFlow only.
+"""Batches for training and evaluation, from decoded records. TensorFlow only.
 
 A record is a dict of `canvas` uint8 [C, C, 3], `boxes` float32 [n, 4] (ymin, xmin, ymax, xmax,
 normalised), `class_ids` int32 [n] and `image_index` int32, the image's place in the data set.
@@ -15,6 +15,9 @@ from models.training.augment import (
     sample_windows,
 )
 
+# Records held for shuffling.
+_SHUFFLE_SIZE = 2048
+
 
 def training_batches(
     records: tf.data.Dataset,
@@ -25,13 +28,12 @@ def training_batches(
     augmentation: Augmentation,
     seed: int,
     num_records: int,
-    shuffle_size: int = 2048,
     start_step: int = 0,
 ) -> tf.data.Dataset:
     """Endless augmented batches with static shapes.
 
     The order and the augmentation depend on the seed and the position alone: starting at a later
-    step continues the same sequence, as a training run that was interrupted has to.
+    step continues the same sequence, which lets an interrupted run resume exactly.
 
     Args:
       records: see the module; cached if it fits into memory.
@@ -41,7 +43,6 @@ def training_batches(
       augmentation: what to vary.
       seed: of everything random here.
       num_records: how many records there are.
-      shuffle_size: records held for shuffling.
       start_step: how many batches to skip.
 
     Returns:
@@ -65,7 +66,7 @@ def training_batches(
 
     skipped = start_step * batch_size
     # The seeds of the passes follow from the first, so skipping reads on but repeats nothing.
-    order = records.shuffle(min(shuffle_size, num_records), seed=seed).repeat().skip(skipped)
+    order = records.shuffle(min(_SHUFFLE_SIZE, num_records), seed=seed).repeat().skip(skipped)
     return (
         tf.data.Dataset.zip(tf.data.Dataset.range(skipped, tf.int64.max), order)
         .map(lambda position, record: (position, _padded(record, max_boxes)))

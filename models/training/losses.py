@@ -2,11 +2,11 @@
 
 from keras import ops
 
-# Where an example is certain, powers below 1 of its error have no finite gradient.
+# A certain example has an error of 0, where powers below 1 have no finite gradient.
 _MIN_WRONGNESS = 1e-7
 
 
-def sigmoid_focal_loss(logits, class_targets, alpha: float = 0.75, gamma: float = 2.0):
+def sigmoid_focal_loss(logits, class_targets, alpha: float, gamma: float):
     """Focal loss over all anchors and classes.
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", equation 5. The cross-entropy is
@@ -29,21 +29,20 @@ def sigmoid_focal_loss(logits, class_targets, alpha: float = 0.75, gamma: float 
     return ops.sum(weight * wrongness**gamma * cross_entropy, axis=(1, 2))
 
 
-def smooth_l1_loss(encodings, box_targets, matched, delta: float = 1.0):
-    """Huber loss of the encoded boxes of matched anchors.
+def smooth_l1_loss(encodings, box_targets, matched):
+    """Huber loss of the encoded boxes of matched anchors, quadratic up to an error of 1.
 
     Args:
       encodings: float32 [B, N, 4], as `models.networks.boxes.encode` scales them.
       box_targets: float32 [B, N, 4].
       matched: float32 [B, N], 1 for anchors that count.
-      delta: where the loss turns from quadratic to linear.
 
     Returns:
       float32 [B], summed over anchors and coordinates.
     """
     error = ops.abs(encodings - box_targets)
-    quadratic = ops.minimum(error, delta)
-    loss = 0.5 * quadratic**2 + delta * (error - quadratic)  # [B, N, 4]
+    quadratic = ops.minimum(error, 1.0)
+    loss = 0.5 * quadratic**2 + (error - quadratic)  # [B, N, 4]
     # `where`, not a product: the targets of unmatched anchors may be huge.
     loss = ops.where(matched[:, :, None] > 0, loss, 0.0)
     return ops.sum(loss, axis=(1, 2))

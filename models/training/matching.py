@@ -1,4 +1,4 @@
-"""Target assignment: which anchor answers for which ground-truth box.
+"""Target assignment: which anchor is responsible for which ground-truth box.
 
 Source: SSD, section 2.2, as the Object Detection API's `argmax_matcher` does it: an anchor takes
 the box that it overlaps most if that is at least 0.5, and every box gets its best anchor anyway.
@@ -13,16 +13,14 @@ from models.networks import boxes as box_ops
 
 
 class Targets(NamedTuple):
-    """What the detector should have said, for each of N anchors of B images."""
+    """What the detector should predict, for each of N anchors of B images."""
 
     class_targets: Any  # float32 [B, N, C], one-hot, all 0 for background
     box_targets: Any  # float32 [B, N, 4], encoded; arbitrary where not matched
-    matched: Any  # float32 [B, N], 1 where the anchor answers for a box
+    matched: Any  # float32 [B, N], 1 where the anchor is responsible for a box
 
 
-def assign_targets(
-    boxes, class_ids, anchors, num_classes: int, iou_threshold: float = 0.5
-) -> Targets:
+def assign_targets(boxes, class_ids, anchors, num_classes: int, iou_threshold: float) -> Targets:
     """Matches anchors to padded ground truth.
 
     Args:
@@ -30,7 +28,7 @@ def assign_targets(
       class_ids: int32 [B, M], 0-based; -1 marks a row of padding.
       anchors: float32 [N, 4] centers.
       num_classes: C.
-      iou_threshold: the least overlap of a match that is not forced.
+      iou_threshold: the smallest overlap of a match that is not forced.
 
     Returns:
       `Targets`.

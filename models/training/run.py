@@ -1,175 +1,39 @@
-"""The training run: float steps, then quantization-aware steps, resumable at any time."""
+"""The training run: float steps, then quantization-aware steps; resumes after an interruption."""
 
-import dataclasses
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 
 from models.networks.folding import fold_batch_norms
 from models.networks.mobilenet_v1 import freeze_blocks
 from models.networks.ssd import SsdConfig, build_ssd
 from models.settings import TrainingSettings
-from models.training import averaging, checkpoint
-from models.training.averaging import averaged_weights
-from models.training.detector import LOSS_TERMS, Detector
+from models.training import checkpoint
+from models.training.detector import Detector
+from models.training.optimizer import averaged_weights, make_optimizer
+from models.training.watch import Interval, Watch
 
 STATE_FILE = "state.npz"
 BEST_FOLDER = "best"
-_SECONDS_BETWEEN_PROGRESS_LINES = 10.0
-
-
-class NonFiniteLossError(ArithmeticError):
-    """A loss that is infinite or not a number; further steps would be wasted."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Interval:
-    """What is known at the end of each interval of training.
-
-    Attributes:
-      step: steps taken so far.
-      losses: each loss term, averaged over the interval.
-      learning_rate: at this step.
-      network: the network as it would ship.
-      images_per_second: over the interval, without the evaluation.
-    """
-
-    step: int
-    losses: dict[str, float]
-    learning_rate: float
-    network: keras.Model
-    images_per_second: float
-
-
-def make_optimizer(
-    settings: TrainingSettings, replicas: int = 1, first_step: int = 0
-) -> keras.optimizers.Optimizer:
-    """The optimizer that the settings ask for.
-
-    Args:
-      settings: of the optimisation.
-      replicas: how many devices share a batch.
-      first_step: the training step that is this optimizer's first. Its own count starts at 0,
-        as Adam's bias correction and the averages of the weights need it.
-    """
-    arguments: dict[str, Any] = {
-        "learning_rate": LearningRate(settings, first_step),
-        "use_ema": settings.ema_momentum > 0,
-        "ema_momentum": settings.ema_momentum,
-    }
-    if settings.optimizer == "adam":
-        arguments["weight_decay"] = settings.weight_decay
-    else:
-        arguments["momentum"] = 0.9
-    sgd, adam = averaging.SGD, averaging.AdamW
-    if settings.clip_norm and replicas > 1:
-        from models.training.clipping import ReplicatedAdamW, ReplicatedSGD
-
-        sgd, adam = ReplicatedSGD, ReplicatedAdamW
-        arguments["clip_norm"] = settings.clip_norm
-    elif settings.clip_norm:
-        arguments["global_clipnorm"] = settings.clip_norm
-    return (adam if settings.optimizer == "adam" else sgd)(**arguments)
-
-
-class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then cosine decay (Loshchilov and Hutter, "SGDR"), over all steps.
-
-    Args:
-      settings: of the optimisation.
-      first_step: added to the optimizer's count of steps.
-    """
-
-    def __init__(self, settings: TrainingSettings, first_step: int = 0):
-        self.first_step = first_step
-        self.schedule = keras.optimizers.schedules.CosineDecay(
-            initial_learning_rate=0.0 if settings.warmup_steps else settings.learning_rate,
-            decay_steps=max(settings.steps - settings.warmup_steps, 1),
-            alpha=settings.final_learning_rate,
-            warmup_target=settings.learning_rate if settings.warmup_steps else None,
-            warmup_steps=settings.warmup_steps,
-        )
-
-    def __call__(self, step):
-        """The learning rate of the optimizer's step, a float32 scalar."""
-        return self.schedule(step + self.first_step)
-
-
-class _Watch(keras.callbacks.Callback):
-    """Ends each interval, stops at a loss that is not finite, and says how far training is.
-
-    Keras calls an epoch what is an interval here: a number of steps.
-    """
-
-    def __init__(self, run: "TrainingRun", first_step: int, end_interval):
-        super().__init__()
-        self.step = first_step
-        self.settings = run.settings
-        self.say = run.say
-        self.image_name = run.image_name
-        self.end_interval = end_interval
-        self.started = self.spoke = time.monotonic()
-        self.taken = 0
-        self.compiled = False
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.started = time.monotonic()
-        self.taken = 0
-
-    def on_epoch_end(self, epoch, logs=None):
-        images = self.taken * self.settings.batch_size
-        losses = {name: float(logs[name]) for name in LOSS_TERMS}
-        seconds = max(time.monotonic() - self.started, 1e-9)
-        self.end_interval(self.step, losses, images / seconds)
-
-    def on_train_batch_end(self, batch, logs=None):
-        if not self.compiled:
-            # The first call traces and compiles the step: no measure of its speed.
-            self.compiled = True
-            self.started = time.monotonic()
-            self.taken = -self.settings.steps_per_execution
-        self.step += self.settings.steps_per_execution
-        self.taken += self.settings.steps_per_execution
-        terms = {name: float(logs[name]) for name in LOSS_TERMS}
-        if not np.isfinite(list(terms.values())).all():
-            index = int(self.model.non_finite_image.result())
-            image = self.image_name(index) if index >= 0 else "no single one"
-            raise NonFiniteLossError(
-                f"Expected finite losses. Received at step {self.step}: "
-                + ", ".join(f"{name} {value}" for name, value in terms.items())
-                + f" (image: {image}). Lower training.learning_rate or training.clip_norm, or "
-                "look at that image's boxes."
-            )
-        now = time.monotonic()
-        if self.taken and now - self.spoke > _SECONDS_BETWEEN_PROGRESS_LINES:
-            self.spoke = now
-            speed = self.taken / (now - self.started)
-            left = (self.settings.steps - self.step) / speed
-            self.say(
-                f"step {self.step}/{self.settings.steps}  loss {terms['loss']:.3f}  "
-                f"{speed * self.settings.batch_size:.0f} images/s  "
-                f"about {left / 60:.1f} min left"
-            )
 
 
 class TrainingRun:
-    """A training run that keeps its state in a folder and goes on from there.
+    """A training run that keeps its state in a folder and resumes from it.
 
     Args:
       config: the network's.
       settings: the optimisation's.
       quantization_aware: whether the last steps are.
-      folder: of this run's state; what is in it is continued.
-      batches: gives endless training batches from a step on, see `models.training.input_pipeline`.
-      score: the figure by which the best weights are chosen, higher is better.
-      initialize: changes the weights of the float network before the first step (warm start).
+      folder: of this run's state; a run that was interrupted resumes from it.
+      batches: the endless training batches from a given step on, see
+        `models.training.input_pipeline`.
+      score: by which the best weights are chosen, higher is better.
+      initialize: sets the float network's weights before the first step (warm start).
       say: takes progress lines.
       image_name: names an image by its index.
-      strategy_scope: context manager that makes variables on the right devices.
+      strategy_scope: the context in which variables are made on the right devices.
       replicas: how many devices share a batch.
       jit_compile: compile the step with XLA.
     """
@@ -206,7 +70,7 @@ class TrainingRun:
 
     @property
     def state_file(self) -> str:
-        """Where the state is kept."""
+        """The file that holds the state."""
         return os.path.join(self.folder, STATE_FILE)
 
     def train(self) -> tuple[keras.Model, dict]:
@@ -217,7 +81,7 @@ class TrainingRun:
           facts about it: `step` and `score` of the best weights, `float_score`, `resumed_at`.
 
         Raises:
-          NonFiniteLossError: see there.
+          models.training.watch.NonFiniteLossError: a loss is infinite or not a number.
         """
         keras.utils.set_random_seed(self.settings.seed)
         progress = checkpoint.load_progress(self.state_file)
@@ -225,7 +89,7 @@ class TrainingRun:
         progress = progress or {"step": 0, "best": None, "resumed_at": []}
         if resumed:
             progress["resumed_at"].append(progress["step"])
-            self.say(f"going on from step {progress['step']} ({self.state_file})")
+            self.say(f"resuming from step {progress['step']} ({self.state_file})")
         model = self._compile(self._quantized_at(progress["step"]))
         if resumed:
             checkpoint.restore_state(self.state_file, model)
@@ -247,8 +111,8 @@ class TrainingRun:
         facts = {
             "step": best_step,
             "score": best_score,
-            # Of the float network at its last step: what quantization had to keep. None when
-            # there was no float step.
+            # Of the float network at its last step, to compare the quantized one with. None without
+            # float steps.
             "float_score": progress.get("float_score"),
             "resumed_at": progress["resumed_at"],
         }
@@ -309,10 +173,10 @@ class TrainingRun:
             steps_per_epoch=steps,
             epochs=count,
             verbose=0,
-            callbacks=[_Watch(self, start, end_interval)],
+            callbacks=[Watch(self.settings, start, end_interval, self.say, self.image_name)],
         )
         if model.optimizer.use_ema:
-            # Keras ends `fit` by putting the averages into the model; training goes on from the
+            # Keras ends `fit` by putting the averages into the model; training continues from the
             # weights, as it would after an interruption.
             checkpoint.restore_state(self.state_file, model)
 
@@ -321,7 +185,7 @@ class TrainingRun:
         quantized = interval.network.name.endswith("quantized")
         if not quantized:
             progress["float_score"] = score
-        # Only the form that ships competes: float weights are no candidates for a quantized file.
+        # Only the form that ships competes: float weights cannot become a quantized file.
         ships = quantized == self.quantization_aware
         if ships and (progress["best"] is None or score >= progress["best"][0]):
             progress["best"] = [score, interval.step]

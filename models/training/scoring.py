@@ -1,4 +1,4 @@
-"""Scores a network on labelled images: its detections and COCO's average precision."""
+"""Scores a network on labelled images by COCO's average precision."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from models.training.coco import coco_metrics
 
 
 class Scores(NamedTuple):
-    """What a network finds in a data set, and how good that is.
+    """A network's detections in a data set, and how good they are.
 
     Attributes:
       metrics: see `models.training.coco.coco_metrics`.
@@ -33,7 +33,7 @@ def score(
     post_processing: PostProcessing,
     class_names: Sequence[str],
 ) -> Scores:
-    """Runs a network over batches and scores what it finds.
+    """Runs a network over batches and scores its detections.
 
     Args:
       network: from `models.networks.ssd.build_ssd`.

@@ -1,6 +1,6 @@
 """Decides which of the checked inputs become examples, and on which side. Pure Python.
 
-The pictures themselves stay with Beam; what comes here is one small record an input.
+The pictures themselves stay in Beam; here there is one small record per input.
 """
 
 import hashlib
@@ -22,16 +22,15 @@ class Checked:
     """What is known about one input, usable or not.
 
     Attributes:
-      file: where it came from, unique, relative to the input: an XML, or a shard and the number
-        of a record in it.
-      image_id: as far as it is known.
-      picture: the picture's file, relative to the input; a record's is the record itself.
+      file: unique, relative to the input's root: an XML, or a shard and the number of a record.
+      image_id: empty when unknown.
+      picture: the picture's file, relative to the input's root; for a record, the same as `file`.
       side: "train" or "eval" if the user gave one folder or shard pattern for each.
-      sha256: of the picture; empty when the input is unusable, and so are the next two.
+      sha256: of the picture; this and the next two are empty when the input is unusable.
       annotation_sha256: of boxes and classes.
       classes: number of objects of each class.
-      kind: of the reason why it is unusable; empty otherwise.
-      reason: one sentence; empty when it is usable.
+      kind: see `Unusable`; empty when it is usable.
+      reason: likewise.
     """
 
     file: str
@@ -82,7 +81,7 @@ class SplitRule:
 
 @dataclass(frozen=True)
 class Ignored:
-    """A file that is no example and doesn't have to be one."""
+    """A file that is not an example, and need not be one."""
 
     file: str
     reason: str
@@ -90,12 +89,12 @@ class Ignored:
 
 @dataclass(frozen=True)
 class Census:
-    """Every input's fate.
+    """What becomes of every input.
 
     Attributes:
       kept: the examples with their side, sorted by image id.
-      set_aside: annotated, but unusable, sorted by file.
-      ignored: not annotated, or in none of the user's lists, sorted by file.
+      set_aside: annotated but unusable, and therefore skipped; sorted by file.
+      ignored: not annotated, or in neither of the user's lists; sorted by file.
     """
 
     kept: tuple[tuple[Checked, str], ...]
@@ -155,9 +154,9 @@ class Census:
 def take_census(
     checked: Iterable[Checked], rule: SplitRule, ignored: Iterable[Ignored] = ()
 ) -> Census:
-    """Sorts the inputs into kept, set aside and ignored.
+    """Sorts the inputs into kept, skipped and ignored.
 
-    Of several usable inputs with one image id the first by file name is kept.
+    Of several usable inputs with the same image id, the first by file name is kept.
     """
     ignored = list(ignored)
     set_aside: list[Checked] = []
@@ -166,12 +165,12 @@ def take_census(
     for item in sorted(checked, key=lambda item: item.file):
         ids_seen.add(item.image_id)
         if rule.listed is not None and item.image_id not in rule.listed:
-            ignored.append(Ignored(item.file, "in none of the split lists"))
+            ignored.append(Ignored(item.file, "in neither of the split lists"))
         elif item.kind:
             set_aside.append(item)
         elif item.image_id in kept:
             first = kept[item.image_id][0].file
-            reason = f"duplicate image id {item.image_id!r}: {first} has it already"
+            reason = f"duplicate image id {item.image_id!r}: {first} already has it"
             set_aside.append(Checked(file=item.file, image_id=item.image_id,
                                      kind="duplicate_id", reason=reason))  # fmt: skip
         elif rule.listed is not None:
@@ -181,7 +180,7 @@ def take_census(
             kept[item.image_id] = item, side
     for image_id, side in (rule.listed or {}).items():
         if image_id not in ids_seen:
-            reason = f"listed for {side}, but there is no annotation of it"
+            reason = f"listed for {side}, but has no annotation"
             set_aside.append(Checked(file=image_id, image_id=image_id,
                                      kind="listed_but_absent", reason=reason))  # fmt: skip
     return Census(
@@ -193,50 +192,50 @@ def take_census(
 
 def _strays(census: Census) -> str:
     if not census.ignored:
-        return ", and no other file"
+        return ", and no other files"
     first = census.ignored[0]
-    return f", but {len(census.ignored)} without use, such as {first.file}: {first.reason}"
+    return f", but {len(census.ignored)} ignored files, such as {first.file}: {first.reason}"
 
 
 def _remedy(census: Census) -> str:
-    """The least limit, in whole percent, that lets this many pass; where anything would be left."""
+    """The lowest limit, in whole percent, at which the run would continue, if anything is left."""
     if not census.kept:
         return ""
     unusable = len(census.set_aside)
     limit = -(-100 * unusable // (unusable + len(census.kept))) / 100
-    return f", or go on without them: --set data.max_set_aside={limit}"
+    return f", or continue without them: --set data.max_set_aside={limit}"
 
 
 def require_usable(census: Census, rule: SplitRule, max_set_aside: float, where: str) -> None:
-    """Refuses data that one can't train and evaluate on.
+    """Rejects data that cannot be trained and evaluated on.
 
     Args:
       census: what was found.
       rule: how it was split.
-      max_set_aside: the largest share of the annotated images that may be set aside, 0..1.
+      max_set_aside: the largest share of the annotated images that may be unusable, 0..1.
       where: the input's path, for the message.
 
     Raises:
-      UserError: when a file of examples is broken, too much is set aside, or a side is empty.
+      UserError: when a TFRecord file is broken, too many images are unusable, or a side is empty.
     """
     broken = [item for item in census.set_aside if item.kind == BROKEN_FILE]
     if broken:
         raise UserError(
             f"Expected TFRecord files in {where}. Received: {broken[0].file}, {broken[0].reason}. "
-            "Nobody can tell how many examples are lost. Mend or remove the file."
+            "There is no telling how many examples are lost. Fix or remove the file."
         )
     annotated = len(census.kept) + len(census.set_aside)
     if not annotated:
         raise UserError(
             f"Expected annotated images in {where}. Received: none{_strays(census)}. Check the "
-            "path, and that every picture has its annotation."
+            "path, and that every picture has an annotation."
         )
     if len(census.set_aside) > max_set_aside * annotated:
         listing = "".join(f"\n  {item.file}: {item.reason}" for item in census.set_aside[:10])
         raise UserError(
-            f"Expected at most {max_set_aside:.4g} of the annotated images in {where} to be set "
-            f"aside (data.max_set_aside). Received: {len(census.set_aside)} of {annotated} "
-            f"unusable. Mend or remove them{_remedy(census)}. The first ones:{listing}"
+            f"{len(census.set_aside)} of {annotated} annotated images in {where} are unusable; "
+            f"the limit is {max_set_aside:.4g} (data.max_set_aside). Fix or remove "
+            f"them{_remedy(census)}. The first ones:{listing}"
         )
     num_train, num_eval = census.count(TRAIN), census.count(EVAL)
     if num_train and num_eval:

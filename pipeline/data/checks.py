@@ -1,21 +1,45 @@
-"""The last checks of an input, with TensorFlow's eyes, and its way into a tf.Example."""
+"""The checks that every input must pass, whichever format it came in."""
 
+import math
 import re
+import struct
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from models.image import decode_image
-from pipeline import features
-from pipeline.data.labelled_image import LabelledImage, Unusable, sniff_format
+from pipeline.data.labelled_image import Box, Unusable
 
-# TensorFlow puts the node before the cause and the op behind it.
+# Writers of TFRecords divide in float32, which may end this far outside 0..1.
+_ROUNDING = 1e-6
+# TensorFlow wraps the cause of an error in the names of the node and the op.
 _TF_NOISE = re.compile(r"\{\{.*?\}\}|\[Op:.*", re.DOTALL)
+
+
+def sniff_format(encoded: bytes) -> str:
+    """Returns "jpeg" or "png" by the first bytes, whatever the file's name says.
+
+    Raises:
+      Unusable: when it is neither.
+    """
+    if encoded.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if encoded.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if encoded.startswith((b"GIF87a", b"GIF89a")):
+        raise Unusable("gif", "expected a JPEG or a PNG picture, received a GIF (by its content)")
+    if not encoded:
+        raise Unusable("unreadable_image", "the picture's file is empty")
+    raise Unusable(
+        "unknown_format",
+        f"expected a JPEG or a PNG picture, received a file that starts with {encoded[:8]!r}",
+    )
 
 
 def decoded_size(encoded: bytes) -> tuple[str, int, int]:
     """Decodes a picture with the function that Transform and serving use.
 
-    A picture that passes here can't stop Transform later.
+    A picture that passes here cannot stop Transform later.
 
     Args:
       encoded: bytes of the file.
@@ -24,7 +48,7 @@ def decoded_size(encoded: bytes) -> tuple[str, int, int]:
       Format ("jpeg" or "png"), width and height in pixels.
 
     Raises:
-      Unusable: when it is no JPEG or PNG, or doesn't decode.
+      Unusable: when it is neither JPEG nor PNG, or does not decode.
     """
     image_format = sniff_format(encoded)
     try:
@@ -37,29 +61,72 @@ def decoded_size(encoded: bytes) -> tuple[str, int, int]:
     return image_format, width, height
 
 
-def _bytes(*values: str | bytes) -> tf.train.Feature:
-    # A file name that isn't UTF-8 comes out as the bytes that it has on the disk.
-    raw = [v.encode("utf-8", "surrogateescape") if isinstance(v, str) else v for v in values]
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=raw))
+def check_size(stated: tuple[int, int] | None, true: tuple[int, int]) -> None:
+    """Checks the annotated size, (width, height) in pixels, against the true one.
+
+    Raises:
+      Unusable: when they differ, because the boxes belong to another version of the picture.
+    """
+    if stated is None or stated == true:
+        return
+    hint = ""
+    if stated == true[::-1]:
+        hint = "; width and height are swapped, as if the boxes were drawn on a rotated picture"
+    raise Unusable(
+        "size_mismatch",
+        f"the annotation says {stated[0]}x{stated[1]} pixels, the picture has "
+        f"{true[0]}x{true[1]}{hint}",
+    )
 
 
-def _int64(value: int) -> tf.train.Feature:
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+def _float32(value: float) -> float:
+    return struct.unpack("f", struct.pack("f", value))[0]
 
 
-def to_example(image: LabelledImage) -> tf.train.Example:
-    """Returns the raw example, with the features that `pipeline/features.py` describes."""
-    feature = {
-        features.IMAGE_ENCODED: _bytes(image.encoded),
-        features.IMAGE_FORMAT: _bytes(image.image_format),
-        features.IMAGE_FILENAME: _bytes(image.filename),
-        features.SOURCE_ID: _bytes(image.image_id),
-        features.IMAGE_SHA256: _bytes(image.sha256),
-        features.IMAGE_HEIGHT: _int64(image.height),
-        features.IMAGE_WIDTH: _int64(image.width),
-        features.CLASS_TEXT: _bytes(*image.names),
-    }
-    for position, key in enumerate(features.BOX):
-        edges = [box[position] for box in image.boxes]
-        feature[key] = tf.train.Feature(float_list=tf.train.FloatList(value=edges))
-    return tf.train.Example(features=tf.train.Features(feature=feature))
+def check_boxes(boxes: Sequence[Box], width: int, height: int) -> tuple[Box, ...]:
+    """Checks normalised boxes (ymin, xmin, ymax, xmax).
+
+    Args:
+      boxes: as annotated.
+      width: of the picture in pixels, for the message only.
+      height: likewise.
+
+    Returns:
+      The boxes, rounded to float32 and with rounding errors outside 0..1 clipped.
+
+    Raises:
+      Unusable: when a box is not finite, extends outside the picture, or has no area.
+    """
+    return tuple(_check_box(number, box, width, height) for number, box in enumerate(boxes, 1))
+
+
+def _check_box(number: int, box: Box, width: int, height: int) -> Box:
+    if not all(math.isfinite(edge) for edge in box):
+        raise Unusable("box_not_finite", f"box {number} is not finite: {box}")
+    ymin, xmin, ymax, xmax = (
+        _float32(min(max(edge, 0.0), 1.0)) if -_ROUNDING <= edge <= 1 + _ROUNDING else edge
+        for edge in box
+    )
+    where = (
+        f"box {number}, xmin={xmin * width:.5g} ymin={ymin * height:.5g} "
+        f"xmax={xmax * width:.5g} ymax={ymax * height:.5g} in pixels,"
+    )
+    if min(ymin, xmin, ymax, xmax) < 0 or max(ymin, xmin, ymax, xmax) > 1:
+        raise Unusable("box_outside", f"{where} extends outside the {width}x{height} picture")
+    if ymin >= ymax or xmin >= xmax:
+        raise Unusable("box_empty", f"{where} has no area: it needs xmin < xmax and ymin < ymax")
+    return ymin, xmin, ymax, xmax
+
+
+def check_names(names: Sequence[str], num_boxes: int) -> tuple[str, ...]:
+    """Checks that every box has a class.
+
+    Raises:
+      Unusable: when the counts differ or a class is blank.
+    """
+    stripped = tuple(name.strip() for name in names)
+    if len(stripped) != num_boxes:
+        raise Unusable("no_class", f"{num_boxes} boxes have {len(stripped)} class names")
+    if not all(stripped):
+        raise Unusable("no_class", f"box {stripped.index('') + 1} has no class name")
+    return stripped

@@ -1,9 +1,9 @@
 """The executors of both ExampleGens: read, check, decide, write.
 
-A first Beam pipeline reads and checks every input and keeps two things: the usable examples in
-staging files, and one line about each input. From these lines the census decides, outside of
-Beam, what is kept, and on which side; errors for the user are raised there. A second Beam pipeline
-routes the staged examples to their splits.
+A first Beam pipeline reads and checks every input, and stages the usable examples and one line
+about each input. From these lines the census decides, outside Beam, what is kept, and on which
+side; it also raises the errors for the user. A second Beam pipeline writes the staged examples to
+their splits.
 """
 
 import abc
@@ -31,14 +31,14 @@ from pipeline.data.census import (
     require_usable,
     take_census,
 )
-from pipeline.data.checks import to_example
-from pipeline.data.inputs import Inputs, find_shards, find_voc_inputs
 from pipeline.data.labelled_image import LabelledImage
+from pipeline.data.raw_example import to_example
+from pipeline.data.readers import Inputs, tfrecord, voc
 from pipeline.data.split import EVAL_LIST, SIDES, TRAIN_LIST, parse_lists
 
 _LOG_EVERY = 1000
 _STAGING = "staging"
-# Stands between the input's name and its serialized example in the staging files.
+# Between an input's name and its serialized example in the staging files.
 _SEPARATOR = b"\0"
 
 
@@ -77,20 +77,19 @@ def _example_of(routed: tuple[str, bytes]) -> bytes:
 
 
 class CheckedExampleGenExecutor(base_beam_executor.BaseBeamExecutor, abc.ABC):
-    """Base of the executors; they differ only in how inputs are found and read."""
+    """Base of the executors, which differ only in how inputs are found and read."""
 
     @abc.abstractmethod
     def find_inputs(self, base: str, patterns: dict[str, str], settings: dict) -> Inputs:
-        """Lists what there is to read.
+        """Lists the inputs.
 
         Args:
           base: the component's `input_base`.
-          patterns: glob pattern by name of the fingerprint group, relative to `base`; spans are
-            resolved.
+          patterns: glob patterns by group, relative to `base`, with spans resolved.
           settings: the component's `custom_config`.
 
         Raises:
-          UserError: when there is nothing where something was expected.
+          UserError: when a file or folder that should exist does not.
         """
 
     def Do(
@@ -102,7 +101,7 @@ class CheckedExampleGenExecutor(base_beam_executor.BaseBeamExecutor, abc.ABC):
         """Writes the Examples artifact: the splits, three report files, and the counts.
 
         Raises:
-          UserError: when the input can't be used; see `example_census.require_usable`.
+          UserError: when the data cannot be used; see `census.require_usable`.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         artifact = artifact_utils.get_single_instance(
@@ -117,7 +116,7 @@ class CheckedExampleGenExecutor(base_beam_executor.BaseBeamExecutor, abc.ABC):
         patterns = {
             split.name: split.pattern
             for split in input_config.splits
-            if split.name not in (TRAIN_LIST, EVAL_LIST)  # only for the fingerprint
+            if split.name not in (TRAIN_LIST, EVAL_LIST)  # only fingerprinted
         }
         settings = read_settings(exec_properties)
 
@@ -192,7 +191,7 @@ def _split_rule(settings: dict[str, Any]) -> SplitRule:
         texts = []
         for key in (TRAIN_LIST, EVAL_LIST):
             with fileio.open(settings[key], "rb") as file:
-                # Some editors put a byte order mark in front of the first id.
+                # Some editors put a byte order mark before the first id.
                 texts.append(file.read().decode("utf-8-sig", "surrogateescape"))
         listed = parse_lists(*texts)
     return SplitRule(int(settings["eval_percent"]), listed)
@@ -232,7 +231,7 @@ def _record(artifact: types.Artifact, census: Census, exec_properties: dict[str,
     logging.info("ExampleGen: %s", properties)
     if properties["leaked_images"]:
         logging.warning(
-            "%d pictures are in train and in eval, byte for byte: the evaluation will flatter. "
+            "%d pictures are in both train and eval, byte for byte: the evaluation is too good. "
             "images.jsonl of the Examples artifact lists the sha256 of every picture.",
             properties["leaked_images"],
         )
@@ -242,13 +241,13 @@ class VocExecutor(CheckedExampleGenExecutor):
     """Reads Pascal VOC folders."""
 
     def find_inputs(self, base: str, patterns: dict[str, str], settings: dict) -> Inputs:
-        """See the base class and `find_voc_inputs`."""
-        return find_voc_inputs(base, patterns, settings["class_from"])
+        """See the base class and `voc.find_annotations`."""
+        return voc.find_annotations(base, patterns, settings["class_from"])
 
 
 class TfRecordExecutor(CheckedExampleGenExecutor):
     """Reads TFRecord files."""
 
     def find_inputs(self, base: str, patterns: dict[str, str], settings: dict) -> Inputs:
-        """See the base class and `find_shards`."""
-        return find_shards(base, patterns)
+        """See the base class and `tfrecord.find_shards`."""
+        return tfrecord.find_shards(base, patterns)

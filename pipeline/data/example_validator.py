@@ -1,9 +1,13 @@
-"""ExampleValidator that stops the run: anomalies that would poison training are errors."""
+"""An ExampleValidator that stops the run at anomalies, before they poison the training."""
 
+import os
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import types
 from tfx.components.example_validator import executor as example_validator_executor
 from tfx.dsl.components.base import base_component, executor_spec
-from tfx.types import standard_artifacts, standard_component_specs
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ExecutionParameter
 
 from pipeline.errors import UserError
@@ -12,18 +16,6 @@ from pipeline.errors import UserError
 class ExampleValidatorExecutor(example_validator_executor.Executor):
     """Writes the anomalies as TFX's executor does, then stops the run if there are any."""
 
-    def __init__(self, context=None):
-        super().__init__(context)
-        self._problems: list[str] = []
-
-    def _Validate(self, inputs, outputs):
-        anomalies = super()._Validate(inputs, outputs)
-        for feature, info in sorted(anomalies.anomaly_info.items()):
-            self._problems.append(f"{feature}: {info.description}")
-        if anomalies.HasField("dataset_anomaly_info"):
-            self._problems.append(anomalies.dataset_anomaly_info.description)
-        return anomalies
-
     def Do(self, input_dict, output_dict, exec_properties):
         """See the class.
 
@@ -31,18 +23,33 @@ class ExampleValidatorExecutor(example_validator_executor.Executor):
           UserError: with every anomaly of every split.
         """
         result = super().Do(input_dict, output_dict, exec_properties)
-        if self._problems:
-            problems = " ".join(dict.fromkeys(self._problems))
+        artifact = artifact_utils.get_single_instance(output_dict["anomalies"])
+        problems: list[str] = []
+        for split in artifact_utils.decode_split_names(artifact.split_names):
+            folder = artifact_utils.get_split_uri([artifact], split)
+            path = os.path.join(folder, example_validator_executor.DEFAULT_FILE_NAME)
+            with fileio.open(path, "rb") as file:
+                problems += _describe(anomalies_pb2.Anomalies.FromString(file.read()))
+        if problems:
             raise UserError(
                 "Expected examples that fit the schema. Received these anomalies: "
-                f"{problems} Correct the annotations, or, if the data is right, the schema: a new "
-                "class belongs at the end of its list of classes."
+                f"{' '.join(dict.fromkeys(problems))} Correct the annotations, or, if they are "
+                "right, the schema: append new classes to its list of classes."
             )
         return result
 
 
+def _describe(anomalies: anomalies_pb2.Anomalies) -> list[str]:
+    problems = [
+        f"{feature}: {info.description}" for feature, info in sorted(anomalies.anomaly_info.items())
+    ]
+    if anomalies.HasField("dataset_anomaly_info"):
+        problems.append(anomalies.dataset_anomaly_info.description)
+    return problems
+
+
 class StrictExampleValidatorSpec(standard_component_specs.ExampleValidatorSpec):
-    """ExampleValidator's, and the fingerprint of our code."""
+    """ExampleValidator's spec, with the fingerprint of our code."""
 
     PARAMETERS = {
         **standard_component_specs.ExampleValidatorSpec.PARAMETERS,
@@ -55,8 +62,8 @@ class StrictExampleValidator(base_component.BaseComponent):
 
     Args:
       statistics: of the examples.
-      schema: what they have to be.
-      code_fingerprint: part of the cache key, so that an edit of the code validates anew.
+      schema: that the examples must fit.
+      code_fingerprint: of the code, so that an edit is a new cache key.
     """
 
     SPEC_CLASS = StrictExampleValidatorSpec

@@ -1,7 +1,7 @@
-"""The schema: what an example has to be, and the one list of classes.
+"""The schema: what an example must look like, and the one list of classes.
 
 A curated schema is a folder with `schema.pbtxt` under `schema/`. The string_domain of
-`image/object/class/text` is the list of classes; a class's place in it is its id, everywhere.
+`image/object/class/text` is the list of classes; a class's position in it is its id, everywhere.
 """
 
 import os
@@ -20,14 +20,14 @@ _FORMATS = ("jpeg", "png")
 
 
 def make_schema(class_names: Sequence[str]) -> schema_pb2.Schema:
-    """The schema of raw detection examples with the given classes, in their order.
+    """The schema of raw detection examples with the given classes, in this order.
 
     Raises:
-      UserError: no class, or one twice.
+      UserError: without classes, or with one twice.
     """
     if not class_names or len(set(class_names)) != len(class_names):
         raise UserError(
-            "Expected at least one class, and each once. "
+            "Expected at least one class, and each only once. "
             f"Received: {list(class_names)}. Do the images have labelled objects?"
         )
     schema = schema_pb2.Schema()
@@ -49,8 +49,8 @@ def make_schema(class_names: Sequence[str]) -> schema_pb2.Schema:
         representations[name].ragged_tensor.feature_path.step.append(name)
         return feature
 
-    # ExampleGen sees to it that every example has a picture; StatisticsGen leaves its bytes out,
-    # so its presence can't be asked for here, and a shape can't be stated without it.
+    # ExampleGen ensures that every example has a picture, but StatisticsGen leaves out its bytes:
+    # requiring their presence here, or a shape, would be an anomaly.
     picture = required(features.IMAGE_ENCODED, _BYTES)
     picture.ClearField("presence")
     picture.ClearField("shape")
@@ -83,7 +83,7 @@ def class_names_of(schema: schema_pb2.Schema) -> list[str]:
     if domain is None or not domain.value:
         raise UserError(
             f"Expected a schema with a string_domain for {features.CLASS_TEXT}, which lists the "
-            "classes. Received one without. Compare it with schema/demo/schema.pbtxt."
+            "classes. Received: one without. Compare it with schema/demo/schema.pbtxt."
         )
     return list(domain.value)
 
@@ -95,12 +95,12 @@ def load_schema(folder: str) -> schema_pb2.Schema:
       folder: holds `schema.pbtxt`.
 
     Raises:
-      UserError: when it is missing, unreadable or lists no classes.
+      UserError: when it is missing or unreadable, or lists no classes.
     """
     path = os.path.join(folder, SCHEMA_FILE)
     try:
         schema = tfdv.load_schema_text(path)
-    except Exception as error:  # TFDV raises whatever its file system and parser raise
+    except Exception as error:  # whatever its file system and parser raise
         raise UserError(
             f"Expected a folder with a {SCHEMA_FILE}. Received: {folder} ({error}). "
             "Leave --schema out to infer a schema from the data."

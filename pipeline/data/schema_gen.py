@@ -1,8 +1,7 @@
 """The two SchemaGens: one for a curated schema, one that infers it from the data.
 
-Inferring means the class names; everything else that a detection example has to be is known. Plain
-inference would guess the rest from what happens to be there, and miss the tensor representations
-that Transform needs.
+Only the class names are inferred: the rest of a detection example is known. TFX's inference would
+guess it from this data set, and leave out the tensor representations that Transform needs.
 """
 
 import os
@@ -22,7 +21,7 @@ from pipeline.data.schema import make_schema
 from pipeline.errors import UserError
 from pipeline.files import SCHEMA_FILE, write_whole
 
-# More classes than this are a mistake in the data rather than classes.
+# More than this are a mistake in the data, such as ids in place of names.
 MAX_CLASSES = 1000
 
 
@@ -43,8 +42,8 @@ class SchemaGenExecutor(schema_gen_executor.Executor):
             num_objects += _num_objects(view.proto())
         if not num_objects:
             raise UserError(
-                "Expected labelled objects, from which to infer the classes. Received: images "
-                "without a single object. Check the annotations; a detector learns from boxes."
+                "Expected labelled objects to infer the classes from. Received: images without a "
+                "single object. Check the annotations."
             )
         if not 0 < len(names) <= MAX_CLASSES:
             raise UserError(
@@ -65,7 +64,7 @@ def _num_objects(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> int
 
 
 class DetectionSchemaGenSpec(standard_component_specs.SchemaGenSpec):
-    """SchemaGen's, and the fingerprint of our code."""
+    """SchemaGen's spec, with the fingerprint of our code."""
 
     PARAMETERS = {
         **standard_component_specs.SchemaGenSpec.PARAMETERS,
@@ -78,7 +77,7 @@ class DetectionSchemaGen(base_component.BaseComponent):
 
     Args:
       statistics: of the examples.
-      code_fingerprint: part of the cache key, so that an edit of the code infers anew.
+      code_fingerprint: of the code, so that an edit is a new cache key.
     """
 
     SPEC_CLASS = DetectionSchemaGenSpec
@@ -103,12 +102,12 @@ def CuratedSchemaGen(
 ) -> None:
     """Brings a curated schema into the pipeline.
 
-    TFX's ImportSchemaGen is cached by the file's path; this is cached by what the file says.
+    TFX's ImportSchemaGen is cached by the file's path, this component by its content.
 
     Args:
       schema: gets `schema.pbtxt`.
       schema_text: its content.
-      code_fingerprint: part of the cache key.
+      code_fingerprint: of the code, as above.
     """
     del code_fingerprint
     write_whole(os.path.join(schema.uri, SCHEMA_FILE), schema_text)

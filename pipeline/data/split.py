@@ -1,4 +1,4 @@
-"""Which side an image is on: by a stable hash of its id, or by the user's own lists."""
+"""Which side an image is on: by a stable hash of its id, or by the user's lists."""
 
 import hashlib
 
@@ -7,7 +7,7 @@ from pipeline.errors import UserError
 
 TRAIN, EVAL = "train", "eval"
 SIDES = (TRAIN, EVAL)
-# Names of the user's own split lists, among the settings and the fingerprint groups.
+# Names of the user's split lists in the settings and the fingerprint groups.
 TRAIN_LIST, EVAL_LIST = "train_list", "eval_list"
 
 
@@ -29,8 +29,8 @@ def percent_of(eval_fraction: float) -> int:
 def hash_side(image_id: str, eval_percent: int) -> str:
     """Returns "train" or "eval".
 
-    The side depends on the id alone: other images that come or go don't move it, and a larger
-    `eval_percent` only moves images from train to eval.
+    The side depends on the id alone: adding or removing other images does not change it, and a
+    larger `eval_percent` only moves images from train to eval.
     """
     digest = hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).hexdigest()
     return EVAL if int(digest, 16) % 100 < eval_percent else TRAIN
@@ -39,19 +39,18 @@ def hash_side(image_id: str, eval_percent: int) -> str:
 def sided_id(side: str, image_id: str) -> str:
     """Returns the id of an image that the user put on a side by folder or shard.
 
-    Different pictures may share a name across train and eval data, so the side is part of the id;
-    without a side (an empty string) the id stays as it is.
+    The side is part of the id, because different pictures may share a name across train and eval
+    data. Without a side (an empty string) the id stays as it is.
     """
     return f"{side}/{image_id}" if side else image_id
 
 
 def parse_lists(train: str, eval_: str) -> dict[str, str]:
-    """Reads the user's own split.
+    """Reads the user's split.
 
     Args:
-      train: text with one image a line: its id or file name first, further columns (as in the
-        trainval.txt of Oxford-IIIT Pets) are ignored, and so are empty lines and lines that
-        start with `#`.
+      train: text with one image a line, id or file name first. Further columns (as in the
+        trainval.txt of Oxford-IIIT Pets), empty lines and lines that start with `#` are ignored.
       eval_: likewise.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Transform: decodes and resizes every picture once, and measures the whole data set."""
+"""Transform: decodes and resizes every picture once, and measures the whole training split."""
 
 import json
 
@@ -16,7 +16,7 @@ from pipeline.data.schema import class_names_of
 
 PREPROCESSING_FN = "pipeline.data.transform.preprocessing_fn"
 CLASS_COUNTS_VOCABULARY = "class_counts"
-# Quantiles of the boxes' sizes and ratios that are kept: 0, 0.05 ... 1.
+# Quantiles 0, 0.05 ... 1 of the boxes' sizes and ratios.
 NUM_BUCKETS = 20
 
 
@@ -24,16 +24,17 @@ def preprocessing_fn(inputs, custom_config):
     """TFT's entry point: raw examples to what the Trainer reads.
 
     Args:
-      inputs: raw features by name, scalars as [B], those of objects ragged [B, None].
+      inputs: raw features by name: scalars [B], those of objects ragged [B, None].
       custom_config: `canvas_size`, `input_size`, and `class_names`, which `TransformExecutor` adds.
 
     Returns:
-      Features by the names in `pipeline.features`; and the statistics of the training split, the
-      same in every example: `MAX_BOXES`, `BOX_SIZES` and `BOX_RATIOS`.
+      Features by the names in `pipeline.features`, among them the statistics of the training
+      split, the same in every example: `MAX_BOXES`, `BOX_SIZES` and `BOX_RATIOS`.
     """
     sizes = {
         features.CANVAS: custom_config["canvas_size"],
-        # Not out of the canvas: resized twice, a picture is softer than what the device sees.
+        # From the original rather than the canvas: a picture that is resized twice is softer than
+        # what the device sees.
         features.PICTURE: custom_config["input_size"],
     }
 
@@ -80,13 +81,13 @@ def preprocessing_fn(inputs, custom_config):
 
 
 def _quantiles(values: tf.Tensor) -> tf.Tensor:
-    """float32 [n] of one batch to float32 [21] of the whole training split."""
+    """float32 [n] of a batch to float32 [21] of the whole training split."""
     inner = tft.quantiles(values, NUM_BUCKETS, epsilon=0.005)[0]
     return tf.concat([tft.min(values)[None], inner, tft.max(values)[None]], axis=0)
 
 
 class TransformExecutor(transform_executor.Executor):
-    """Hands the schema's classes to `preprocessing_fn`, which TFX gives no schema."""
+    """Passes the schema's classes to `preprocessing_fn`, to which TFX gives no schema."""
 
     def Do(self, input_dict, output_dict, exec_properties):
         """Runs TFX's executor with `class_names` in the custom config."""
@@ -109,7 +110,7 @@ class DetectionTransform(tfx.components.Transform):
             examples=examples,
             schema=schema,
             preprocessing_fn=PREPROCESSING_FN,
-            # Statistics of pixels tell nothing that StatisticsGen has not told.
+            # Statistics of pixels add nothing to those of StatisticsGen.
             disable_statistics=True,
             custom_config={
                 "canvas_size": canvas_size,

@@ -1,1 +1,1 @@
-"""The embedded demo's pictures, drawn from a seed."""
+"""The demo's pictures, drawn from a seed."""

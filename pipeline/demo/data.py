@@ -1,6 +1,6 @@
-"""The embedded default data set: drawn animals' heads in Pascal VOC layout, made by this project.
+"""The demo's data set: drawn animals' heads in Pascal VOC layout.
 
-Picture i depends on the seed and i alone, so that asking for more pictures keeps the first ones.
+Picture i depends on the seed and i alone.
 """
 
 import json
@@ -16,20 +16,21 @@ from pipeline.demo.drawing import CLASSES, OVERSAMPLING, draw_head
 from pipeline.demo.scenery import draw_background, draw_in_front
 from pipeline.errors import UserError
 
-# Goes up whenever the same seed draws other pictures, so that old folders are made anew.
+# Incremented whenever the same seed draws other pictures, so that old folders are replaced.
 GENERATOR_VERSION = 1
 SETTINGS_FILE = "demo_data.json"
+_SEED = 1
 
 _SIZES = ((320, 240), (304, 240), (288, 256))
 _EMPTY_SHARE = 0.06
 _HIDDEN_SHARE = 0.08
 _MAX_OVERLAP = 0.1  # of the smaller box
-_MIN_VISIBLE = 0.75  # of a head that the picture's edge cuts
+_MIN_VISIBLE = 0.75  # of a head at the picture's edge
 
 
 @dataclass(frozen=True)
 class DemoObject:
-    """A head in a picture: its class and its visible extent in pixels, edges included."""
+    """A head in a picture: its class, and its visible extent in pixels."""
 
     name: str
     box: tuple[int, int, int, int]  # (xmin, ymin, xmax, ymax), 0 <= min < max <= image side
@@ -49,7 +50,7 @@ def draw_picture(seed: int, index: int) -> tuple[Image.Image, list[DemoObject]]:
     """Draws picture `index` of the data set with this seed.
 
     Returns:
-      The RGB picture and the heads in it, from back to front; none in about one of 16 pictures.
+      The RGB picture and the heads in it, from back to front; about one picture in 16 has none.
     """
     rng = random.Random(f"{seed}/{index}")
     width, height = rng.choice(_SIZES)
@@ -64,7 +65,7 @@ def draw_picture(seed: int, index: int) -> tuple[Image.Image, list[DemoObject]]:
         head = draw_head(name, radius, rng.gauss(0, 7), rng)
         if rng.random() < 0.5:
             head = head.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        # A crowded picture gets fewer heads rather than heads on top of each other.
+        # A crowded picture gets fewer heads rather than overlapping ones.
         for _ in range(20):
             left = rng.randint(round(-0.1 * head.width), frame[2] - round(0.9 * head.width))
             top = rng.randint(round(-0.1 * head.height), frame[3] - round(0.9 * head.height))
@@ -90,7 +91,7 @@ def draw_picture(seed: int, index: int) -> tuple[Image.Image, list[DemoObject]]:
 
 
 def _annotation(filename: str, size: tuple[int, int], objects: list[DemoObject]) -> bytes:
-    """Returns the Pascal VOC XML of one picture."""
+    """Returns the Pascal VOC XML of a picture."""
     root = ElementTree.Element("annotation")
     ElementTree.SubElement(root, "filename").text = filename
     size_node = ElementTree.SubElement(root, "size")
@@ -113,33 +114,31 @@ def _recorded_settings(folder: Path) -> dict | None:
         return None
 
 
-def write_demo_data(folder: str | Path, num_images: int = 800, seed: int = 1) -> Path:
-    """Writes the demo data set, unless the folder already holds it.
+def write_demo_data(folder: str | Path, num_images: int = 800) -> Path:
+    """Writes the demo data set, unless the folder already contains it.
 
-    The layout is Pascal VOC's: `images/*.jpg`, `annotations/xmls/*.xml`. It is written into a
-    folder beside the wanted one, which then takes its place: a half-written data set is never
-    seen.
+    The layout is Pascal VOC's: `images/*.jpg`, `annotations/xmls/*.xml`. The files are written to a
+    folder beside the wanted one and then moved, so that no one sees a half-written data set.
 
     Args:
-      folder: where the data set shall be. A demo data set with other settings is replaced.
+      folder: of the data set. A demo data set with other settings is replaced.
       num_images: at least 1.
-      seed: other seeds draw other pictures.
 
     Returns:
       The folder, as a path.
 
     Raises:
-      UserError: if the folder holds something else than a demo data set.
+      UserError: if the folder contains anything other than a demo data set.
     """
     folder = Path(folder)
-    settings = {"version": GENERATOR_VERSION, "num_images": num_images, "seed": seed}
+    settings = {"version": GENERATOR_VERSION, "num_images": num_images, "seed": _SEED}
     if _recorded_settings(folder) == settings:
         return folder
     occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if occupied and _recorded_settings(folder) is None:
         raise UserError(
-            f"Expected an empty or a new folder for the demo data. Received: {folder}, which holds "
-            "other files. Name another folder, or move those files away."
+            f"Expected an empty or a new folder for the demo data. Received: {folder}, which "
+            "contains other files. Choose another folder, or move those files."
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
@@ -149,7 +148,7 @@ def write_demo_data(folder: str | Path, num_images: int = 800, seed: int = 1) ->
         xmls.mkdir(parents=True)
         for index in range(num_images):
             name = f"demo_{index:05d}"
-            picture, objects = draw_picture(seed, index)
+            picture, objects = draw_picture(_SEED, index)
             picture.save(images / f"{name}.jpg", quality=88)
             (xmls / f"{name}.xml").write_bytes(_annotation(f"{name}.jpg", picture.size, objects))
         (made / SETTINGS_FILE).write_text(json.dumps(settings) + "\n")

@@ -1,7 +1,7 @@
-"""Draws the pictures of the embedded demo: animals' heads on made-up backgrounds, with Pillow.
+"""Draws the demo's animals' heads with Pillow.
 
-Everything is drawn at twice the final size and reduced at the end, which smooths the edges.
-All randomness comes from the `random.Random` that the caller hands in.
+Everything is drawn at twice the final size and then reduced, which smooths the edges. All
+randomness comes from the `random.Random` that the caller passes.
 """
 
 import random
@@ -17,8 +17,8 @@ _INK: Colour = (45, 38, 42)
 _WHITE: Colour = (252, 250, 246)
 _PINK: Colour = (240, 150, 160)
 
-# Each animal has coats of its own: a few minutes on a CPU, from random weights, do not suffice to
-# tell heads apart by their shapes alone.
+# Each animal has its own coats: a few minutes of training on a CPU, from random weights, are not
+# enough to tell heads apart by shape alone.
 _CAT_COATS: Sequence[Colour] = (
     (232, 140, 52), (240, 168, 84), (214, 120, 48), (246, 190, 110), (224, 152, 40),
 )  # fmt: skip
@@ -71,12 +71,12 @@ class _Pen:
 
 @dataclass(frozen=True)
 class _Mood:
-    """What varies from head to head besides size and colour."""
+    """What varies between heads besides size and colour."""
 
     turn: float  # the face looks left (-0.2) or right (0.2), in radii
     ear: float  # how far the ears swing, -0.15..0.15
     eyes_closed: bool
-    patch: bool  # a marking, different from animal to animal
+    patch: bool  # a marking that differs between animals
     tongue: bool
 
 

@@ -1,4 +1,4 @@
-"""The demo's backgrounds, and the things that may stand in front of a head."""
+"""The demo's backgrounds, and the things that may hide part of a head."""
 
 import random
 from collections.abc import Sequence
@@ -87,7 +87,7 @@ def _wallpaper(size: tuple[int, int], rng: random.Random) -> Image.Image:
 
 
 def _confetti(size: tuple[int, int], rng: random.Random) -> Image.Image:
-    """Shapes of all kinds: round and pointed things that are no heads."""
+    """Round and pointed shapes that are not heads."""
     width, height = size
     picture = _gradient(size, rng.choice(_PASTELS), rng.choice(_PASTELS))
     draw = ImageDraw.Draw(picture)
@@ -104,7 +104,7 @@ def _confetti(size: tuple[int, int], rng: random.Random) -> Image.Image:
 
 
 def draw_background(size: tuple[int, int], rng: random.Random) -> Image.Image:
-    """Returns an RGB picture of `size` (width, height) without any head."""
+    """Returns an RGB picture of `size` (width, height) without heads."""
     return rng.choice([_meadow, _meadow, _wallpaper, _confetti])(size, rng)
 
 

@@ -1,1 +1,1 @@
-"""The local runner's run: its workdir, its console, its loop."""
+"""A run on this machine: preparation, workdir, terminal, components."""

@@ -1,4 +1,4 @@
-"""What a run shows while it is under way, and the log file that gets everything else."""
+"""The terminal of a run: what it shows, the log file for everything else, and Ctrl-C."""
 
 import contextlib
 import logging
@@ -6,49 +6,31 @@ import os
 import re
 import signal
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-_STARTED = re.compile(r"Component (\S+) is running\.")
-_FINISHED = re.compile(r"Component (\S+) is finished\.")
+from absl import logging as absl_logging
+
 # TFX logs how it connects to ML Metadata, as text protos.
 _PASSWORD = re.compile(r'(\bpassword: )"(?:\\.|[^"\\])*"')
+# Our own progress, which the terminal shows; everybody's logs go to the file.
+_PROGRESS = "detector"
 
 
-class Console(logging.Handler):
-    """Shows the components as they come and go, and what they say, on standard output.
+def say(line: str) -> None:
+    """Prints a line at once."""
+    print(line, flush=True)
 
-    Attributes:
-      ran: whether a component has started.
-      between_components: called before and after each component; what it raises stops the run.
-    """
 
-    def __init__(self):
-        super().__init__()
-        self.ran = False
-        self.between_components: Callable[[], None] = lambda: None
-        self._started = 0.0
-
-    def say(self, line: str) -> None:
-        """Prints a line at once."""
-        print(line, flush=True)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Picks what a person wants to see from TFX's log and from our own."""
-        message = record.getMessage()
-        if record.name == "detector":
-            self.say(f"  {message}")
-        elif match := _STARTED.match(message):
-            self.between_components()
-            self.ran = True
-            self._started = time.monotonic()
-            self.say(f"{match[1]} ...")
-        elif match := _FINISHED.match(message):
-            self.say(f"{match[1]}: {time.monotonic() - self._started:.1f} s")
-            self.between_components()
+@contextlib.contextmanager
+def timed(component: str) -> Iterator[None]:
+    """Shows that a component runs, and how long it took."""
+    started = time.monotonic()
+    say(f"{component} ...")
+    yield
+    say(f"{component}: {time.monotonic() - started:.1f} s")
 
 
 class _WithoutPasswords(logging.Formatter):
@@ -57,80 +39,70 @@ class _WithoutPasswords(logging.Formatter):
 
 
 @contextlib.contextmanager
-def quiet_but_logged(path: Path) -> Iterator[Console]:
-    """Sends all logs, warnings and native chatter to a file; the console gets the essentials."""
+def quiet_but_logged(path: Path) -> Iterator[None]:
+    """Sends logs, warnings and native output to a file; only our progress reaches the terminal."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    warnings.simplefilter("ignore")
-    console = Console()
-    root = logging.getLogger()
+    loggers = [logging.getLogger(name) for name in (None, "absl", _PROGRESS)]
+    before = [(logger.handlers[:], logger.level) for logger in loggers]
     sys.stderr.flush()
-    original = os.dup(2)
-    with open(path, "a") as file:
-        handler = logging.StreamHandler(file)
-        handler.setFormatter(_WithoutPasswords("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        previous = root.handlers[:]
-        root.handlers = [handler, console]
-        for name in (None, "absl", "detector"):
-            logging.getLogger(name).setLevel(logging.INFO)
+    terminal = os.dup(2)
+    with open(path, "a") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # absl would otherwise add its own handler to the root logger at its first message.
+        absl_logging.use_absl_handler()
+        absl_logging.set_verbosity(absl_logging.INFO)
+        to_file = logging.StreamHandler(file)
+        to_file.setFormatter(_WithoutPasswords("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        to_terminal = logging.StreamHandler(sys.stdout)
+        to_terminal.setFormatter(logging.Formatter("  %(message)s"))
+        loggers[0].handlers = [to_file]
+        loggers[-1].handlers = [to_terminal]
+        for logger in loggers:
+            logger.setLevel(logging.INFO)
         os.dup2(file.fileno(), 2)
         try:
-            yield console
+            yield
         finally:
             sys.stderr.flush()
-            os.dup2(original, 2)
-            os.close(original)
-            root.handlers = previous
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            for logger, (handlers, level) in zip(loggers, before, strict=True):
+                logger.handlers = handlers
+                logger.setLevel(level)
 
 
 @contextlib.contextmanager
-def without_native_chatter() -> Iterator[None]:
-    """Drops what libraries print from C++; what went wrong they also raise."""
-    sys.stderr.flush()
-    original, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(original, 2)
-        os.close(original)
-        os.close(nowhere)
-
-
-@contextlib.contextmanager
-def insist_on_ctrl_c() -> Iterator[Callable[[], None]]:
-    """Raises KeyboardInterrupt in the end if somebody swallowed it.
-
-    Libraries do, in imports and callbacks from C++. Does nothing where another handler than
-    Python's own takes Ctrl-C, or outside of the main thread.
+def remember_ctrl_c() -> Iterator[Callable[[], None]]:
+    """Makes every Ctrl-C count: libraries swallow it in imports and in callbacks from C++.
 
     Yields:
-      A check for the moments between two steps; it raises a KeyboardInterrupt that was swallowed.
+      A check to call between two steps: raises the KeyboardInterrupt that was swallowed.
+
+    Raises:
+      KeyboardInterrupt: at the end, when Ctrl-C was pressed, also in place of the error that a
+        library made of it.
     """
     pressed = False
+    python_handler = signal.getsignal(signal.SIGINT)
 
-    def remember(number, frame):
+    def handle(number, frame):
         nonlocal pressed
         pressed = True
-        signal.default_int_handler(number, frame)
+        python_handler(number, frame)
 
     def check():
         if pressed:
             raise KeyboardInterrupt
 
-    if (
-        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-        or threading.current_thread() is not threading.main_thread()
-    ):
+    if not callable(python_handler):  # ignored, as in the background of a shell
         yield check
         return
-    signal.signal(signal.SIGINT, remember)
+    signal.signal(signal.SIGINT, handle)
     try:
         yield check
-    except Exception as error:
-        if pressed:  # somebody made another error of it
-            raise KeyboardInterrupt from error
+    except Exception:
+        check()
         raise
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, python_handler)
     check()

@@ -1,25 +1,18 @@
-"""One run on this machine: prepares the workdir, runs the DAG, and tells what came out."""
+"""One run on this machine: prepares the workdir, runs the components, and reports the outcome."""
 
 import datetime
 import json
 import logging
-import os
 import time
 import traceback
+import uuid
 from pathlib import Path
 
-from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
-from pipeline.data.paths import check_data_paths
 from pipeline.errors import UserError, one_line
-from pipeline.files import CONFIG_FILE, LOG_FILE, SCHEMA_FILE, SUMMARY_FILE, sha256_of, write_whole
-from pipeline.fingerprint import ROOT
-from pipeline.local.console import (
-    Console,
-    insist_on_ctrl_c,
-    quiet_but_logged,
-    without_native_chatter,
-)
+from pipeline.files import CONFIG_FILE, LOG_FILE, SUMMARY_FILE, write_whole
+from pipeline.local.console import quiet_but_logged, remember_ctrl_c, say, timed
+from pipeline.local.preparation import complete, require_data
 from pipeline.local.workdir import Workdir
 from pipeline.metadata import store
 from pipeline.metadata.run_facts import record_end, record_start
@@ -31,7 +24,7 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
     """Runs the pipeline and prints its summary.
 
     Args:
-      config: without locations, which are filled in here.
+      config: without the run's places, which are filled in here.
       workdir: see `pipeline.local.workdir`.
       metadata: SQLite file or URL of the metadata store; None for the workdir's own.
 
@@ -39,32 +32,38 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
       What summary.json holds.
 
     Raises:
-      UserError: everything that the user can mend; the trace of a failed run is in its log.
-      KeyboardInterrupt: Ctrl-C; what is finished is kept, as after a crash.
+      UserError: everything that the user can fix; the trace of a failed run is in its log.
+      KeyboardInterrupt: Ctrl-C; finished components are kept, as after a crash.
     """
     started = time.monotonic()
     places = Workdir(workdir)
     with places.lock():
-        config = _complete(config, places)
+        config = complete(config, places)
         connection = store.connection_config(metadata or str(places.metadata))
-        with without_native_chatter():
-            places.bind_to_store(lambda name: _identify(connection, name))
-        config = _with_lost_versions(config, connection)
         run_id = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
         folder = places.run_folder(run_id)
         write_whole(folder / CONFIG_FILE, config.model_dump_json(indent=2) + "\n")
-        with quiet_but_logged(folder / LOG_FILE) as console:
-            console.say(f"run {run_id} of preset {config.preset} (log: {folder / LOG_FILE})")
+        with quiet_but_logged(folder / LOG_FILE):
+            say(f"run {run_id} of preset {config.preset} (log: {folder / LOG_FILE})")
+            recorded = False
             failure: BaseException | None = None
             try:
-                check_data_paths(config.data)
-                console.say("loading TensorFlow and TFX ...")
-                _run_dag(config, connection, run_id, console)
+                require_data(config.data)
+                config = _bind_to_store(config, places, connection)
+                with remember_ctrl_c() as check_ctrl_c:
+                    say("loading TensorFlow and TFX ...")
+                    compiled = _compile(config, connection, run_id)
+                    check_ctrl_c()
+                    record_start(store.open_store(connection), run_id, config)
+                    recorded = True
+                    _run_components(compiled, check_ctrl_c)
             # Whatever a component raises, or Ctrl-C.
             except (Exception, KeyboardInterrupt) as caught:
                 failure = caught
                 logging.getLogger().error("".join(traceback.format_exception(caught)))
-            components = read_run(store.open_store(connection), run_id) if console.ran else {}
+            # Opened anew: a server may drop a connection that is idle during a long run.
+            opened = store.open_store(connection) if recorded else None
+            components = read_run(opened, run_id) if opened else {}
             places.remove_finished_state(components)
             from pipeline.summary import print_summary, summarize
 
@@ -79,8 +78,8 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
                 error=_error_of(failure, folder / LOG_FILE) if failure else None,
             )
             write_whole(folder / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
-            if console.ran:
-                record_end(store.open_store(connection), run_id, summary)
+            if opened:
+                record_end(opened, run_id, summary)
         if isinstance(failure, KeyboardInterrupt | UserError):
             raise failure
         if failure is not None:
@@ -89,115 +88,54 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
         return summary
 
 
+def _bind_to_store(config: PipelineConfig, places: Workdir, connection) -> PipelineConfig:
+    opened = store.open_store(connection)
+    places.bind_to_store(store.identity(opened, uuid.uuid4().hex))
+    lost = lost_versions(opened, config.push.destination)
+    return override(config, {"execution.lost_versions": lost})
+
+
+def _compile(config: PipelineConfig, connection, run_id: str):
+    """The pipeline in TFX's intermediate representation; loads TensorFlow and TFX."""
+    from tfx.dsl.compiler.compiler import Compiler
+    from tfx.dsl.compiler.constants import PIPELINE_RUN_ID_PARAMETER_NAME
+    from tfx.orchestration.portable import runtime_parameter_utils
+
+    from pipeline.pipeline import create_pipeline
+
+    compiled = Compiler().compile(create_pipeline(config, connection))
+    # TFX's runner would name the run after the time; its facts are recorded before it starts.
+    runtime_parameter_utils.substitute_runtime_parameter(
+        compiled, {PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+    )
+    return compiled
+
+
+def _run_components(compiled, check_ctrl_c) -> None:
+    """Runs the components in their order, each through TFX's own runner.
+
+    Given the whole pipeline, that runner would go through to the end: it tells nobody that a
+    component starts or ends, and cannot be stopped between two of them.
+
+    Args:
+      compiled: the pipeline's IR.
+      check_ctrl_c: called after each component; what it raises stops the run.
+    """
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+
+    for node in compiled.nodes:
+        single = type(compiled)()
+        single.CopyFrom(compiled)
+        del single.nodes[:]
+        single.nodes.append(node)
+        with timed(node.pipeline_node.node_info.id):
+            LocalDagRunner().run_with_ir(single)
+        check_ctrl_c()
+
+
 def _error_of(failure: BaseException, log: Path) -> str:
     if isinstance(failure, KeyboardInterrupt):
         return "interrupted"
     if isinstance(failure, UserError):
         return str(failure)
     return f"{type(failure).__name__}: {one_line(failure)} (the trace is in {log})"
-
-
-def _with_lost_versions(config: PipelineConfig, connection) -> PipelineConfig:
-    lost = lost_versions(store.open_store(connection), config.push.destination)
-    return override(config, {"execution.lost_versions": lost})
-
-
-def _identify(connection, proposal: str) -> str:
-    return store.identity(store.open_store(connection), proposal)
-
-
-def _complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
-    """Fills in the locations, all absolute, and draws the embedded data if it is asked for."""
-    filled = {
-        "execution.pipeline_root": str(places.pipeline_root),
-        "execution.state_dir": str(places.checkpoints),
-        "execution.beam_args": config.execution.beam_args or beam_options.IN_PROCESS,
-        "push.destination": _local(config.push.destination or str(places.pushed)),
-    }
-    _check_can_push(filled["push.destination"])
-    if config.evaluation.min_map50 is None:
-        raise UserError(
-            "Expected a threshold for the gate. Received: none. Say from which mAP@.5 on a model "
-            "may be pushed, for example --set evaluation.min_map50=0.8"
-        )
-    if not config.data.path and not config.data.train:
-        from pipeline.demo.data import write_demo_data
-
-        filled["data.path"] = str(write_demo_data(places.data / "demo"))
-    elif config.data.path:
-        filled["data.path"] = _local(config.data.path)
-    for side in ("train", "eval"):
-        if getattr(config.data, side):
-            filled[f"data.{side}"] = _local(getattr(config.data, side))
-    if config.schema_dir:
-        # The presets' schemas lie beside the code.
-        here = Path(config.schema_dir)
-        folder = (here if here.exists() else ROOT / here).absolute()
-        if not (folder / SCHEMA_FILE).is_file():
-            raise UserError(
-                f"Expected --schema to be a folder with a schema.pbtxt. Received: {here}, which is "
-                "none. Leave --schema out to infer a schema from the data."
-            )
-        filled["schema_dir"] = str(folder)
-    weights = config.warm_start.weights
-    if weights and weights != "imagenet":
-        if not os.path.exists(weights):
-            raise UserError(
-                "Expected --warm-start to be 'imagenet', a weights file, or a folder of an earlier "
-                f"run's model. Received: {weights}, which does not exist."
-            )
-        filled["warm_start.weights"] = os.path.abspath(weights)
-        filled["warm_start.sha256"] = sha256 = sha256_of(weights)
-        if config.warm_start.sha256 not in ("", sha256):
-            raise UserError(
-                f"Expected weights with the sha256 {config.warm_start.sha256} "
-                f"(warm_start.sha256). Received: {weights} with {sha256}."
-            )
-    return override(config, filled)
-
-
-def _local(path: str) -> str:
-    """Absolute, where it is a path of this machine."""
-    return path if "://" in path else os.path.abspath(path)
-
-
-def _check_can_push(destination: str) -> None:
-    """Finds out before training, rather than after it, that nothing can be written there."""
-    if "://" in destination:
-        return
-    folder = Path(destination)
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(
-            f"Expected --push-to to be a folder that can be written. Received: {destination}, "
-            f"where {folder} {'can not be written' if folder.is_dir() else 'is no folder'}."
-        )
-
-
-def _run_dag(config: PipelineConfig, connection, run_id: str, console: Console) -> None:
-    from absl import logging as absl_logging
-
-    # absl would add a handler of its own at its first message.
-    absl_logging.use_absl_handler()
-    root = logging.getLogger()
-    root.removeHandler(absl_logging.get_absl_handler())
-    absl_logging.set_verbosity(absl_logging.INFO)
-
-    with insist_on_ctrl_c() as check_ctrl_c:
-        import tfx.v1 as tfx
-        from tfx.dsl.compiler.compiler import Compiler
-        from tfx.dsl.compiler.constants import PIPELINE_RUN_ID_PARAMETER_NAME
-        from tfx.orchestration.portable import runtime_parameter_utils
-
-        from pipeline.pipeline import create_pipeline
-
-        check_ctrl_c()
-        console.between_components = check_ctrl_c
-        compiled = Compiler().compile(create_pipeline(config, connection))
-        record_start(store.open_store(connection), run_id, config)
-        # The runner would name the run by the time; the name has to be known before it starts.
-        runtime_parameter_utils.substitute_runtime_parameter(
-            compiled, {PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
-        )
-        tfx.orchestration.LocalDagRunner().run_with_ir(compiled)

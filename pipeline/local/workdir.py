@@ -1,12 +1,12 @@
-"""The folder in which the local runner keeps everything.
+"""The folder where the local runner keeps everything.
 
 metadata.sqlite      ML Metadata, unless --metadata names another store
 pipeline_root/       artifacts, by component
 pushed/              published versions, unless --push-to names another folder
 runs/<run id>/       summary.json, config.json, run.log
 latest_run           symlink to the last of them
-checkpoints/         training runs that are not finished
-schema/<name>/       schemas that were inferred, to be reviewed and committed
+checkpoints/         unfinished training runs
+schema/<name>/       inferred schemas, to review and commit
 data/                the embedded data set
 """
 
@@ -15,7 +15,6 @@ import fcntl
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -29,8 +28,7 @@ _FINISHED = ("complete", "cached")
 
 def _not_writable(root: Path, error: OSError) -> UserError:
     return UserError(
-        f"Expected --workdir to be a folder that can be written. Received: {root} "
-        f"({error.strerror})."
+        f"Expected --workdir to be a writable folder. Received: {root} ({error.strerror})."
     )
 
 
@@ -38,10 +36,10 @@ class Workdir:
     """Paths inside a workdir.
 
     Args:
-      root: is created.
+      root: created if it does not exist.
 
     Raises:
-      UserError: when it can't be.
+      UserError: when it cannot be created.
     """
 
     def __init__(self, root: str):
@@ -58,10 +56,10 @@ class Workdir:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps other runs out of this workdir; a run that dies frees it.
+        """Keeps other runs out of this workdir; the lock of a run that dies is released.
 
         Raises:
-          UserError: when another run holds it, or nothing can be written here.
+          UserError: when another run holds the lock, or the folder is not writable.
         """
         try:
             file = open(self.root / ".lock", "w")  # noqa: SIM115 - closed below
@@ -72,56 +70,50 @@ class Workdir:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UserError(
-                    f"Expected no other run in {self.root}. Received: one that is under way. "
-                    "Wait for it, or name another --workdir."
+                    f"Another run is using {self.root}. Wait for it to finish, or choose another "
+                    "--workdir."
                 ) from error
             yield
 
     def run_folder(self, run_id: str) -> Path:
-        """Makes the folder of a run and points `latest_run` at it."""
+        """Creates the folder of a run and points `latest_run` at it."""
         folder = self.root / "runs" / run_id
         folder.mkdir(parents=True)
         pointer = self.root / ".latest_run"
-        pointer.unlink(missing_ok=True)  # of a run that was killed right here
+        pointer.unlink(missing_ok=True)  # left by a run that was killed at this point
         pointer.symlink_to(Path("runs") / run_id)
         os.replace(pointer, self.root / "latest_run")
         return folder
 
-    def schema_folder(self, name: str) -> Path:
-        """Where an inferred schema is put for review."""
-        return self.root / "schema" / name
-
     def _has_artifacts(self) -> bool:
-        # Components' folders; what starts with a dot is a marker that a kill has cut off.
+        # Ignores a marker, named with a leading dot, whose writing was interrupted.
         return self.pipeline_root.exists() and any(
             not entry.name.startswith(".") for entry in self.pipeline_root.iterdir()
         )
 
-    def bind_to_store(self, identify) -> None:
-        """Ties the pipeline root to its metadata store, or checks that it is this one's.
+    def bind_to_store(self, name: str) -> None:
+        """Ties the pipeline root to its metadata store, or checks that it belongs to this one.
 
-        Artifacts' paths hold ids of the store: another store would give out the same ones again.
+        Artifacts' paths contain ids of the store, and another store would assign the same ones.
 
         Args:
-          identify: takes a proposal for a new store's name, gives the store's name.
+          name: of the store, see `pipeline.metadata.store.identity`.
 
         Raises:
           UserError: when the root belongs to another store.
         """
         marker = self.pipeline_root / _STORE_MARKER
         bound = marker.read_text().strip() if marker.exists() else None
-        name = identify(uuid.uuid4().hex)
         if bound is None and self._has_artifacts():
             raise UserError(
                 "Expected a pipeline root that says which metadata store it belongs to. "
-                f"Received: {self.pipeline_root}, which has artifacts and no {_STORE_MARKER}. "
-                "Name another --workdir."
+                f"Received: {self.pipeline_root}, which has artifacts but no {_STORE_MARKER}. "
+                "Choose another --workdir."
             )
         if bound is not None and bound != name:
             raise UserError(
-                f"Expected the metadata store that {self.pipeline_root} belongs to ({bound}). "
-                f"Received: another one ({name}). Pass the --metadata of the earlier runs, or name "
-                "another --workdir."
+                f"{self.pipeline_root} belongs to another metadata store ({bound}) than this one "
+                f"({name}). Pass the --metadata of the earlier runs, or choose another --workdir."
             )
         self.pipeline_root.mkdir(parents=True, exist_ok=True)
         write_whole(marker, name + "\n")

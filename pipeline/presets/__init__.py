@@ -1,4 +1,4 @@
-"""Presets: complete configurations, one a file; each module's docstring is its lab note."""
+"""Presets: complete configurations, one per file; each docstring is its lab note."""
 
 import importlib
 import pkgutil
@@ -10,15 +10,15 @@ DEFAULT = "demo"
 
 
 def names() -> list[str]:
-    """All presets."""
+    """The names of all presets."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def load(name: str) -> PipelineConfig:
-    """The configuration of a preset.
+    """Loads the configuration of a preset.
 
     Raises:
-      UserError: when there is none of that name; lists those that there are.
+      UserError: when there is no preset of that name; lists the presets.
     """
     if name not in names():
         raise UserError(

@@ -1,14 +1,16 @@
-"""The embedded default: drawn animals' heads, a small detector trained from random weights.
+"""The built-in demo: drawn animals' heads, and a small detector trained from random weights.
 
     make run
 
-Measured on 800 pictures, 168 of them held out, on two CPU cores, November 2026: int8 mAP@.5
-0.988 and mAP@[.5:.95] 0.720, 0.53 MB; the whole run 2:43, an unchanged second one 14 s.
-Small batches matter here: from random weights the number of updates counts, not that of images.
+Results on 800 pictures, 168 of them held out, on two CPU cores, November 2026: int8 mAP@.5 0.988,
+mAP@[.5:.95] 0.720, 0.53 MB. The run takes 2:43, an unchanged second one 14 s.
+Small batches matter here: from random weights, the number of updates counts more than the number
+of images.
 """
 
 from models.settings import Augmentation, ModelSettings, TrainingSettings
-from pipeline.config import EvaluationSettings, PipelineConfig, TransformSettings
+from pipeline.config import PipelineConfig
+from pipeline.settings import EvaluationSettings, TransformSettings
 
 
 def config() -> PipelineConfig:

@@ -7,15 +7,17 @@ from a checkpoint that was trained on COCO.
 
     python local_runner.py --preset ssd_mobilenet_v1_075_300_pets --data PETS --warm-start imagenet
 
-PETS holds `images/` and `annotations/xmls/` of the Oxford-IIIT Pet Dataset. Made for a TPU v2-8 or
-v3-8; on two CPU cores it would take days. Not run to the end by us: no accelerator was at hand, and
-no COCO checkpoint (training starts from ImageNet weights, or from random ones). The post-processing
-is the recipe's IoU threshold with class-by-class suppression: on photographs of three breeds a
-prototype's int8 file had mAP@.5 0.901 with it, and 0.846 with one class a detection.
+PETS contains `images/` and `annotations/xmls/` of the Oxford-IIIT Pet Dataset. The recipe is made
+for a TPU v2-8 or v3-8; on two CPU cores it would take days. We have not run it to the end, for want
+of an accelerator and of a COCO checkpoint (training starts from ImageNet or random weights). The
+post-processing has the recipe's IoU threshold and suppresses class by class: on photographs of
+three breeds, a prototype's int8 file reached mAP@.5 0.901 that way, and 0.846 with one class per
+detection.
 """
 
 from models.settings import Augmentation, ModelSettings, PostProcessing, TrainingSettings
-from pipeline.config import DataSettings, EvaluationSettings, PipelineConfig, TransformSettings
+from pipeline.config import PipelineConfig
+from pipeline.settings import DataSettings, EvaluationSettings, TransformSettings
 
 
 def config() -> PipelineConfig:

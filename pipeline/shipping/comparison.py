@@ -14,10 +14,9 @@ from models.networks.post_processing import post_process
 from models.networks.ssd import SsdConfig, normalize
 from models.settings import PostProcessing
 from models.tflite.agreement import Agreement, compare, relative_error
-from models.tflite.detector import TFLiteDetector
-from models.tflite.network import TFLiteNetwork
-from pipeline.config import RewriterSettings
+from models.tflite.detector import TFLiteDetector, TFLiteNetwork
 from pipeline.errors import UserError
+from pipeline.settings import RewriterSettings
 
 # Scores leave an int8 network in steps of 1/256; a network that is sure of nothing differs from
 # its file by rounding, which is no fault.

@@ -12,7 +12,7 @@ from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 from tfx.utils import io_utils
 
-from pipeline.data.raw_examples import encoded_pictures
+from pipeline.data.raw_example import encoded_pictures
 from pipeline.files import DEVICE_REPORT_FILE, LABELS_FILE, SHIPPING_MODEL_FILE, serving_path
 from pipeline.shipping.app_check import DeviceReport, Limits, check_detector
 

@@ -16,8 +16,7 @@ from models.settings import PostProcessing
 from models.tflite.export import export_tflite
 from models.tflite.labels import format_labels
 from models.training import checkpoint
-from pipeline.config import RewriterSettings
-from pipeline.data.raw_examples import encoded_pictures
+from pipeline.data.raw_example import encoded_pictures
 from pipeline.files import (
     LABELS_FILE,
     SERVING_FOLDER,
@@ -26,6 +25,7 @@ from pipeline.files import (
     serving_path,
     write_whole,
 )
+from pipeline.settings import RewriterSettings
 from pipeline.shipping.comparison import compare_with_network, require_agreement
 
 # Pictures of the training split that set the ranges in post-training quantization.
@@ -54,7 +54,7 @@ def TFLiteRewriter(
         `pipeline.shipping.comparison.Comparison.properties`.
       quantization: "aware", "post_training" or "none".
       post_processing: JSON of `models.settings.PostProcessing`.
-      comparison: JSON of `pipeline.config.RewriterSettings`.
+      comparison: JSON of `pipeline.settings.RewriterSettings`.
       code_fingerprint: part of the cache key.
 
     Raises:

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from models.drawing import draw_detections
-from models.training.run import Interval
 from models.training.scoring import Scores
+from models.training.watch import Interval
 
 _NUM_IMAGES = 8
 _MIN_SCORE = 0.3
@@ -31,7 +31,7 @@ class TensorBoardLog:
         """Adds an interval: scalars, and the detections in the first images.
 
         Args:
-          interval: of `models.training.run`.
+          interval: of `models.training.watch`.
           scores: of the same network.
           batches: the evaluation batches that were scored.
         """

@@ -14,6 +14,7 @@ from models.settings import Augmentation, ModelSettings, PostProcessing, Trainin
 from models.training import checkpoint, input_pipeline, scoring
 from models.training import run as training
 from models.training.distribution import choose_strategy, scope_of, use_xla
+from models.training.watch import Interval, NonFiniteLossError
 from models.weights import warm_start
 from pipeline import features
 from pipeline.data.schema import class_names_of
@@ -77,7 +78,7 @@ def run_fn(fn_args) -> None:
     state_dir = os.path.join(config["state_dir"], _state_key(fn_args, config))
     log = TensorBoardLog(os.path.join(state_dir, "tensorboard"), class_names)
 
-    def score(interval: training.Interval) -> float:
+    def score(interval: Interval) -> float:
         scores = scoring.score(interval.network, ssd, eval_batches, post_processing, class_names)
         log.write(interval, scores, eval_batches)
         losses = "  ".join(f"{name} {value:.3f}" for name, value in interval.losses.items())
@@ -114,7 +115,7 @@ def run_fn(fn_args) -> None:
             jit_compile=use_xla(training_settings.jit_compile),
         )
         network, facts = run.train()
-    except (training.NonFiniteLossError, ValueError) as error:
+    except (NonFiniteLossError, ValueError) as error:
         raise UserError(str(error)) from error
     facts |= {"class_names": class_names, "state_dir": state_dir}
     checkpoint.save_detector(fn_args.serving_model_dir, network, ssd, facts)

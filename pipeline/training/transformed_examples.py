@@ -1,18 +1,25 @@
 """Reads what Transform wrote, as the records of `models.training.input_pipeline`."""
 
+import contextlib
 import dataclasses
 import logging
+import os
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from pipeline import features
 from pipeline.errors import UserError
-from pipeline.training.memory import available_bytes
 
-# Decoded canvases that fit into this share of the free memory are kept there, so that each is read
-# once; the rest is for the network, its optimizer and the batches on their way.
-_MEMORY_SHARE = 0.5
+# Decoded canvases that fit into this share of the memory are kept there, so that each is read once;
+# the rest is for the network, its optimizer, the batches on their way and other programs.
+_MEMORY_SHARE = 0.3
+# A container's limit, in control groups of version 2 and 1.
+_CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 _log = logging.getLogger("detector")
 
@@ -107,13 +114,22 @@ def read_transformed_examples(
 
 
 def _fits_into_memory(num_images: int, size: int) -> bool:
-    needed, free = num_images * size**2 * 3, available_bytes()
-    fits = needed <= _MEMORY_SHARE * free
+    needed, memory = num_images * size**2 * 3, _memory_bytes()
+    fits = needed <= _MEMORY_SHARE * memory
     _log.info(
-        "Trainer: %d decoded pictures, %.2f GB, are %s (%.1f GB of memory free)",
+        "Trainer: %d decoded pictures, %.2f GB, are %s (%.1f GB of memory)",
         num_images,
         needed / 1e9,
         "kept in memory" if fits else "too many to keep: each pass reads them from disk",
-        free / 1e9,
+        memory / 1e9,
     )
     return fits
+
+
+def _memory_bytes() -> int:
+    """The memory of the machine, or what a container may use of it."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for file in _CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # absent, or "max"
+            limits.append(int(file.read_text()))
+    return min(limits)

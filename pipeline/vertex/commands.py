@@ -1,7 +1,8 @@
-"""What each command of vertex_runner.py does.
+"""The commands of vertex_runner.py.
 
-Every function takes the configuration and the parsed command line. Those that end with a judged
-model return whether it was blessed; the others None.
+Every function takes the configuration and the parsed command line. Commands that end with a judged
+model return whether it was blessed; the others return None. They import what they need when they
+run: nobody waits for TFX to hear of a missing project.
 """
 
 import argparse
@@ -12,51 +13,49 @@ from typing import Any
 
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.vertex.compilation import compile_job, for_vertex
+from pipeline.vertex.connection import connect
 
-# For a Cloud Storage that is busy.
-_BUCKET_SECONDS = 60.0
+_CRON_FIELDS = 5
 
 
 def compile(config: PipelineConfig, options: argparse.Namespace) -> None:
     """Writes the pipeline spec."""
-    from pipeline.vertex.compilation import compile_job, for_vertex
-
     job = compile_job(for_vertex(config))
     output = Path(options.output)
     try:
         output.write_text(json.dumps(job, indent=1, sort_keys=True) + "\n")
     except OSError as error:
-        raise UserError(
-            f"Expected a file to write. Received: --output {output} ({error.strerror})."
-        ) from error
+        raise UserError(f"Could not write --output {output}: {error.strerror}.") from error
     print(f"wrote {output}: {len(job['pipelineSpec']['root']['dag']['tasks'])} tasks")
 
 
 def submit(config: PipelineConfig, options: argparse.Namespace) -> bool | None:
-    """Submits a run, or says what it would be."""
-    from pipeline.vertex.compilation import compile_job, for_vertex
-
+    """Submits a run, or shows what would be submitted."""
     config = for_vertex(config)
-    credentials = None if options.dry_run else _ready(config)
-    job = compile_job(config)
-    _budget(config, job, options, show=options.dry_run)
     if options.dry_run:
+        _check_budget(config, compile_job(config), options, show=True)
         return None
-    from pipeline.vertex.client import VertexClient
+    connection = connect(config.vertex)
+    connection.check_bucket()
+    job = compile_job(config)
+    _check_budget(config, job, options)
 
-    client = VertexClient(config.vertex, credentials=credentials)
+    from pipeline.vertex.client import VertexClient, id_of
+
+    client = VertexClient(connection)
     started = time.monotonic()
     run = client.submit(config, job)
     if not options.wait:
-        print(f"follow it: vertex_runner.py status {run.job_id} {_where(config)}")
+        print(f"follow it: vertex_runner.py status {id_of(run)} {_place_flags(config)}")
         return None
-    results = client.wait(run.resource_name)
+    results = client.wait(run.name)
 
     from pipeline.summary import print_summary
-    from pipeline.vertex.run_summary import summarize_run
+    from pipeline.vertex.results import summarize_run
 
     seconds = time.monotonic() - started
-    summary = summarize_run(config, run.job_id, results, seconds, "vertex_runs")
+    summary = summarize_run(config, id_of(run), results, seconds, "vertex_runs")
     print_summary(summary)
     for result in results:
         for artifact in result.outputs.get("registered_model", []):
@@ -66,51 +65,50 @@ def submit(config: PipelineConfig, options: argparse.Namespace) -> bool | None:
 
 def status(config: PipelineConfig, options: argparse.Namespace) -> None:
     """Prints the state of a run and of its tasks."""
-    credentials = _connected(config)
-    from pipeline.vertex.client import VertexClient, describe_task, tasks_of
+    connection = connect(config.vertex)
+    from pipeline.vertex.client import VertexClient, dashboard_link, describe_task, id_of, tasks_of
 
-    run = VertexClient(config.vertex, credentials=credentials).get(options.run)
-    print(f"{run.name}: {run.gca_resource.state.name}\n{run._dashboard_uri()}")
-    for detail in tasks_of(run):
-        print(f"  {describe_task(detail, config.vertex.project)}")
+    run = VertexClient(connection).get(options.run)
+    print(f"{id_of(run)}: {run.state.name}\n{dashboard_link(run)}")
+    for task in tasks_of(run):
+        print(f"  {describe_task(task, config.vertex.project)}")
 
 
 def cancel(config: PipelineConfig, options: argparse.Namespace) -> None:
     """Cancels a run."""
-    credentials = _connected(config)
+    connection = connect(config.vertex)
     from pipeline.vertex.client import VertexClient
 
-    VertexClient(config.vertex, credentials=credentials).cancel(options.run)
+    VertexClient(connection).cancel(options.run)
     print(f"asked Vertex AI to cancel {options.run}")
 
 
 def schedule(config: PipelineConfig, options: argparse.Namespace) -> None:
     """Puts the pipeline on a schedule."""
-    from pipeline.vertex.compilation import compile_job, for_vertex
-    from pipeline.vertex.cron import check_cron
-
-    check_cron(options.cron)
+    _check_cron(options.cron)
+    if config.vertex.experiment:
+        raise UserError(
+            f"Leave out vertex.experiment ({config.vertex.experiment}): only runs submitted one by "
+            "one can be added to an experiment, not those that a schedule starts."
+        )
     config = for_vertex(config)
-    credentials = _ready(config)
+    connection = connect(config.vertex)
+    connection.check_bucket()
     job = compile_job(config)
-    _budget(config, job, options, show=False)
-    from pipeline.vertex.client import VertexClient
-    from pipeline.vertex.schedules import create_schedule
+    _check_budget(config, job, options)
+    from pipeline.vertex.schedules import Schedules
 
-    client = VertexClient(config.vertex, credentials=credentials)
-    schedule_id = create_schedule(client, config, job, options.cron, options.max_runs)
+    schedule_id = Schedules(connection).create(config, job, options.cron, options.max_runs)
     print(f"created schedule {schedule_id}")
-    print(f"delete it: vertex_runner.py unschedule {schedule_id} {_where(config)}")
+    print(f"delete it: vertex_runner.py unschedule {schedule_id} {_place_flags(config)}")
 
 
 def schedules(config: PipelineConfig, options: argparse.Namespace) -> None:
     """Lists the schedules."""
-    credentials = _connected(config)
-    from pipeline.vertex.client import VertexClient
-    from pipeline.vertex.schedules import list_schedules
+    connection = connect(config.vertex)
+    from pipeline.vertex.schedules import Schedules
 
-    VertexClient(config.vertex, credentials=credentials)
-    lines = list_schedules(config.vertex)
+    lines = Schedules(connection).list()
     if not lines:
         print(f"no schedules in {config.vertex.project}, {config.vertex.region}")
     for line in lines:
@@ -119,12 +117,10 @@ def schedules(config: PipelineConfig, options: argparse.Namespace) -> None:
 
 def unschedule(config: PipelineConfig, options: argparse.Namespace) -> None:
     """Deletes a schedule."""
-    credentials = _connected(config)
-    from pipeline.vertex.client import VertexClient
-    from pipeline.vertex.schedules import delete_schedule
+    connection = connect(config.vertex)
+    from pipeline.vertex.schedules import Schedules
 
-    VertexClient(config.vertex, credentials=credentials)
-    delete_schedule(config.vertex, options.schedule)
+    Schedules(connection).delete(options.schedule)
     print(f"deleted schedule {options.schedule}")
 
 
@@ -135,9 +131,9 @@ def doctor(config: PipelineConfig, options: argparse.Namespace) -> None:
     findings = examine(config.vertex)
     for finding in findings:
         print(finding)
-    broken = sum(not finding.passed for finding in findings)
-    if broken:
-        raise UserError(f"Expected every check to pass. Received: {broken} that did not.")
+    failed = sum(not finding.passed for finding in findings)
+    if failed:
+        raise UserError(f"{failed} of {len(findings)} checks failed; see the fixes above.")
 
 
 def rehearse(config: PipelineConfig, options: argparse.Namespace) -> bool:
@@ -145,12 +141,26 @@ def rehearse(config: PipelineConfig, options: argparse.Namespace) -> bool:
     from pipeline.summary import print_summary
     from pipeline.vertex.rehearsal.run import rehearse as rehearse_here
 
-    summary = rehearse_here(config, options.folder, lambda line: print(line, flush=True))
+    summary = rehearse_here(config, options.folder)
     print_summary(summary)
     return summary["blessed"]
 
 
-def _budget(config, job, options, show: bool) -> None:
+def _check_cron(cron: str) -> None:
+    """Checks the number of fields; the service checks what is in them."""
+    fields = cron.split()
+    if fields and fields[0].startswith(("TZ=", "CRON_TZ=")):
+        fields = fields[1:]
+    if len(fields) != _CRON_FIELDS:
+        raise UserError(
+            "Expected five fields in --cron: minute hour day month weekday. "
+            f'Received: "{cron}". For example "0 3 * * 1": Mondays at three, UTC.'
+        )
+
+
+def _check_budget(
+    config: PipelineConfig, job: dict[str, Any], options: argparse.Namespace, show: bool = False
+) -> None:
     from pipeline.vertex.plan import check_cost, load_prices, make_plan, print_plan, total_cost
 
     prices = load_prices(options.prices)
@@ -160,23 +170,5 @@ def _budget(config, job, options, show: bool) -> None:
     check_cost(total_cost(steps, prices), options.max_cost)
 
 
-def _connected(config: PipelineConfig) -> Any:
-    """Credentials for an endpoint that answers; asked for before anything slow is loaded."""
-    from pipeline.vertex.connection import connect, require_project
-
-    require_project(config.vertex)
-    return connect(config.vertex)
-
-
-def _ready(config: PipelineConfig) -> Any:
-    """The same for a run, whose bucket is looked at, too."""
-    from pipeline.vertex.connection import check_bucket
-    from pipeline.vertex.service_errors import patient
-
-    credentials = _connected(config)
-    check_bucket(config.vertex, credentials, patient(_BUCKET_SECONDS))
-    return credentials
-
-
-def _where(config: PipelineConfig) -> str:
+def _place_flags(config: PipelineConfig) -> str:
     return f"--project {config.vertex.project} --region {config.vertex.region}"

@@ -1,9 +1,11 @@
-"""From a configuration to the job that Vertex AI runs: the pipeline spec as JSON."""
+"""Compiles a configuration into the job that Vertex AI runs: the pipeline spec as JSON."""
 
 import contextlib
+import graphlib
 import io
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
 from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT, code_fingerprint
+from pipeline.vertex.connection import require_project
 from pipeline.vertex.machines import MACHINES, check_region
 
 _IMAGE = re.compile(r"[\w.-]+(:\d+)?/[\w./-]+@sha256:[0-9a-f]{64}")
@@ -18,24 +21,25 @@ _CLOUD = "gs://"
 
 
 def for_vertex(config: PipelineConfig) -> PipelineConfig:
-    """Checks what Vertex AI needs to know, and fills in the locations in the bucket.
+    """Checks the settings that Vertex AI needs, and fills in the locations in the bucket.
 
     Args:
-      config: as the command line gave it.
+      config: from the command line.
 
     Returns:
-      A configuration that `compile_job` takes.
+      A configuration for `compile_job`.
 
     Raises:
-      UserError: something is missing, or is not what Vertex AI can take.
+      UserError: a setting is missing or invalid.
     """
     vertex = config.vertex
-    _require(vertex.project, "a Google Cloud project", "--project ID")
-    _require(vertex.bucket, "a Cloud Storage bucket", "--bucket NAME")
-    if vertex.bucket.startswith(_CLOUD) or "/" in vertex.bucket:
+    require_project(vertex)
+    if not vertex.bucket:
+        raise UserError("Name a Cloud Storage bucket with --bucket.")
+    if "/" in vertex.bucket:
         raise UserError(
-            f"Expected the name of a bucket. Received: {vertex.bucket}. "
-            "Give it without gs:// and without a folder."
+            f"Expected the name of a bucket, without gs:// and without a folder. "
+            f"Received: --bucket {vertex.bucket}."
         )
     for name in ("pipeline_image", "trainer_image"):
         image = getattr(vertex, name)
@@ -43,8 +47,7 @@ def for_vertex(config: PipelineConfig) -> PipelineConfig:
             raise UserError(
                 f"Expected vertex.{name} to be a container image by digest, "
                 f"HOST/PATH@sha256:... Received: {image or 'nothing'}. A tag may move between "
-                "two runs; `python -m pipeline.vertex.images` builds the images and prints their "
-                "digests."
+                "two runs; `make images` builds the images and prints these flags."
             )
     _check_target(vertex.trainer_image, vertex.accelerator)
     check_region(vertex.accelerator, vertex.region)
@@ -74,21 +77,21 @@ def fill_in(config: PipelineConfig, root: str, beam_args: tuple[str, ...]) -> Pi
     """Puts everything that a run writes under one root.
 
     Args:
-      config: its `vertex` section is complete.
+      config: with a complete `vertex` section.
       root: gs://BUCKET, or a local folder in its place.
       beam_args: Beam's pipeline options.
 
     Raises:
-      UserError: no threshold for the gate, a batch that the replicas can't share.
+      UserError: the gate has no threshold, or the replicas can't share a batch evenly.
     """
     if config.evaluation.min_map50 is None:
         raise UserError(
-            "Expected a threshold for the gate. Received: none. Say from which mAP@.5 on a model "
-            "may be pushed, for example --set evaluation.min_map50=0.8"
+            "The gate needs a threshold: set the mAP@.5 that a model must reach to be pushed, for "
+            "example --set evaluation.min_map50=0.8"
         )
     replicas = MACHINES[config.vertex.accelerator].replicas
     if config.training.batch_size % replicas:
-        # Brings TensorFlow, for which nobody with a right batch should wait.
+        # Loads TensorFlow, which takes a while: only needed for the error.
         from models.training.distribution import check_batch
 
         try:
@@ -110,7 +113,7 @@ def fill_in(config: PipelineConfig, root: str, beam_args: tuple[str, ...]) -> Pi
 
 
 def training_service(config: PipelineConfig) -> dict[str, Any]:
-    """The custom job that trains, as TFX's Trainer for Vertex AI takes it."""
+    """The custom job that trains, in the form that TFX's Trainer for Vertex AI expects."""
     vertex = config.vertex
     machine = MACHINES[vertex.accelerator]
     container: dict[str, Any] = {"image_uri": vertex.trainer_image}
@@ -122,7 +125,7 @@ def training_service(config: PipelineConfig) -> dict[str, Any]:
         "worker_pool_specs": [
             {"machine_spec": machine.spec(), "replica_count": 1, "container_spec": container}
         ],
-        # A worker that is lost starts again; the training goes on from its last checkpoint.
+        # A lost worker is restarted, and resumes from its last checkpoint.
         "scheduling": {"restart_job_on_worker_restart": True},
     }
     if vertex.service_account:
@@ -145,7 +148,7 @@ def training_service(config: PipelineConfig) -> dict[str, Any]:
 
 
 def compile_job(config: PipelineConfig) -> dict[str, Any]:
-    """Compiles a pipeline; reads no bucket and needs no credentials.
+    """Compiles a pipeline, without reading the bucket and without credentials.
 
     Args:
       config: from `for_vertex`, or from `fill_in`.
@@ -154,9 +157,9 @@ def compile_job(config: PipelineConfig) -> dict[str, Any]:
       A PipelineJob of Vertex AI as JSON, with `pipelineSpec` and `runtimeConfig`.
 
     Raises:
-      UserError: the spec would name a path of this machine.
+      UserError: the spec would contain a path of this machine.
     """
-    # TFX prints what it skips of the environment.
+    # TFX prints which environment variables it ignores.
     with contextlib.redirect_stdout(io.StringIO()):
         from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
@@ -168,12 +171,12 @@ def compile_job(config: PipelineConfig) -> dict[str, Any]:
         job = runner.run(_pipeline(_with_absolute_schema(config)), write_out=False)
     validate(job)
     if config.execution.pipeline_root.startswith(_CLOUD):
-        _refuse_local_paths(job)
+        _reject_local_paths(job)
     return job
 
 
 def _pipeline(config: PipelineConfig):
-    """The pipeline of both runners; on Vertex AI the Model Registry may come after its Pusher."""
+    """The pipeline of both runners, plus the ModelRegistrar if models are to be registered."""
     from tfx.dsl.context_managers import dsl_context_registry
 
     from pipeline.pipeline import create_pipeline
@@ -182,7 +185,7 @@ def _pipeline(config: PipelineConfig):
     pipeline = create_pipeline(config)
     if config.vertex.model_registry:
         (pusher,) = [node for node in pipeline.components if node.id == "Pusher"]
-        # A component belongs to the pipeline in whose registry it is made.
+        # A component belongs to the pipeline in whose registry it is created.
         with dsl_context_registry.use_registry(pipeline.dsl_context_registry):
             registrar = ModelRegistrar(
                 pushed_model=pusher.outputs["pushed_model"],
@@ -198,7 +201,7 @@ def validate(job: dict[str, Any]) -> None:
     """Checks a job against the published schema of pipeline specs, field by field.
 
     Raises:
-      ValueError: a field that the schema does not know, or of another type.
+      ValueError: a field is unknown to the schema, or has the wrong type.
     """
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
@@ -210,49 +213,59 @@ def validate(job: dict[str, Any]) -> None:
         json_format.ParseDict(job["pipelineSpec"], spec)
         json_format.ParseDict(job["pipelineSpec"]["deploymentSpec"], deployment)
     except json_format.ParseError as error:
-        raise ValueError(f"Expected a pipeline job of the published schema: {error}") from error
+        raise ValueError(f"The job does not match the published schema: {error}") from error
     tasks = spec.root.dag.tasks
     for name, task in tasks.items():
         component = spec.components[task.component_ref.name]
         if component.executor_label not in deployment.executors:
-            raise ValueError(f"Expected an executor for task {name}.")
+            raise ValueError(f"Task {name} has no executor.")
         unknown = [other for other in task.dependent_tasks if other not in tasks]
         if unknown:
-            raise ValueError(f"Expected task {name} to depend on tasks of the job: {unknown}.")
+            raise ValueError(f"Task {name} depends on tasks that the job lacks: {unknown}.")
+
+
+def needed_by(task: Mapping[str, Any]) -> set[str]:
+    """Names of the tasks that a task depends on or takes artifacts from."""
+    inputs = task.get("inputs", {}).get("artifacts", {}).values()
+    return {
+        *task.get("dependentTasks", ()),
+        *(source["taskOutputArtifact"]["producerTask"] for source in inputs),
+    }
+
+
+def task_graph(job: Mapping[str, Any]) -> graphlib.TopologicalSorter:
+    """The names of a job's tasks, to be walked so that each comes after those that it needs."""
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    return graphlib.TopologicalSorter({name: needed_by(task) for name, task in tasks.items()})
 
 
 def _with_absolute_schema(config: PipelineConfig) -> PipelineConfig:
-    """Finds a preset's schema, which lies beside the code, from any working directory."""
+    """Finds a preset's schema, which is next to the code, from any working directory."""
     folder = Path(config.schema_dir)
     if not config.schema_dir or folder.exists():
         return config
     return override(config, {"schema_dir": str(ROOT / folder)})
 
 
-def _refuse_local_paths(job: dict[str, Any]) -> None:
+def _reject_local_paths(job: dict[str, Any]) -> None:
     text = json.dumps(job)
     for path in {str(ROOT), str(Path.home())} - {"/"}:
         if f"{path}/" in text:
             at = text.index(f"{path}/")
             raise UserError(
-                "Expected a pipeline that names no path of this machine. Received: "
-                f"{text[at : at + 120]}. Upload what it names to the bucket."
+                "The compiled pipeline contains a path of this machine: "
+                f"{text[at : at + 120]}. Upload that file to the bucket and use its address there."
             )
 
 
-def _require(value: str, what: str, how: str) -> None:
-    if not value:
-        raise UserError(f"Expected {what}. Received: none. Name it with {how}.")
-
-
 def _check_target(image: str, accelerator: str) -> None:
-    """Each machine has an image of its own; those of `images.py` say which in their name."""
+    """Each kind of machine needs its own image; `make images` names them after their targets."""
     needed = MACHINES[accelerator].image_target
     target = image.partition("@")[0].rpartition("/")[2]
     if target != needed and target in {machine.image_target for machine in MACHINES.values()}:
         raise UserError(
-            f"Expected --trainer-image to be the image {needed}, for {accelerator}. Received: the "
-            f"image {target}. `python -m pipeline.vertex.images --target {needed}` builds it."
+            f"Expected the image {needed} as --trainer-image, for {accelerator}. Received: "
+            f"{target}. `make images TRAINER={needed}` builds it."
         )
 
 
@@ -271,8 +284,8 @@ def _check_data(config: PipelineConfig) -> None:
     paths = {flag: path for flag, path in paths.items() if path}
     if not paths:
         raise UserError(
-            "Expected labelled images in a bucket. Received: none. Upload them and name them, "
-            "for example --data gs://BUCKET/data; docs/production.md shows how."
+            "No labelled images: upload them and name their folder, for example "
+            "--data gs://BUCKET/data; docs/production.md shows how."
         )
     for flag, path in {**paths, "--warm-start": config.warm_start.weights}.items():
         if path and path != "imagenet" and not path.startswith(_CLOUD):
@@ -282,7 +295,7 @@ def _check_data(config: PipelineConfig) -> None:
             )
     if data.format == "voc" and not (data.images and data.annotations):
         raise UserError(
-            "Expected the names of the two folders inside the data set, because compiling reads "
-            f"no bucket. Received: images={data.images!r}, annotations={data.annotations!r}. "
-            "For example --set data.images=images --set data.annotations=annotations/xmls"
+            "Name the two folders inside the data set, because compiling does not read the bucket: "
+            f"data.images is {data.images!r} and data.annotations is {data.annotations!r}. For "
+            "example --set data.images=images --set data.annotations=annotations/xmls"
         )

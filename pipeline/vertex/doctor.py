@@ -1,4 +1,4 @@
-"""What usually fails on Vertex AI, looked at before it costs money. Changes nothing."""
+"""Checks what usually fails on Vertex AI, before it costs money. Changes nothing."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -9,13 +9,13 @@ from google.auth.transport.requests import AuthorizedSession
 from requests.exceptions import RequestException
 
 from pipeline.errors import UserError
+from pipeline.settings import VertexSettings
 from pipeline.vertex.connection import require_project
 from pipeline.vertex.machines import MACHINES, check_region
-from pipeline.vertex.settings import VertexSettings
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _SECONDS = 30
-_REFUSED = (401, 403)
+_DENIED = (401, 403)
 APIS = ("aiplatform", "storage", "dataflow", "artifactregistry", "compute")
 ROLES = (
     "roles/aiplatform.user",
@@ -44,7 +44,7 @@ ENDPOINTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """The outcome of one check: what was looked at, and when it failed how to mend it."""
+    """The outcome of one check; if it failed, also how to fix it."""
 
     subject: str
     passed: bool
@@ -62,13 +62,13 @@ def examine(
     """Runs all checks.
 
     Args:
-      settings: what a run would use.
+      settings: those of the run.
       session: with credentials; None takes the Application Default Credentials.
-      endpoints: roots of the services' URLs; images are asked for at their own registry, unless
+      endpoints: roots of the services' URLs. Images are looked up in their own registry, unless
         there is a `registry`.
 
     Returns:
-      A finding a check, in the order in which they should be mended.
+      One finding for each check, in the order in which failures should be fixed.
     """
     require_project(settings)
     if session is None:
@@ -103,8 +103,8 @@ def _apis(settings, session, endpoints) -> Iterator[Finding]:
         answer = session.get(url, timeout=_SECONDS)
         enabled = answer.ok and answer.json().get("state") == "ENABLED"
         fix = f"gcloud services enable {name} --project {settings.project}"
-        if answer.status_code in (*_REFUSED, 404):
-            fix = f"is {settings.project} the right project, and yours? If so: {fix}"
+        if answer.status_code in (*_DENIED, 404):
+            fix = f"is {settings.project} the right project, and can you access it? If so: {fix}"
         yield Finding(f"API {name} enabled", enabled, fix)
 
 
@@ -139,14 +139,14 @@ def _images(settings, session, endpoints) -> Iterator[Finding]:
     for kind in ("pipeline_image", "trainer_image"):
         image = getattr(settings, kind)
         name, at, digest = image.partition("@")
-        fix = f"build it, and pass its digest with --{kind.replace('_', '-')}: see images.py"
+        fix = f"build it with `make images`, and pass the printed --{kind.replace('_', '-')}"
         if not at:
-            yield Finding(f"{kind} {image or '(none)'} given by digest", False, fix)
+            yield Finding(f"{kind} {image or '(none)'} named by digest", False, fix)
             continue
         host, _, path = name.partition("/")
         registry = endpoints.get("registry", f"https://{host}")
         answer = session.head(f"{registry}/v2/{path}/manifests/{digest}", timeout=_SECONDS)
-        if answer.status_code in _REFUSED:
+        if answer.status_code in _DENIED:
             fix = _grant(settings, "roles/artifactregistry.reader")
         yield Finding(f"{kind} {name} has {digest[:19]}...", answer.ok, fix)
 
@@ -178,7 +178,7 @@ def _accelerator(settings, session, endpoints) -> Iterator[Finding]:
     yield Finding(
         f"quota {quota} in {settings.region}: {limit} of the {needed} needed",
         limit >= needed,
-        f"ask for {needed} at https://console.cloud.google.com/iam-admin/quotas"
+        f"request {needed} at https://console.cloud.google.com/iam-admin/quotas"
         f"?project={settings.project} (filter: {quota})",
     )
 
@@ -200,10 +200,10 @@ def _limit_in(metric: dict, region: str) -> int:
 def _roles(settings, session, endpoints) -> Iterator[Finding]:
     if not settings.service_account:
         yield Finding(
-            "a service account of the pipeline's own",
+            "the pipeline has a service account of its own",
             False,
-            "make one and pass it with --service-account; the default one may do too much or "
-            "too little: see docs/production.md",
+            "create one and pass it with --service-account; the default account may have too many "
+            "or too few roles: see docs/production.md",
         )
         return
     url = f"{endpoints['cloudresourcemanager']}/v1/projects/{settings.project}:getIamPolicy"
@@ -225,7 +225,7 @@ def _roles(settings, session, endpoints) -> Iterator[Finding]:
 
 
 def _grant(settings: VertexSettings, role: str) -> str:
-    """What gives the role to the one who asks."""
+    """How to give a role to the user."""
     return (
         f"your own account lacks {role}: gcloud projects add-iam-policy-binding "
         f"{settings.project} --member=user:YOU --role={role}"

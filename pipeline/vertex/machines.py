@@ -1,7 +1,7 @@
-"""The machines that can train, and what a Vertex AI custom job calls them.
+"""The machines that can train, and their names in a Vertex AI custom job.
 
 Sources: cloud.google.com/vertex-ai/docs/training/configure-compute (machine types, and that a
-`cloud-tpu` takes 8 cores) and cloud.google.com/tpu/docs/v5e-training (topologies, host cores).
+`cloud-tpu` has 8 cores) and cloud.google.com/tpu/docs/v5e-training (topologies, host cores).
 """
 
 import dataclasses
@@ -16,13 +16,13 @@ class Machine:
     """A machine with an accelerator.
 
     Attributes:
-      machine_type: Vertex AI's name.
-      replicas: that share a global batch.
-      host_cores: vCPUs that feed it.
-      image_target: of the Dockerfile.
-      price: its name in the price table.
-      accelerator_type: Vertex AI's name; empty when the machine type says it.
-      accelerator_count: as Vertex AI counts, cores for `cloud-tpu`.
+      machine_type: Vertex AI's name for it.
+      replicas: number of replicas that share a global batch.
+      host_cores: vCPUs that prepare the batches.
+      image_target: target of the Dockerfile.
+      price: key in the price table.
+      accelerator_type: Vertex AI's name for it; empty if the machine type implies it.
+      accelerator_count: as Vertex AI counts: cores for `cloud-tpu`.
       topology: of TPU v5e slices.
       environment: variables that the training program needs.
     """
@@ -48,9 +48,9 @@ class Machine:
         return spec
 
 
-# The TPU is on the machine that runs the training program.
+# The training program runs on the machine that has the TPU.
 _TPU = {"TPU_NAME": "local"}
-# TPU v5e is driven through PJRT, by the libtpu of the image; v2 and v3 are not.
+# Only v5e is driven through PJRT, by the image's libtpu.
 _TPU_V5E = _TPU | {
     "NEXT_PLUGGABLE_DEVICE_USE_C_API": "true",
     "TF_PLUGGABLE_DEVICE_LIBRARY_PATH": "/opt/venv/lib/python3.10/site-packages/libtpu/libtpu.so",
@@ -84,7 +84,7 @@ MACHINES = {
 
 # Regions where Vertex AI offers the TPUs, as cloud.google.com/tpu/docs/regions-zones and
 # cloud.google.com/vertex-ai/docs/general/locations list them (November 2026). `doctor` asks the
-# project's quota, which has the last word.
+# project's quota, which decides.
 TPU_REGIONS = {
     "tpu-v2-8": ("us-central1", "europe-west4", "asia-east1"),
     "tpu-v3-8": ("us-central1", "europe-west4"),
@@ -93,15 +93,15 @@ TPU_REGIONS = {
 
 
 def check_region(accelerator: str, region: str) -> None:
-    """Checks that a region has a TPU.
+    """Checks that a region has the accelerator.
 
     Raises:
-      UserError: when it has not; names those that have.
+      UserError: it does not; the message names the regions that do.
     """
     family = "tpu-v5e" if accelerator.startswith("tpu-v5e") else accelerator
     regions = TPU_REGIONS.get(family)
     if regions and region not in regions:
         raise UserError(
             f"Expected a region with {accelerator}: {', '.join(regions)}. Received: {region}. "
-            "Choose one with --region (the bucket has to be there, too), or another --accelerator."
+            "Choose one with --region (the bucket must be in it, too), or another --accelerator."
         )

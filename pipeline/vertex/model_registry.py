@@ -1,7 +1,7 @@
-"""Registers a pushed model in Vertex Model Registry, with its metrics and where it came from.
+"""Registers pushed models in Vertex AI's Model Registry, with their metrics and lineage.
 
-Every push becomes a version of one model, which has the pipeline's name. The version that a push
-makes has the alias `push-N` of the published version N: a repetition finds it, and makes no second.
+Every push becomes a version of one model that has the pipeline's name. The version of push N has
+the alias `push-N`, by which a repeated push finds it instead of registering it twice.
 """
 
 import dataclasses
@@ -13,10 +13,10 @@ from google.api_core import exceptions
 from google.cloud import aiplatform_v1 as gca
 from google.protobuf import json_format, struct_pb2
 
+from pipeline.vertex.connection import Connection
 from pipeline.vertex.service_errors import explained, patient
-from pipeline.vertex.settings import VertexSettings
 
-# Published by Vertex AI for the object detectors of its own.
+# Published by Vertex AI, for its own object detectors.
 METRICS_SCHEMA = (
     "gs://google-cloud-aiplatform/schema/modelevaluation/image_object_detection_metrics_1.0.0.yaml"
 )
@@ -24,7 +24,7 @@ _LABEL_LENGTH = 63
 _NOT_IN_LABELS = re.compile(r"[^a-z0-9_-]")
 _UPLOAD_SECONDS = 600.0
 _PATIENCE_SECONDS = 300.0
-# Two runs that register the first version at once.
+# Several runs may try to register the first version at once.
 _ATTEMPTS = 3
 
 
@@ -37,15 +37,15 @@ class Registered:
 
 
 def model_id(pipeline_name: str) -> str:
-    """Id of the model that all versions of a pipeline's models belong to.
+    """Id of the model of which every push of a pipeline is a version.
 
     Raises:
-      ValueError: the service takes ids of 63 characters at most.
+      ValueError: it would be longer than the 63 characters that the service allows.
     """
     name = f"detector-{pipeline_name}"
     if len(name) > _LABEL_LENGTH:
         raise ValueError(
-            f"Expected a pipeline name of at most {_LABEL_LENGTH - len('detector-')} characters "
+            f"Expected a pipeline name of at most {_LABEL_LENGTH - len('detector-')} characters, "
             f"to register models under. Received: {pipeline_name}. Choose one with --set name=..."
         )
     return name
@@ -55,24 +55,19 @@ class ModelRegistry:
     """The Model Registry of a project and region.
 
     Args:
-      settings: where; credentials are the Application Default Credentials.
-      retry_seconds: until the first repetition of a call that found the service busy.
+      connection: see `pipeline.vertex.connection.connect`.
     """
 
-    def __init__(self, settings: VertexSettings, retry_seconds: float = 1.0):
-        self._settings = settings
-        self._patient = patient(_PATIENCE_SECONDS, retry_seconds)
-        endpoint = settings.api_endpoint or f"{settings.region}-aiplatform.googleapis.com"
-        with explained(settings, "connect"):
-            self._client = gca.ModelServiceClient(
-                client_options={"api_endpoint": endpoint}, transport=settings.api_transport
-            )
-        self._parent = f"projects/{settings.project}/locations/{settings.region}"
+    def __init__(self, connection: Connection):
+        self._settings = connection.settings
+        self._patient = patient(_PATIENCE_SECONDS)
+        self._client = connection.client(gca.ModelServiceClient)
+        self._parent = connection.parent
 
     def register(
         self, pipeline_name: str, folder: str, manifest: Mapping[str, Any], image: str
     ) -> Registered:
-        """Registers a published version, unless it is registered already.
+        """Registers a published version, unless it already is registered.
 
         Args:
           pipeline_name: see `model_id`.
@@ -84,7 +79,7 @@ class ModelRegistry:
           The version in the registry.
 
         Raises:
-          UserError: what the service refuses.
+          UserError: the service rejects it.
         """
         name = f"{self._parent}/models/{model_id(pipeline_name)}"
         alias = f"push-{manifest['version']}"
@@ -97,14 +92,14 @@ class ModelRegistry:
                     version = self._upload(name, alias, folder, manifest, image)
                     break
                 except exceptions.Conflict:
-                    # Another run made the model meanwhile: ours becomes its next version.
+                    # Another run created the model meanwhile: ours becomes its next version.
                     if attempt == _ATTEMPTS - 1:
                         raise
             self._add_metrics(f"{name}@{version}", manifest)
         return Registered(f"{name}@{version}", version)
 
     def _find(self, name: str) -> str | None:
-        """The number of a version; None when there is none of that name."""
+        """The number of a version, or None if it does not exist."""
         try:
             return self._patient(self._client.get_model)(name=name).version_id
         except exceptions.NotFound:
@@ -116,7 +111,7 @@ class ModelRegistry:
             version_description=describe(manifest),
             version_aliases=[alias],
             artifact_uri=folder,
-            # The service demands a container. This one reads the file; it serves no predictions.
+            # The service requires a container. This one can read the file but serves nothing.
             container_spec=gca.ModelContainerSpec(image_uri=image),
             labels=labels_of(manifest) | self._settings.label_map,
         )
@@ -153,7 +148,7 @@ def metrics_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def labels_of(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Where a model came from, as labels: fingerprints, cut to what a label holds."""
+    """A model's lineage as labels: fingerprints, cut to the length of a label."""
     facts = {
         **{f"{name}-fingerprint": value for name, value in manifest["fingerprints"].items()},
         "sha256": manifest["files"]["detect.tflite"]["sha256"],
@@ -168,7 +163,7 @@ def labels_of(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def describe(manifest: Mapping[str, Any]) -> str:
-    """One line for people."""
+    """One line for readers of the console."""
     metrics = manifest["metrics"]
     return (
         f"mAP@.5 {metrics['mAP50']:.3f}, mAP@[.5:.95] {metrics['mAP']:.3f}, "

@@ -1,4 +1,4 @@
-"""What would run where, for how long, and for how much: an estimate from a price table."""
+"""The plan of a run: its machines, hours and cost, estimated from a price table."""
 
 import dataclasses
 from pathlib import Path
@@ -11,18 +11,18 @@ from rich.table import Table
 from models.settings import NotNegative, Positive, Settings
 from pipeline.config import PipelineConfig, explain
 from pipeline.errors import UserError
+from pipeline.vertex.compilation import needed_by, task_graph
 from pipeline.vertex.machines import MACHINES
-from pipeline.vertex.task_order import execution_order, needed_by
 
 _TABLE = Path(__file__).with_name("prices.json")
-# Vertex AI's machine for tasks that ask for nothing.
+# Vertex AI's machine for tasks that do not ask for one.
 _TASK_MACHINE = "e2-standard-4"
 _BEAM_TASKS = ("ExampleGen", "StatisticsGen", "Transform", "Evaluator")
 _TRAINER = "Trainer"
 
 
 class Assumptions(Settings):
-    """What an estimate has to guess."""
+    """What the estimate assumes."""
 
     note: str = ""
     task_minutes: NotNegative
@@ -33,13 +33,13 @@ class Assumptions(Settings):
 
 
 class Prices(Settings):
-    """A price table: USD, with the date and the pages that it comes from."""
+    """A price table in USD, with its date and its sources."""
 
     note: str = ""
     date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
     sources: tuple[str, ...]
     evidence: dict[str, str] = {}
-    """What each figure was compared with, and which ones were not."""
+    """How each figure was checked, and which ones were not."""
     run: NotNegative
     machine_hour: dict[str, NotNegative]
     dataflow_worker_hour: dict[str, NotNegative]
@@ -51,12 +51,12 @@ class Step:
     """A line of the plan.
 
     Attributes:
-      task: of the job, or what a task starts and waits for: "Trainer: custom job".
-      machine: that it runs on.
+      task: of the job, or what a task starts and waits for, such as "Trainer: custom job".
+      machine: on which it runs.
       image: that it runs; empty for the service's own tasks.
-      hours: that it takes.
+      hours: duration.
       cost: in USD.
-      ends: hours from the start of the run to its end.
+      ends: hours from the start of the run to the end of the step.
     """
 
     task: str
@@ -71,19 +71,19 @@ def load_prices(path: str | None) -> Prices:
     """Reads a price table.
 
     Args:
-      path: JSON of the same form as prices.json; None for that one.
+      path: a JSON file in the form of prices.json; None reads prices.json.
 
     Raises:
-      UserError: it can't be read, or is no such table.
+      UserError: the file can't be read, or is not a price table.
     """
     file = Path(path) if path else _TABLE
     try:
         return Prices.model_validate_json(file.read_text())
     except OSError as error:
-        raise UserError(f"Expected a price table. Received: {file} ({error.strerror}).") from error
+        raise UserError(f"Could not read the price table {file}: {error.strerror}.") from error
     except ValidationError as error:
         raise UserError(
-            f"Expected a price table like {_TABLE.name}. In {file}: {explain(error)}"
+            f"{file} is not a price table like {_TABLE.name}: {explain(error)}"
         ) from error
 
 
@@ -93,24 +93,24 @@ def make_plan(
     """Estimates every task of a compiled job.
 
     Args:
-      config: that it was compiled from.
+      config: that the job was compiled from.
       job: see `pipeline.vertex.compilation.compile_job`.
       prices: see `load_prices`.
       num_images: in the data set.
 
     Returns:
-      The steps in an order in which they can run.
+      The steps, in an order in which they can run.
 
     Raises:
-      UserError: a machine that the price table lacks.
+      UserError: the price table lacks a machine.
     """
     spec = job["pipelineSpec"]
     tasks = spec["root"]["dag"]["tasks"]
     steps: dict[str, list[Step]] = {}
-    for name in execution_order(tasks):
+    for name in task_graph(job).static_order():
         component = spec["components"][tasks[name]["componentRef"]["name"]]
         executor = spec["deploymentSpec"]["executors"][component["executorLabel"]]
-        # Tasks that wait for nothing they share run at once.
+        # Tasks that do not wait for each other run at the same time.
         start = max((steps[other][0].ends for other in needed_by(tasks[name])), default=0.0)
         if "container" in executor:
             image = executor["container"]["image"]
@@ -146,7 +146,7 @@ def _task_steps(
         extra.append(
             Step(f"{name}: Dataflow", what, vertex.pipeline_image, hours, cost, start + hours)
         )
-    # The task itself waits for what it has started.
+    # The task waits for the job that it has started.
     task_hours += sum(step.hours for step in extra)
     cost = task_hours * _price(prices.machine_hour, _TASK_MACHINE)
     return [Step(name, _TASK_MACHINE, image, task_hours, cost, start + task_hours), *extra]
@@ -155,14 +155,14 @@ def _task_steps(
 def _price(table: dict[str, float], name: str) -> float:
     if name not in table:
         raise UserError(
-            f"Expected a price table with {name}. Received one with: {', '.join(sorted(table))}. "
-            "Add it to a copy of prices.json and pass that with --prices."
+            f"The price table has no {name}, only {', '.join(sorted(table))}. Add it to a copy of "
+            "prices.json and pass that with --prices."
         )
     return table[name]
 
 
 def total_cost(steps: list[Step], prices: Prices) -> float:
-    """USD for one run."""
+    """Cost of one run in USD."""
     return prices.run + sum(step.cost for step in steps)
 
 
@@ -172,7 +172,7 @@ def total_hours(steps: list[Step]) -> float:
 
 
 def print_plan(steps: list[Step], prices: Prices, num_images: int) -> None:
-    """Prints a plan as a table, with its total and where the prices come from."""
+    """Prints a plan as a table, with its total and the sources of the prices."""
     console = Console(width=110, highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     for heading in ("task", "machine", "hours", "USD"):
@@ -185,20 +185,20 @@ def print_plan(steps: list[Step], prices: Prices, num_images: int) -> None:
         console.print(f"\nimage {image}\n  {tasks}", markup=False)
     console.print(
         f"\nabout {total_cost(steps, prices):.2f} USD and {total_hours(steps):.1f} hours a run, "
-        f"for {num_images:,} images (--images) and when nothing is cached"
+        f"for {num_images:,} images (--images) and with nothing cached"
     )
     console.print(f"prices of {prices.date}: {prices.note}\n  {', '.join(prices.sources)}")
     console.print(prices.assumptions.note)
 
 
 def check_cost(cost: float, limit: float | None) -> None:
-    """Refuses what is too dear.
+    """Rejects runs over the cost limit.
 
     Raises:
       UserError: the estimate is above the limit.
     """
     if limit is not None and cost > limit:
         raise UserError(
-            f"Expected a run for at most {limit:.2f} USD (--max-cost). Received an estimate of "
-            f"{cost:.2f} USD; --dry-run shows its parts. Nothing was submitted."
+            f"The estimate of {cost:.2f} USD is above --max-cost {limit:.2f}, so nothing was "
+            "submitted. `submit --dry-run` shows the cost of each task."
         )

@@ -1,4 +1,7 @@
-"""ModelRegistrar: the last component on Vertex AI, when models are to be registered."""
+"""ModelRegistrar: on Vertex AI the last component, if models are to be registered.
+
+Not part of `model_registry`, which the command line uses before TFX is loaded.
+"""
 
 import json
 import os
@@ -12,12 +15,13 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from pipeline.files import MANIFEST_FILE
+from pipeline.settings import VertexSettings
+from pipeline.vertex.connection import connect
 from pipeline.vertex.model_registry import ModelRegistry
-from pipeline.vertex.settings import VertexSettings
 
 
 class Executor(base_executor.BaseExecutor):
-    """Registers what was pushed, or says in the output artifact that nothing was."""
+    """Registers the pushed model, or notes in the output artifact that there is none."""
 
     def Do(
         self,
@@ -30,13 +34,13 @@ class Executor(base_executor.BaseExecutor):
         registered = artifact_utils.get_single_instance(output_dict["registered_model"])
         if not pushed.get_int_custom_property("pushed"):
             registered.set_int_custom_property("pushed", 0)
-            logging.warning("Nothing was pushed: nothing is registered.")
+            logging.warning("Nothing was pushed, so nothing is registered.")
             return
-        # The Pusher's own copy: it cannot have moved since.
+        # The Pusher's own copy, which nobody moves.
         with fileio.open(os.path.join(pushed.uri, MANIFEST_FILE)) as file:
             manifest = json.load(file)
         settings = VertexSettings.model_validate_json(exec_properties["settings"])
-        version = ModelRegistry(settings).register(
+        version = ModelRegistry(connect(settings)).register(
             exec_properties["pipeline_name"],
             pushed.get_string_custom_property("pushed_destination"),
             manifest,
@@ -61,10 +65,10 @@ class ModelRegistrarSpec(ComponentSpec):
 
 
 class ModelRegistrar(base_component.BaseComponent):
-    """Registers a pushed model in Vertex Model Registry.
+    """Registers a pushed model in Vertex AI's Model Registry.
 
     Its output `registered_model` has the custom properties of TFX's PushedModel: `pushed` (1 or 0)
-    and, if so, `pushed_destination` (the resource name with its version) and `pushed_version`.
+    and, if 1, `pushed_destination` (the resource name with its version) and `pushed_version`.
 
     Args:
       pushed_model: the Pusher's.

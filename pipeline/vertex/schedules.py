@@ -1,17 +1,19 @@
-"""Schedules: the same pipeline again and again, on what data there is by then."""
+"""Schedules: the same pipeline again and again, on the data available by then."""
 
 import dataclasses
 from typing import Any
 
 from google.api_core import exceptions
-from google.cloud import aiplatform
+from google.cloud import aiplatform_v1 as gca
 
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
-from pipeline.vertex.client import VertexClient
-from pipeline.vertex.cron import check_cron
+from pipeline.vertex.client import pipeline_job
+from pipeline.vertex.connection import Connection
 from pipeline.vertex.service_errors import explained, patient
-from pipeline.vertex.settings import VertexSettings
+
+_PATIENCE_SECONDS = 60.0
+_DELETE_SECONDS = 300.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,78 +27,86 @@ class ScheduleLine:
     started_runs: int
 
 
-def create_schedule(
-    client: VertexClient,
-    config: PipelineConfig,
-    job: dict[str, Any],
-    cron: str,
-    max_runs: int | None = None,
-) -> str:
-    """Puts a compiled job on a schedule; one run at a time.
+class Schedules:
+    """The schedules of a project and region.
 
     Args:
-      client: of the project and region.
-      config: that the job was compiled from.
-      job: see `pipeline.vertex.compilation.compile_job`.
-      cron: see `check_cron`.
-      max_runs: after which the schedule ends; None for never.
-
-    Returns:
-      The schedule's id.
-
-    Raises:
-      UserError: a cron line that is none, or what the service refuses. A service that is busy is
-        not asked again: an answer that got lost would leave two schedules.
+      connection: see `pipeline.vertex.connection.connect`.
     """
-    check_cron(cron)
-    if config.vertex.experiment:
-        raise UserError(
-            "Expected no vertex.experiment for a schedule: only runs that are submitted one by one "
-            f"can be filed. Received: {config.vertex.experiment}. Leave it out."
+
+    def __init__(self, connection: Connection):
+        self._connection = connection
+        self._settings = connection.settings
+        self._patient = patient(_PATIENCE_SECONDS)
+        self._client = connection.client(gca.ScheduleServiceClient)
+
+    def create(
+        self, config: PipelineConfig, job: dict[str, Any], cron: str, max_runs: int | None = None
+    ) -> str:
+        """Puts a compiled job on a schedule that starts one run at a time.
+
+        Args:
+          config: that the job was compiled from.
+          job: see `pipeline.vertex.compilation.compile_job`.
+          cron: five fields, optionally after "TZ=Europe/Berlin "; otherwise in UTC.
+          max_runs: after which the schedule ends; None for never.
+
+        Returns:
+          The schedule's id.
+
+        Raises:
+          UserError: the service rejects it. A busy service is not asked again: if its answer got
+            lost, there would be two schedules.
+        """
+        parent = self._connection.parent
+        schedule = gca.Schedule(
+            display_name=config.name,
+            cron=cron,
+            max_run_count=max_runs,
+            max_concurrent_run_count=1,
+            create_pipeline_job_request=gca.CreatePipelineJobRequest(
+                parent=parent, pipeline_job=pipeline_job(config, job)
+            ),
         )
-    client.check_bucket()
-    run = client.prepare(config, job)
-    try:
-        with explained(config.vertex, "create the schedule"):
-            schedule = run.create_schedule(
-                cron=cron,
-                display_name=config.name,
-                max_run_count=max_runs,
-                service_account=config.vertex.service_account or None,
-                network=config.vertex.network or None,
-            )
-    except UserError as error:
-        if isinstance(error.__cause__, exceptions.ClientError):
-            raise  # a clear no
-        raise UserError(
-            f"{error} `vertex_runner.py schedules` says whether it was made after all."
-        ) from error
-    return schedule.name
+        try:
+            with explained(self._settings, "create the schedule"):
+                created = self._client.create_schedule(parent=parent, schedule=schedule)
+        except UserError as error:
+            if isinstance(error.__cause__, exceptions.ClientError):
+                raise  # the service said no
+            raise UserError(
+                f"{error} `vertex_runner.py schedules` shows whether it was created after all."
+            ) from error
+        return _id_of(created)
+
+    def list(self) -> list[ScheduleLine]:
+        """All schedules, newest first."""
+        request = gca.ListSchedulesRequest(
+            parent=self._connection.parent, order_by="create_time desc"
+        )
+        with explained(self._settings, "list the schedules"):
+            return [
+                ScheduleLine(
+                    id=_id_of(schedule),
+                    name=schedule.display_name,
+                    cron=schedule.cron,
+                    state=schedule.state.name.lower(),
+                    started_runs=schedule.started_run_count,
+                )
+                for schedule in self._patient(self._client.list_schedules)(request=request)
+            ]
+
+    def delete(self, schedule_id: str) -> None:
+        """Deletes a schedule; the runs that it has started continue.
+
+        Raises:
+          UserError: there is no such schedule.
+        """
+        with explained(self._settings, f"delete schedule {schedule_id}"):
+            name = f"{self._connection.parent}/schedules/{schedule_id}"
+            operation = self._patient(self._client.delete_schedule)(name=name)
+            operation.result(timeout=_DELETE_SECONDS)
 
 
-def list_schedules(settings: VertexSettings) -> list[ScheduleLine]:
-    """All schedules of the project and region, newest first."""
-    with explained(settings, "list the schedules"):
-        found = patient(60.0)(aiplatform.PipelineJobSchedule.list)(order_by="create_time desc")
-        return [
-            ScheduleLine(
-                id=schedule.name,
-                name=schedule.display_name,
-                cron=schedule.gca_resource.cron,
-                state=schedule.gca_resource.state.name.lower(),
-                started_runs=schedule.gca_resource.started_run_count,
-            )
-            for schedule in found
-        ]
-
-
-def delete_schedule(settings: VertexSettings, schedule_id: str) -> None:
-    """Deletes a schedule; runs that it has started go on.
-
-    Raises:
-      UserError: there is none of that id.
-    """
-    retry = patient(60.0)
-    with explained(settings, f"delete schedule {schedule_id}"):
-        schedule = retry(aiplatform.PipelineJobSchedule.get)(schedule_id)
-        retry(schedule.delete)()
+def _id_of(schedule: gca.Schedule) -> str:
+    return schedule.name.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""What Google Cloud's refusals mean for the user; and which of them to try again."""
+"""Google Cloud's errors: which ones to retry, and what the others mean for the user."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,8 +9,10 @@ from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import RequestException
 
 from pipeline.errors import UserError
-from pipeline.vertex.settings import VertexSettings
+from pipeline.settings import VertexSettings
 
+_FIRST_WAIT_SECONDS = 1.0
+_LONGEST_WAIT_SECONDS = 30.0
 _TRANSIENT = (
     exceptions.ServiceUnavailable,
     exceptions.InternalServerError,
@@ -20,28 +22,27 @@ _TRANSIENT = (
 )
 
 
-def patient(timeout: float, initial: float = 1.0) -> retry.Retry:
-    """Repeats a call for as long as the service is only busy.
+def patient(timeout: float) -> retry.Retry:
+    """Retries a call while the service is busy, doubling the wait each time.
 
     Args:
-      timeout: seconds after which the error comes through.
-      initial: seconds until the second try; each further wait is twice as long, up to 30.
+      timeout: seconds after which the error is raised.
     """
     return retry.Retry(
         predicate=retry.if_exception_type(*_TRANSIENT, RequestsConnectionError),
-        initial=initial,
-        maximum=30.0,
+        initial=_FIRST_WAIT_SECONDS,
+        maximum=_LONGEST_WAIT_SECONDS,
         timeout=timeout,
     )
 
 
 @contextlib.contextmanager
 def explained(settings: VertexSettings, action: str) -> Iterator[None]:
-    """Turns the service's errors into one clear line.
+    """Turns the service's errors into one line that says what to do.
 
     Args:
       settings: of the run.
-      action: what was tried, "submit the pipeline".
+      action: what was tried, such as "submit the pipeline".
 
     Raises:
       UserError: instead of any error of the service.
@@ -51,36 +52,33 @@ def explained(settings: VertexSettings, action: str) -> Iterator[None]:
         yield
     except (DefaultCredentialsError, RefreshError) as error:
         raise UserError(
-            f"Expected Application Default Credentials to {action}. Received: none that work "
+            f"Could not {action}: no working Application Default Credentials "
             f"({_line(error)}). Run: gcloud auth application-default login"
         ) from error
     except (exceptions.Forbidden, exceptions.Unauthorized) as error:
         raise UserError(
-            f"Expected the permission to {action} ({where}). Received: {_line(error)} "
-            "`vertex_runner.py doctor` says which role is missing; wrong --project is a frequent "
-            "cause."
+            f"No permission to {action} ({where}): {_line(error)} `vertex_runner.py doctor` says "
+            "which role is missing. Is --project right?"
         ) from error
     except exceptions.TooManyRequests as error:
         raise UserError(
-            f"Expected quota to {action} ({where}). Received: {_line(error)} Ask for more at "
+            f"No quota to {action} ({where}): {_line(error)} Request more at "
             f"https://console.cloud.google.com/iam-admin/quotas?project={settings.project}, or "
             "choose another --accelerator or --region."
         ) from error
     except exceptions.NotFound as error:
         raise UserError(
-            f"Expected what is needed to {action} to exist ({where}). Received: {_line(error)} "
-            "Check --project, --region and the name."
+            f"Could not {action} ({where}): {_line(error)} Check --project, --region and the name."
         ) from error
     except exceptions.BadRequest as error:
         raise UserError(
-            f"Expected a request that Vertex AI takes, to {action} ({where}). "
-            f"Received: {_line(error)}"
+            f"Vertex AI rejected the request to {action} ({where}): {_line(error)}"
         ) from error
     except (exceptions.GoogleAPICallError, exceptions.RetryError, TransportError,
             RequestException) as error:  # fmt: skip
         raise UserError(
-            f"Expected to reach Google Cloud to {action} ({where}). Received: {_line(error)} "
-            "Check the network, a proxy, and vertex.api_endpoint; then try again."
+            f"Could not reach Google Cloud to {action} ({where}): {_line(error)} "
+            "Check the network, the proxy and vertex.api_endpoint, then try again."
         ) from error
 
 

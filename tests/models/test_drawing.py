@@ -8,7 +8,7 @@ GRAY = np.full((200, 300, 3), 128, np.uint8)
 BOX = np.array([[0.25, 0.2, 0.75, 0.6]])
 
 
-def test_a_box_lies_where_it_should_in_its_class_colour():
+def test_a_box_is_drawn_in_place_in_its_class_colour():
     drawn = np.asarray(draw_detections(GRAY, BOX, ["cat"], [0.9], [4]))
     assert drawn.shape == GRAY.shape
     color = class_color(4)
@@ -21,7 +21,7 @@ def test_a_box_lies_where_it_should_in_its_class_colour():
     assert (GRAY == 128).all()  # drawn on a copy
 
 
-def test_no_boxes_leave_the_picture_as_it_was():
+def test_without_boxes_the_picture_is_unchanged():
     assert (np.asarray(draw_detections(GRAY, np.zeros((0, 4)), [], [])) == GRAY).all()
 
 
@@ -42,7 +42,7 @@ def test_other_modes_and_ground_truth_without_scores():
     assert drawn.size == image.size
 
 
-def test_the_surest_box_lies_on_top():
+def test_the_most_certain_box_is_on_top():
     boxes = np.repeat(BOX, 2, axis=0)
     drawn = np.asarray(draw_detections(GRAY, boxes, ["cat", "dog"], [0.9, 0.2], [0, 1]))
     assert tuple(drawn[100, 60]) == class_color(0)

@@ -41,7 +41,7 @@ def test_every_kind_of_picture_becomes_rgb(mode, kind):
 
 
 @pytest.mark.parametrize("broken", [b"", b"no picture", encode()[:100]])
-def test_what_is_no_picture_is_an_error(broken):
+def test_undecodable_bytes_are_an_error(broken):
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode_image(broken)
 

@@ -27,17 +27,17 @@ from models import settings
         (settings.PostProcessing, {"score_threshold": 1.0}),
     ],
 )
-def test_values_that_make_no_sense_are_refused(group, values):
+def test_invalid_values_are_rejected(group, values):
     with pytest.raises(ValidationError):
         group(**values)
 
 
-def test_unknown_settings_are_refused():
+def test_unknown_settings_are_rejected():
     with pytest.raises(ValidationError, match="lerning_rate"):
         settings.TrainingSettings(lerning_rate=0.1)
 
 
-def test_settings_do_not_change():
+def test_settings_are_immutable():
     with pytest.raises(ValidationError):
         settings.Augmentation().flip = True
 
@@ -51,7 +51,7 @@ def test_settings_do_not_change():
         settings.PostProcessing,
     ],
 )
-def test_every_setting_says_what_it_is(group):
+def test_every_setting_is_documented(group):
     assert all(field.description for field in group.model_fields.values())
 
 

@@ -1,13 +1,8 @@
 import pytest
 
-from pipeline.config import (
-    ExecutionSettings,
-    PipelineConfig,
-    flatten,
-    override,
-    parse_assignments,
-)
+from pipeline.config import PipelineConfig, flatten, override, parse_assignments
 from pipeline.errors import UserError
+from pipeline.settings import ExecutionSettings
 
 CONFIG = PipelineConfig(name="test")
 

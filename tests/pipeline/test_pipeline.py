@@ -93,8 +93,8 @@ def test_only_what_training_depends_on_trains_again(complete, change, trains):
     ("component", "module", "changes"),
     [
         ("ExampleGen", "pipeline.data.example_gen_executor", {}),
-        ("ExampleGen", "pipeline.data.voc", {}),
-        ("ExampleGen", "pipeline.data.tfrecord_reader", {"data.format": "tfrecord"}),
+        ("ExampleGen", "pipeline.data.readers.voc", {}),
+        ("ExampleGen", "pipeline.data.readers.tfrecord", {"data.format": "tfrecord"}),
         ("SchemaGen", "pipeline.data.schema_gen", {}),
         ("SchemaGen", "pipeline.data.schema", {"schema_dir": ""}),
         ("ExampleValidator", "pipeline.data.example_validator", {}),

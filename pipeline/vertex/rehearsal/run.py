@@ -1,51 +1,52 @@
 """A rehearsal: the compiled job, executed on this machine as Vertex AI would execute it.
 
 Every container's command runs in a process of its own with its ExecutorInput filled in, drivers
-included; resolvers ask the rehearsal's own store; local folders stand in for the bucket, and this
-machine for the one with the accelerator.
+included; tasks that do not wait for each other run at the same time. The rehearsal's own store
+answers the resolvers, local folders replace the bucket, and this machine replaces the one with the
+accelerator.
 """
 
 import datetime
 import json
 import os
 import time
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
 from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
-from pipeline.vertex.compilation import compile_job, fill_in
+from pipeline.vertex.compilation import compile_job, fill_in, task_graph
 from pipeline.vertex.rehearsal.store import RehearsalStore
-from pipeline.vertex.rehearsal.tasks import Artifacts, Task, TaskResult, run_task
-from pipeline.vertex.task_order import execution_order
-from pipeline.vertex.task_records import component_records
+from pipeline.vertex.rehearsal.tasks import Task, run_task
+from pipeline.vertex.results import Artifacts, TaskResult, component_records
 
 _REMOTE = "://"
-# Nothing is pulled: the images of a rehearsal are this machine's environment.
+# Nothing is pulled: the environment of this machine replaces the images.
 _IMAGE = f"rehearsal.invalid/image@sha256:{'0' * 64}"
 
 
-def rehearse(config: PipelineConfig, folder: str, say=print) -> dict[str, Any]:
-    """Compiles for local folders, executes the job, and sums up.
+def rehearse(config: PipelineConfig, folder: str) -> dict[str, Any]:
+    """Compiles for local folders, executes the job, and summarizes it.
 
     Args:
-      config: `data` may be local; without any, the embedded data is drawn.
-      folder: of everything that the rehearsal writes; a later one in it finds the earlier models.
-      say: takes progress lines.
+      config: may name local data; if it names none, the demo's images are drawn.
+      folder: for everything that the rehearsal writes; a later rehearsal there finds the earlier
+        models.
 
     Returns:
-      The summary, as the local runner gives it.
+      The summary, in the form of the local runner's.
 
     Raises:
-      UserError: a setting does not fit, or a task failed.
+      UserError: a setting is invalid, or a task failed.
     """
     started = time.monotonic()
     root = Path(folder).absolute()
     root.mkdir(parents=True, exist_ok=True)
     if config.vertex.model_registry:
-        say("left out: the Model Registry, which is a service")
+        _say("not rehearsed: the Model Registry, which is a service")
     if _REMOTE in config.push.destination:
-        say(f"left out: {config.push.destination}; pushing into {root / 'pushed'}")
+        _say(f"not rehearsed: {config.push.destination}; pushing to {root / 'pushed'}")
     config = _for_here(config, root)
     job = compile_job(config)
     run_id = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -53,7 +54,7 @@ def rehearse(config: PipelineConfig, folder: str, say=print) -> dict[str, Any]:
     run_folder.mkdir(parents=True)
     (run_folder / "job.json").write_text(json.dumps(job, indent=1, sort_keys=True))
     store = RehearsalStore(root / "metadata.json")
-    results = execute(job, Path(config.execution.pipeline_root) / run_id, store, run_folder, say)
+    results = execute(job, Path(config.execution.pipeline_root) / run_id, store, run_folder)
 
     from pipeline.summary import summarize
 
@@ -72,35 +73,55 @@ def rehearse(config: PipelineConfig, folder: str, say=print) -> dict[str, Any]:
 
 
 def execute(
-    job: dict[str, Any], output_root: Path, store: RehearsalStore, run_folder: Path, say
+    job: dict[str, Any], output_root: Path, store: RehearsalStore, run_folder: Path
 ) -> list[TaskResult]:
-    """Executes all tasks of a job, one after the other.
+    """Executes all tasks of a job, each as soon as those that it needs are done.
 
     Args:
       job: see `pipeline.vertex.compilation.compile_job`.
       output_root: each task gets a folder in it.
-      store: of this and of earlier runs.
-      run_folder: gets a log for each task.
-      say: takes progress lines.
+      store: of this run and earlier ones.
+      run_folder: gets a log of each task.
 
     Raises:
-      UserError: a task failed; those after it did not run.
+      UserError: a task failed; the tasks that need it did not run.
     """
     results: dict[str, TaskResult] = {}
-    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
-    for name in execution_order(tasks):
-        inputs: Artifacts = {}
-        for key, source in tasks[name].get("inputs", {}).get("artifacts", {}).items():
-            source = source["taskOutputArtifact"]
-            inputs[key] = results[source["producerTask"]].outputs[source["outputArtifactKey"]]
-        folder = output_root / f"{name}_{len(results) + 1}"
-        say(f"{name} ...")
-        result = run_task(_task(job, name), inputs, folder, store, run_folder / f"{name}.log")
-        store.save()
-        results[name] = result
-        seconds = result.finished - result.started
-        say(f"{name}: {'cached' if result.state == 'cached' else f'{seconds:.1f} s'}")
+    graph = task_graph(job)
+    graph.prepare()
+    with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        running: dict[futures.Future, str] = {}
+        while graph.is_active():
+            for name in graph.get_ready():
+                _say(f"{name} ...")
+                folder = output_root / f"{name}_{len(results) + len(running) + 1}"
+                running[
+                    pool.submit(
+                        run_task,
+                        _task(job, name),
+                        _inputs(job, name, results),
+                        folder,
+                        store,
+                        run_folder / f"{name}.log",
+                    )
+                ] = name
+            done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
+            for future in done:
+                name = running.pop(future)
+                result = results[name] = future.result()
+                seconds = result.finished - result.started
+                _say(f"{name}: {'cached' if result.state == 'cached' else f'{seconds:.1f} s'}")
+                graph.done(name)
     return list(results.values())
+
+
+def _inputs(job: dict[str, Any], name: str, results: dict[str, TaskResult]) -> Artifacts:
+    task = job["pipelineSpec"]["root"]["dag"]["tasks"][name]
+    inputs: Artifacts = {}
+    for key, source in task.get("inputs", {}).get("artifacts", {}).items():
+        source = source["taskOutputArtifact"]
+        inputs[key] = results[source["producerTask"]].outputs[source["outputArtifactKey"]]
+    return inputs
 
 
 def _task(job: dict[str, Any], name: str) -> Task:
@@ -123,7 +144,7 @@ def _for_here(config: PipelineConfig, root: Path) -> PipelineConfig:
     settings: dict[str, Any] = {"vertex.pipeline_image": _IMAGE, "vertex.trainer_image": _IMAGE}
     settings["vertex.model_registry"] = False
     if _REMOTE in config.push.destination:
-        # The command line may be the real run's: what apps read there is not for a rehearsal.
+        # The command line may be the real run's, but apps must not get a rehearsal's models.
         settings["push.destination"] = ""
     settings["vertex.project"] = config.vertex.project or "rehearsal"
     for name in ("path", "train", "eval"):
@@ -136,3 +157,7 @@ def _for_here(config: PipelineConfig, root: Path) -> PipelineConfig:
         settings["data.path"] = str(write_demo_data(root / "data" / "demo"))
     local = override(config, settings)
     return fill_in(local, str(root), beam_options.IN_PROCESS)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,11 +1,14 @@
-"""The rehearsal's metadata: stands in for Vertex ML Metadata, in one JSON file."""
+"""The rehearsal's metadata: replaces Vertex ML Metadata with one JSON file."""
 
 import hashlib
 import json
 import os
 import re
+import threading
 from pathlib import Path
 from typing import Any
+
+from pipeline.vertex.results import Artifacts
 
 _PARENT = "projects/rehearsal/locations/local/metadataStores/default/artifacts"
 _PLACEHOLDER = re.compile(r"\{\{\$\.inputs\.artifacts\['(\w+)'\]\.metadata\['(\w+)'\]\}\}")
@@ -16,10 +19,10 @@ class RehearsalStore:
     """Artifacts in the order of their creation, and the outputs of finished tasks by cache key.
 
     An artifact is a dict of `name`, `schema_title`, `state`, `uri`, `type` (as in the component's
-    definition) and `metadata`.
+    definition) and `metadata`. Tasks that run at the same time may share the store.
 
     Args:
-      path: of the file; it is read when it exists.
+      path: of the file; it is read if it exists.
     """
 
     def __init__(self, path: Path):
@@ -28,45 +31,43 @@ class RehearsalStore:
         self._artifacts: list[dict[str, Any]] = content.get("artifacts", [])
         self._cache: dict[str, dict[str, list[str]]] = content.get("cache", {})
         self._count = content.get("count", 0)
+        self._lock = threading.Lock()
 
     def new_name(self) -> str:
-        """A name that no artifact has."""
-        self._count += 1
-        return f"{_PARENT}/{self._count}"
+        """A name that no other artifact has."""
+        with self._lock:
+            self._count += 1
+            return f"{_PARENT}/{self._count}"
 
-    def add(self, artifacts: list[dict[str, Any]]) -> None:
-        """Records artifacts whose task has succeeded."""
-        self._artifacts += artifacts
-
-    def cached(self, key: str) -> dict[str, list[dict[str, Any]]] | None:
-        """The outputs of an earlier task of this key, by output; None when there is none."""
+    def cached(self, key: str) -> Artifacts | None:
+        """The outputs of an earlier task with this key; None if there is none."""
         names = self._cache.get(key)
         if names is None:
             return None
         by_name = {artifact["name"]: artifact for artifact in self._artifacts}
         return {output: [by_name[name] for name in listed] for output, listed in names.items()}
 
-    def remember(self, key: str, outputs: dict[str, list[dict[str, Any]]]) -> None:
-        """Makes the outputs of a task available to later tasks of the same key."""
-        self._cache[key] = {
-            output: [artifact["name"] for artifact in listed] for output, listed in outputs.items()
-        }
+    def record(self, key: str, outputs: Artifacts) -> None:
+        """Records the outputs of a task that has succeeded, under its cache key."""
+        with self._lock:
+            self._artifacts += [one for listed in outputs.values() for one in listed]
+            self._cache[key] = {
+                output: [one["name"] for one in listed] for output, listed in outputs.items()
+            }
+            self._save()
 
-    def save(self) -> None:
-        """Writes the file, whole or not at all."""
+    def _save(self) -> None:
         content = {"artifacts": self._artifacts, "cache": self._cache, "count": self._count}
         temporary = self._path.with_suffix(".writing")
         temporary.write_text(json.dumps(content, indent=1))
         os.replace(temporary, self._path)
 
-    def query(
-        self, filter_text: str, inputs: dict[str, list[dict[str, Any]]]
-    ) -> list[dict[str, Any]]:
-        """The latest artifact that a resolver's filter describes; none when there is none.
+    def query(self, filter_text: str, inputs: Artifacts) -> list[dict[str, Any]]:
+        """The latest artifact that matches a resolver's filter, or an empty list.
 
         Args:
           filter_text: conditions `field=value`, joined by AND.
-          inputs: of the resolver, for the placeholders in the filter.
+          inputs: of the resolver, to fill the placeholders of the filter.
         """
 
         def fill(match: re.Match) -> str:

@@ -1,4 +1,4 @@
-"""Runs one task of a compiled job the way Vertex AI does: as its container's command."""
+"""Runs a task of a compiled job as Vertex AI does: by its container's command."""
 
 import dataclasses
 import json
@@ -15,44 +15,25 @@ import yaml
 from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT
 from pipeline.vertex.rehearsal.store import RehearsalStore, cache_key
+from pipeline.vertex.results import Artifacts, TaskResult
 
-Artifacts = dict[str, list[dict[str, Any]]]
 _EXECUTOR_INPUT = "{{$}}"
 _TRAINING_SERVICE = "tfx.extensions.google_cloud_ai_platform.trainer.executor.GenericExecutor"
 _RUN_EXECUTOR = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
-# What a container would get from its image; the rest of this machine's environment stays out.
+# What a container would get from its image. Nothing else of this environment is passed on.
 _KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
 
 
 @dataclasses.dataclass(frozen=True)
-class TaskResult:
-    """What became of a task.
-
-    Attributes:
-      name: of the task.
-      state: "complete", "cached" or "failed".
-      started: seconds since the epoch.
-      finished: likewise.
-      outputs: artifacts by output.
-    """
-
-    name: str
-    state: str
-    started: float
-    finished: float
-    outputs: Artifacts
-
-
-@dataclasses.dataclass(frozen=True)
 class Task:
-    """A task with everything that the job says about it.
+    """A task, with everything that the job says about it.
 
     Attributes:
       name: of the task.
-      parameters: values as the spec has them, {"stringValue": ...}.
-      component: the component's definition.
-      executor: the deployment's, with `container` or `resolver`.
-      caching: whether equal tasks may share outputs.
+      parameters: values in the form of the spec, {"stringValue": ...}.
+      component: definition of the component.
+      executor: from the deployment, with `container` or `resolver`.
+      caching: whether identical tasks may share outputs.
     """
 
     name: str
@@ -68,11 +49,11 @@ def run_task(
     """Runs a task.
 
     Args:
-      task: which.
+      task: to run.
       inputs: artifacts by input.
-      folder: of the task's outputs; does not exist yet.
-      store: is asked by resolvers, and gets the outputs.
-      log: gets what the container's processes print.
+      folder: for the task's outputs; does not exist yet.
+      store: answers resolvers, and gets the outputs.
+      log: gets the output of the container's processes.
 
     Raises:
       UserError: a command failed.
@@ -97,7 +78,7 @@ def run_task(
     if driver:
         _run([*driver["command"], *driver["args"]], executor_input, task.name, log)
         parameters |= _apply(json.loads(output_file.read_text()), outputs)
-        # The driver has fingerprinted the data: now the key says what there is to read.
+        # The driver has fingerprinted the data, which thereby becomes part of the cache key.
         executor_input = _executor_input(parameters, inputs, outputs, output_file)
     names = {key: [artifact["name"] for artifact in listed] for key, listed in inputs.items()}
     command = [container["image"], *container["command"], *container["args"]]
@@ -105,14 +86,13 @@ def run_task(
     cached = store.cached(key) if task.caching else None
     if cached is not None:
         return TaskResult(task.name, "cached", started, time.time(), cached)
-    # A bucket takes any name; here the folders of the outputs have to be there.
+    # A bucket has no folders; here they must exist before something is written into them.
     for listed in outputs.values():
         for artifact in listed:
             Path(artifact["uri"]).mkdir(parents=True, exist_ok=True)
     _run([*container["command"], *container["args"]], executor_input, task.name, log)
     _apply(json.loads(output_file.read_text()), outputs)
-    store.add([artifact for listed in outputs.values() for artifact in listed])
-    store.remember(key, outputs)
+    store.record(key, outputs)
     return TaskResult(task.name, "complete", started, time.time(), outputs)
 
 
@@ -151,7 +131,7 @@ def _executor_input(
 
 
 def _apply(executor_output: Mapping[str, Any], outputs: Artifacts) -> dict[str, Any]:
-    """Takes over what an ExecutorOutput says about artifacts; gives its parameters."""
+    """Updates artifacts from an ExecutorOutput; returns its parameters."""
     for key, listed in executor_output.get("artifacts", {}).items():
         for artifact, update in zip(outputs[key], listed["artifacts"], strict=True):
             artifact["uri"] = update.get("uri", artifact["uri"])
@@ -170,7 +150,7 @@ def _run(command: list[str], executor_input: str, task: str, log: Path) -> None:
     environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     environment |= {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
     with open(log, "a") as file:
-        # `python` of the image is the one of this environment.
+        # This environment's Python replaces the image's.
         code = subprocess.run(
             [sys.executable, *arguments[1:]],
             cwd=ROOT,

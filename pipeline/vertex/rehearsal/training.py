@@ -1,7 +1,12 @@
-"""Stands in for Vertex AI Training in a rehearsal: the custom job's command runs right here.
+"""Replaces Vertex AI Training in a rehearsal: the custom job's command runs on this machine.
 
-A program with the arguments of TFX's kubeflow_v2_run_executor. All of the submission is TFX's own;
-only the last step, the call of the service, becomes a process on this machine.
+A program with the arguments of TFX's kubeflow_v2_run_executor. The submission is TFX's own up to
+the last step, the call of the service, which becomes a process on this machine.
+
+TFX 1.16 chooses the client of the service in `training_clients.get_job_client` and offers no way
+to pass another one. So this program, which ends with the task, replaces that function.
+`tests/pipeline/vertex/rehearsal/test_training.py` fails once TFX takes a client or an endpoint:
+then pass that instead.
 """
 
 import logging
@@ -11,12 +16,12 @@ import subprocess
 import sys
 
 from google.cloud.aiplatform_v1.types import CustomJob, JobState
-from tfx.extensions.google_cloud_ai_platform import runner, training_clients
+from tfx.extensions.google_cloud_ai_platform import training_clients
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
 
 class LocalJobClient(training_clients.VertexJobClient):
-    """Runs the first worker's container command as a process, with this machine's devices."""
+    """Runs the command of the job's only worker as a process, with this machine's devices."""
 
     def create_client(self) -> None:
         """Connects to nothing."""
@@ -37,13 +42,13 @@ class LocalJobClient(training_clients.VertexJobClient):
         return self._job
 
 
-def _local_client(enable_vertex: bool = False, vertex_region: str | None = None):
+def local_client(enable_vertex: bool = False, vertex_region: str | None = None) -> LocalJobClient:
+    """Replaces `training_clients.get_job_client`."""
     if not enable_vertex:
         raise ValueError("Expected a custom job of Vertex AI. Received: one of AI Platform.")
     return LocalJobClient(vertex_region)
 
 
 if __name__ == "__main__":
-    # Both modules ask this one for their client.
-    runner.training_clients.get_job_client = _local_client
+    training_clients.get_job_client = local_client
     runpy.run_module(kubeflow_v2_run_executor.__name__, run_name="__main__")

@@ -48,7 +48,7 @@ def test_every_convolution_is_folded():
             assert bias.any(), layer.name
 
 
-def test_a_layer_without_counterpart_is_named():
+def test_a_layer_without_counterpart_is_an_error():
     other = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Conv2D(2, 1, name="else")])
     with pytest.raises(ValueError, match=r"'conv1'.*else"):
         fold_batch_norms(other, build_ssd(SsdConfig(**TINY.model_dump()), quantized=True))

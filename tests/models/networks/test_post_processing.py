@@ -91,7 +91,7 @@ def test_nothing_found(regular):
 
 
 @pytest.mark.parametrize("logit", [-200.0, 200.0])
-def test_sure_logits_raise_no_warning(logit):
+def test_extreme_logits_raise_no_warning(logit):
     """Warnings are errors in tests."""
     logits = np.full((1, 2), logit, np.float32)
     found = post_process(np.zeros((1, 4), np.float32), logits, ANCHORS[:1], PostProcessing())

@@ -81,7 +81,7 @@ def test_regularization_spares_depthwise_kernels_and_the_quantized_form():
     assert not build_ssd(config, quantized=True).losses
 
 
-def test_quantized_logits_have_fine_steps_and_saturate_where_scores_say_nothing():
+def test_quantized_logits_have_fine_steps_and_saturate_at_extreme_scores():
     network = build_ssd(TINY, quantized=True)
     randomize(network)
     layer = network.get_layer("class_quant")

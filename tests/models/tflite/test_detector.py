@@ -12,7 +12,7 @@ def other_model() -> bytes:
     return converter.convert()
 
 
-def test_another_model_is_refused_by_what_it_lacks(tmp_path):
+def test_another_model_is_rejected(tmp_path):
     content = other_model()
     with pytest.raises(ValueError, match=r"Expected a signature 'serving_default'.*\d+ bytes"):
         TFLiteDetector(content)

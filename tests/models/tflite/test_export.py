@@ -11,10 +11,9 @@ from models.networks.post_processing import post_process
 from models.networks.ssd import build_ssd, normalize
 from models.settings import PostProcessing
 from models.tflite.agreement import compare, relative_error
-from models.tflite.detector import INPUT_NAME, TFLiteDetector
+from models.tflite.detector import INPUT_NAME, TFLiteDetector, TFLiteNetwork
 from models.tflite.export import OUTPUT_NAMES, export_tflite
 from models.tflite.inspection import convolutions
-from models.tflite.network import TFLiteNetwork
 from tests.models.helpers import TINY, randomize
 
 SETTINGS = PostProcessing(max_detections=20, score_threshold=0.05)
@@ -136,7 +135,7 @@ def test_an_int8_file_finds_what_the_quantized_network_finds(quantized_network, 
 
 
 @pytest.mark.slow
-def test_the_network_inside_of_a_file_is_the_network(quantized_network, int8_file):
+def test_the_network_inside_a_file_equals_the_network(quantized_network, int8_file):
     inner = TFLiteNetwork(int8_file)
     expected = quantized_network.predict_on_batch(np.asarray(normalize(IMAGES)))
     for row, picture in enumerate(IMAGES):

@@ -82,7 +82,7 @@ def test_beyond_the_canvas_is_gray():
     assert (pixels.numpy()[0, 26:, 26:] == 0).all()
 
 
-def test_boxes_are_clipped_and_those_hardly_visible_are_dropped():
+def test_boxes_are_clipped_and_barely_visible_ones_are_dropped():
     boxes = tf.constant(
         [
             [0.2, 0.2, 0.4, 0.4],  # inside

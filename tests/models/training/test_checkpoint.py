@@ -8,12 +8,12 @@ import pytest
 from models.networks.ssd import build_ssd
 from models.training import checkpoint
 from models.training.detector import Detector
-from models.training.run import make_optimizer
+from models.training.optimizer import make_optimizer
 from tests.models.helpers import TINY, randomize, training
 
 
 @pytest.mark.parametrize("quantized", [False, True])
-def test_a_saved_detector_comes_back(tmp_path, quantized):
+def test_a_saved_detector_is_restored(tmp_path, quantized):
     network = build_ssd(TINY, quantized)
     randomize(network)
     checkpoint.save_detector(str(tmp_path / "a"), network, TINY, {"score": 0.5})
@@ -29,7 +29,7 @@ def test_a_folder_without_a_detector_is_named(tmp_path):
         checkpoint.load_detector(str(tmp_path))
 
 
-def test_weights_of_another_network_are_refused(tmp_path):
+def test_weights_of_another_network_are_rejected(tmp_path):
     checkpoint.save_detector(str(tmp_path), build_ssd(TINY), TINY, {})
     description = json.loads((tmp_path / "detector.json").read_text())
     (tmp_path / "detector.json").write_text(json.dumps(description | {"quantized": True}))
@@ -53,7 +53,7 @@ def compiled(steps=6):
     return model
 
 
-def test_the_state_of_a_run_comes_back_optimizer_included(tmp_path):
+def test_the_state_of_a_run_is_restored_with_its_optimizer(tmp_path):
     path = str(tmp_path / "state.npz")
     assert checkpoint.load_progress(path) is None
     model = compiled()
@@ -71,7 +71,7 @@ def test_the_state_of_a_run_comes_back_optimizer_included(tmp_path):
             np.testing.assert_array_equal(received, expected)
 
 
-def test_the_state_of_another_model_is_refused(tmp_path):
+def test_the_state_of_another_model_is_rejected(tmp_path):
     path = str(tmp_path / "state.npz")
     model = compiled()
     checkpoint.save_state(path, model, {})

@@ -36,7 +36,7 @@ def batch(num_boxes):
 def test_the_loss_is_both_terms_divided_by_the_matches_and_l2(detector, num_boxes):
     images, targets = batch(num_boxes)
     outputs = detector(images)
-    assigned = assign_targets(targets["boxes"], targets["class_ids"], TINY.anchors, 3)
+    assigned = assign_targets(targets["boxes"], targets["class_ids"], TINY.anchors, 3, 0.5)
     # At least one match a batch, of which these images are a part.
     least = len(images) / detector.settings.batch_size
     matches = max(float(np.sum(assigned.matched)), least)
@@ -59,7 +59,7 @@ def test_pixels_are_normalised_inside(detector):
     np.testing.assert_array_equal(detector(images)["class_logits"], expected["class_logits"])
 
 
-def test_the_image_whose_loss_is_not_finite_is_remembered():
+def test_the_image_with_a_non_finite_loss_is_recorded():
     metric = NonFiniteImage()
     metric.update_state(np.float32([1, 2]), np.int32([7, 8]))
     assert float(metric.result()) == -1

@@ -58,7 +58,7 @@ from models.training.detector import Detector
 from models.training.input_pipeline import training_batches
 from models.settings import Augmentation
 from models.networks.ssd import build_ssd
-from models.training.run import make_optimizer
+from models.training.optimizer import make_optimizer
 
 def train(scope, synchronized):
     keras.utils.set_random_seed(0)
@@ -69,7 +69,7 @@ def train(scope, synchronized):
         model.compile(optimizer=make_optimizer(settings))
         model.optimizer.build(model.trainable_variables)
     data = training_batches(records(), input_size=64, batch_size=4, max_boxes=4,
-                            augmentation=Augmentation(), seed=1, num_records=10, shuffle_size=1)
+                            augmentation=Augmentation(), seed=1, num_records=10)
     # One step: batch norms over the few cells of so small a network amplify roundings from then on.
     history = model.fit(data, steps_per_epoch=1, epochs=1, verbose=0).history
     return model, data, history

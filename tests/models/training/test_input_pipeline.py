@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from models.image import resize
 from models.settings import Augmentation
+from models.training import input_pipeline
 from models.training.input_pipeline import evaluation_batches, training_batches
 from tests.models.helpers import records
 
@@ -66,9 +67,10 @@ def test_another_seed_gives_others():
 
 @pytest.mark.parametrize("shuffle_size", [2048, 3])
 @pytest.mark.parametrize("start", [1, 7])  # within the first pass, in the third
-def test_a_later_start_continues_the_same_sequence(start, shuffle_size):
-    expected = take(batches(shuffle_size=shuffle_size), start + 3)[start:]
-    received = take(batches(start_step=start, shuffle_size=shuffle_size), 3)
+def test_a_later_start_continues_the_same_sequence(start, shuffle_size, monkeypatch):
+    monkeypatch.setattr(input_pipeline, "_SHUFFLE_SIZE", shuffle_size)
+    expected = take(batches(), start + 3)[start:]
+    received = take(batches(start_step=start), 3)
     assert_same(received, expected)
 
 

@@ -9,10 +9,10 @@ ANCHORS = make_anchors((4, 2, 1))
 CORNERS = np.asarray(box_ops.centers_to_corners(ANCHORS))
 
 
-def assign(boxes, class_ids, num_classes=3, **options):
+def assign(boxes, class_ids, num_classes=3, iou_threshold=0.5):
     """Targets of one image as arrays without the batch dimension."""
     boxes = np.asarray(boxes, np.float32).reshape(1, -1, 4)
-    targets = assign_targets(boxes, np.int32([class_ids]), ANCHORS, num_classes, **options)
+    targets = assign_targets(boxes, np.int32([class_ids]), ANCHORS, num_classes, iou_threshold)
     return [np.asarray(target)[0] for target in targets]
 
 
@@ -43,7 +43,7 @@ def test_a_box_that_no_anchor_overlaps_enough_gets_its_best_one():
     np.testing.assert_array_equal(classes[best], [0, 0, 1])
 
 
-def test_two_boxes_that_want_one_anchor():
+def test_of_two_boxes_with_one_best_anchor_the_first_gets_it():
     first, second = [0.11, 0.61, 0.13, 0.63], [0.11, 0.61, 0.13, 0.635]
     classes, encoded, matched = assign([first, second], [0, 1])
     assert matched.sum() == 1
@@ -52,7 +52,7 @@ def test_two_boxes_that_want_one_anchor():
     np.testing.assert_allclose(box_ops.decode(encoded, ANCHORS)[anchor], first, atol=1e-6)
 
 
-def test_padding_changes_nothing():
+def test_padding_has_no_effect():
     rng = np.random.default_rng(1)
     boxes, class_ids = random_boxes(rng, 2), [1, 2]
     alone = assign(boxes, class_ids)
@@ -76,7 +76,7 @@ def test_a_box_equal_to_an_anchor_takes_it_exactly():
     np.testing.assert_allclose(encoded[60], 0, atol=1e-4)
 
 
-def test_threshold_decides_how_many_anchors_answer():
+def test_the_threshold_decides_how_many_anchors_match():
     box = [0.2, 0.2, 0.7, 0.7]
     overlaps = np.array([brute_force_iou(anchor, box) for anchor in CORNERS])
     for threshold in (0.1, 0.2, 0.9):
@@ -89,7 +89,7 @@ def test_images_of_a_batch_do_not_mix():
     rng = np.random.default_rng(2)
     boxes = random_boxes(rng, 4).reshape(2, 2, 4)
     class_ids = np.int32([[0, -1], [1, 2]])
-    together = assign_targets(boxes, class_ids, ANCHORS, 3)
+    together = assign_targets(boxes, class_ids, ANCHORS, 3, 0.5)
     for image in range(2):
         alone = assign(boxes[image], class_ids[image])
         for a, b in zip(alone, together, strict=True):

@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 
 from models.settings import Augmentation
+from models.training import checkpoint
 from models.training.input_pipeline import training_batches
-from models.training.run import (
-    LearningRate,
-    NonFiniteLossError,
-    TrainingRun,
-    checkpoint,
-)
+from models.training.optimizer import LearningRate
+from models.training.run import TrainingRun
+from models.training.watch import NonFiniteLossError
 from tests.models.helpers import TINY, records, training
 
 # The delay and the end fall between two evaluations.
@@ -35,7 +33,7 @@ def batches(step, settings=SETTINGS):
 
 
 class Recorder:
-    """What a run tells, and a fault at one of its evaluations."""
+    """Records what a run reports, and interrupts it at one of its evaluations."""
 
     def __init__(self, fail_at=None):
         self.fail_at = fail_at
@@ -178,25 +176,6 @@ def test_a_loss_that_is_not_finite_names_its_terms_and_its_image(tmp_path):
     assert not (tmp_path / "best").exists()
 
 
-def test_the_learning_rate_warms_up_and_decays_by_a_cosine():
-    settings = training(
-        steps=100, warmup_steps=10, learning_rate=0.2, final_learning_rate=0.1, quantization_delay=1
-    )
-    rate = LearningRate(settings)
-    assert float(rate(0)) == 0
-    assert float(rate(5)) == pytest.approx(0.1, rel=1e-5)
-    assert float(rate(10)) == pytest.approx(0.2, rel=1e-5)
-    half = 0.2 * (0.1 + 0.9 / 2)
-    assert float(rate(55)) == pytest.approx(half, rel=1e-5)
-    assert float(rate(100)) == pytest.approx(0.02, rel=1e-5)
-
-
-def test_the_learning_rate_without_warm_up_starts_at_its_peak():
-    rate = LearningRate(training(steps=100, learning_rate=0.2))
-    assert float(rate(0)) == pytest.approx(0.2)
-    assert float(rate(100)) == pytest.approx(0, abs=1e-7)
-
-
 @pytest.mark.slow
 def test_an_interrupted_run_with_averages_ends_as_an_uninterrupted_one(tmp_path):
     settings = training(steps=7, quantization_delay=3, eval_every=2, ema_momentum=0.5)
@@ -210,8 +189,3 @@ def test_an_interrupted_run_with_averages_ends_as_an_uninterrupted_one(tmp_path)
         np.testing.assert_allclose(
             np.asarray(received), np.asarray(expected), rtol=1e-4, atol=1e-5, err_msg=expected.path
         )
-
-
-def test_quantized_steps_go_on_in_the_schedule_of_all_steps():
-    settings = training(steps=100, warmup_steps=10, learning_rate=0.2, quantization_delay=60)
-    assert float(LearningRate(settings, 60)(5)) == pytest.approx(float(LearningRate(settings)(65)))

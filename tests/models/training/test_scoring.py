@@ -49,5 +49,5 @@ def test_a_perfect_network_scores_one():
         assert len(boxes) == len(class_ids)
 
 
-def test_what_is_missed_costs():
+def test_missed_objects_lower_the_score():
     assert run(Oracle(miss=(1, 2))).metrics["mAP50"] < 0.95

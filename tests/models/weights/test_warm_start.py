@@ -92,5 +92,5 @@ def test_an_earlier_run_of_another_width_gives_nothing():
         ("workdir/pipeline_root/Trainer/model/7", False),
     ],
 )
-def test_kinds_of_warm_starts_are_told_by_their_names(path, expected):
+def test_kinds_of_warm_starts_are_recognised_by_their_names(path, expected):
     assert is_imagenet_weights(path) == expected

@@ -1,4 +1,4 @@
-"""Which inputs are kept, set aside or ignored, and when the data is refused."""
+"""Which inputs are kept, skipped or ignored, and which data is rejected."""
 
 import json
 
@@ -41,7 +41,7 @@ def test_an_image_never_changes_sides_when_data_grows():
     assert set(before.values()) == {"train", "eval"}
 
 
-def test_of_duplicate_ids_the_first_is_kept():
+def test_the_first_of_duplicate_ids_is_kept():
     twins = [good("a", file="z.xml"), good("a", "other", file="b.xml"), good("c")]
     census = take_census(twins, BY_HASH)
     assert [item.file for item, _ in census.kept] == ["b.xml", "c.xml"]
@@ -65,7 +65,7 @@ def test_the_users_lists_decide():
     assert (absent.image_id, absent.kind) == ("gone", "listed_but_absent")
 
 
-def test_given_sides_are_kept_and_leaks_counted():
+def test_given_sides_are_kept_and_leaks_are_counted():
     inputs = [
         good("train/a", "same", "train"), good("train/a2", "same", "train"),
         good("eval/a", "same", "eval"), good("eval/b", side="eval"),
@@ -75,7 +75,7 @@ def test_given_sides_are_kept_and_leaks_counted():
     assert properties["leaked_images"] == 1
 
 
-def test_properties_and_files():
+def test_the_reports_list_every_input():
     inputs = [good("b", classes={}), good("a"), bad("c"), bad("d"), bad("e", "box_empty")]
     census = take_census(inputs, BY_HASH, [Ignored("x.mat", "not a picture")])
     properties = census.properties()
@@ -93,7 +93,7 @@ def test_properties_and_files():
     assert [line["id"] for line in lines["images.jsonl"]] == ["a", "b"]
 
 
-def test_the_fingerprint_is_of_the_content_and_of_the_split():
+def test_the_fingerprint_covers_the_content_and_the_split():
     def fingerprint(inputs, rule=BY_HASH):
         return take_census(inputs, rule).properties()["data_fingerprint"]
 
@@ -113,18 +113,18 @@ def usable(inputs, max_set_aside=0.01, rule=BY_HASH, ignored=()):
     require_usable(take_census(inputs, rule, ignored), rule, max_set_aside, "/data")
 
 
-def test_up_to_the_limit_the_run_goes_on():
+def test_the_run_continues_up_to_the_limit():
     usable([*many(99), bad("x")])
     with pytest.raises(UserError):
         usable([*many(98), bad("x"), bad("y")])
     usable([*many(2), *many(20), bad("x"), bad("y")], max_set_aside=0.2)
 
 
-def test_beyond_the_limit_the_first_ten_are_named():
+def test_beyond_the_limit_the_message_names_the_first_ten():
     with pytest.raises(UserError) as caught:
         usable([*many(30), *(bad(f"x{index:02}") for index in range(12))])
     message = str(caught.value)
-    assert "at most 0.01" in message
+    assert "the limit is 0.01" in message
     assert "--set data.max_set_aside=0.29." in message  # 12 of 42
     assert "12 of 42" in message
     assert "max_set_aside" in message
@@ -132,8 +132,8 @@ def test_beyond_the_limit_the_first_ten_are_named():
     assert "x10.xml" not in message
 
 
-def test_nobody_is_told_to_go_on_with_nothing():
-    with pytest.raises(UserError, match=r"2 of 2 unusable\. Mend or remove them\. The first"):
+def test_no_limit_is_proposed_when_nothing_is_usable():
+    with pytest.raises(UserError, match=r"2 of 2 .* unusable.* Fix or remove them\. The first"):
         usable([bad("x"), bad("y")])
 
 
@@ -141,28 +141,28 @@ def test_ignored_files_do_not_count_against_the_limit():
     usable(many(30), 0.0, ignored=[Ignored(f"{n}.mat", "not a picture") for n in range(99)])
 
 
-def test_nothing_at_all():
-    with pytest.raises(UserError, match=r"none, but 1 without use, such as \S+: "):
+def test_a_folder_without_annotations_is_rejected():
+    with pytest.raises(UserError, match=r"none, but 1 ignored files, such as \S+: "):
         usable([], ignored=[Ignored("a.jpg", "a picture without an annotation")])
 
 
-def test_one_image_leaves_a_side_empty():
+def test_a_single_image_leaves_one_side_empty():
     with pytest.raises(UserError, match=r"the eval side is empty.*eval_fraction"):
         usable([good("image_0")])
 
 
-def test_a_list_without_any_usable_eval_image():
+def test_a_list_without_a_usable_eval_image_is_rejected():
     rule = SplitRule(20, {"image_0": "train", "x": "eval"})
     with pytest.raises(UserError, match="1 train, 0 eval"):
         usable([*many(1), bad("x")], 0.5, rule)
 
 
-def test_a_folder_without_any_usable_eval_image():
+def test_a_missing_eval_folder_is_rejected():
     with pytest.raises(UserError, match="Add images to that side"):
         usable([good("train/a", side="train")])
 
 
-def test_a_broken_file_stops_at_any_limit():
+def test_a_broken_file_stops_the_run_at_any_limit():
     broken = Checked(file="a.record", kind=BROKEN_FILE, reason="broken after 3 records")
     with pytest.raises(UserError, match="broken after 3 records"):
         usable([*many(30), broken], 1.0)

@@ -1,49 +1,29 @@
-"""The tf.Example of a labelled image."""
+"""The geometry of boxes, and the size of pictures."""
 
-import tensorflow as tf
+import pytest
 
-from pipeline import features
-from pipeline.data.checks import to_example
-from pipeline.data.labelled_image import LabelledImage
-from tests.pipeline.data_samples import picture
+from pipeline.data.checks import check_boxes, check_size
+from pipeline.data.labelled_image import Unusable
 
 
-def test_every_feature_has_its_kind_and_value():
-    boxes = ((0.25, 0.25, 0.5, 1.0), (0.0, 0.0, 1.0, 1.0))
-    image = LabelledImage("a", "a.jpg", picture(1), "jpeg", 24, 32, boxes, ("cat", "dög"))
-    parsed = tf.io.parse_single_example(
-        to_example(image).SerializeToString(),
-        {key: tf.io.VarLenFeature(tf.float32) for key in features.BOX}
-        | {
-            features.CLASS_TEXT: tf.io.VarLenFeature(tf.string),
-            features.IMAGE_HEIGHT: tf.io.FixedLenFeature([1], tf.int64),
-            features.IMAGE_WIDTH: tf.io.FixedLenFeature([1], tf.int64),
-            features.IMAGE_ENCODED: tf.io.FixedLenFeature([1], tf.string),
-            features.IMAGE_FORMAT: tf.io.FixedLenFeature([1], tf.string),
-            features.IMAGE_FILENAME: tf.io.FixedLenFeature([1], tf.string),
-            features.SOURCE_ID: tf.io.FixedLenFeature([1], tf.string),
-            features.IMAGE_SHA256: tf.io.FixedLenFeature([1], tf.string),
-        },
-    )
-    edges = [parsed[key].values.numpy().tolist() for key in features.BOX]
-    assert edges == [[0.25, 0.0], [0.25, 0.0], [0.5, 1.0], [1.0, 1.0]]
-    assert parsed[features.CLASS_TEXT].values.numpy().tolist() == [b"cat", "dög".encode()]
-    single = {key: parsed[key].numpy().item() for key in features.REQUIRED}
-    assert single == {
-        features.IMAGE_ENCODED: image.encoded,
-        features.IMAGE_FORMAT: b"jpeg",
-        features.IMAGE_FILENAME: b"a.jpg",
-        features.SOURCE_ID: b"a",
-        features.IMAGE_SHA256: image.sha256.encode(),
-        features.IMAGE_HEIGHT: 24,
-        features.IMAGE_WIDTH: 32,
-    }
+def test_boxes_of_the_whole_image_and_of_one_pixel_are_sound():
+    boxes = [(0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 1 / 24, 1 / 32)]
+    assert len(check_boxes(boxes, 32, 24)) == 2
 
 
-def test_a_negative_has_the_same_features_without_values():
-    image = LabelledImage("a", "a.jpg", picture(1), "jpeg", 24, 32, (), ())
-    feature = to_example(image).features.feature
-    assert set(feature) == {*features.REQUIRED, *features.BOX, features.CLASS_TEXT}
-    assert feature[features.CLASS_TEXT].WhichOneof("kind") == "bytes_list"
-    assert all(feature[key].WhichOneof("kind") == "float_list" for key in features.BOX)
-    assert not any(feature[key].float_list.value for key in features.BOX)
+def test_rounding_errors_outside_the_picture_are_clipped():
+    [box] = check_boxes([(-1e-8, -1e-7, 1.0000001, 1.0)], 32, 24)
+    assert box == (0.0, 0.0, 1.0, 1.0)
+
+
+def test_one_pixel_outside_a_large_picture_is_not_a_rounding_error():
+    with pytest.raises(Unusable) as caught:
+        check_boxes([(0.0, 0.0, 1.0, 10001 / 10000)], 10000, 10000)
+    assert caught.value.kind == "box_outside"
+
+
+def test_only_a_size_that_differs_is_unusable():
+    check_size(None, (32, 24))
+    check_size((32, 24), (32, 24))
+    with pytest.raises(Unusable):
+        check_size((32, 23), (32, 24))

@@ -1,89 +1,78 @@
-import pandas as pd
+"""The whole executor, on statistics and schemas that hold real anomalies."""
+
 import pytest
 import tensorflow_data_validation as tfdv
-from tensorflow_metadata.proto.v0 import anomalies_pb2
-from tfx.components.example_validator import executor as stock
+from tfx.types import artifact_utils, standard_artifacts
 
 from pipeline import features
 from pipeline.data.example_validator import ExampleValidatorExecutor
 from pipeline.data.schema import make_schema
 from pipeline.errors import UserError
 
-
-def anomalies(**reasons):
-    result = anomalies_pb2.Anomalies()
-    for feature, description in reasons.items():
-        result.anomaly_info[feature].description = description
-    return result
+NAMES, YMIN, XMAX = features.CLASS_TEXT, features.YMIN, features.XMAX
+GOOD = {
+    features.IMAGE_FILENAME: ["a", "b", "c"],
+    features.SOURCE_ID: ["a", "b", "c"],
+    features.IMAGE_SHA256: ["1", "2", "3"],
+    features.IMAGE_FORMAT: ["jpeg", "png", "jpeg"],
+    features.IMAGE_HEIGHT: [1, 2, 3],
+    features.IMAGE_WIDTH: [1, 2, 3],
+    features.YMIN: [0.0, 0.1, 0.2],
+    features.XMIN: [0.0, 0.1, 0.2],
+    features.YMAX: [0.5, 0.6, 1.0],
+    features.XMAX: [0.5, 0.6, 1.0],
+    features.CLASS_TEXT: ["cat", "dog", "cat"],
+}
 
 
 @pytest.fixture
-def validate(monkeypatch):
-    """Runs the executor over splits with the given anomalies."""
+def validate(statistics_of, tmp_path):
+    """Runs the executor on the columns of both splits; returns the Anomalies artifact."""
 
-    def run(*splits):
-        remaining = list(splits)
-        monkeypatch.setattr(
-            stock.Executor, "_Validate", lambda self, inputs, outputs: remaining.pop(0)
-        )
-
-        def do(self, inputs, outputs, properties):
-            for _ in splits:
-                self._Validate({}, {})
-
-        monkeypatch.setattr(stock.Executor, "Do", do)
-        return ExampleValidatorExecutor().Do({}, {}, {})
+    def run(train, evaluation, schema=None):
+        artifact = standard_artifacts.Schema()
+        artifact.uri = str(tmp_path / "schema")
+        (tmp_path / "schema").mkdir()
+        schema = schema or make_schema(["cat", "dog"])
+        tfdv.write_schema_text(schema, str(tmp_path / "schema" / "schema.pbtxt"))
+        anomalies = standard_artifacts.ExampleAnomalies()
+        anomalies.uri = str(tmp_path / "anomalies")
+        inputs = {"statistics": [statistics_of(train=train, eval=evaluation)], "schema": [artifact]}
+        ExampleValidatorExecutor().Do(inputs, {"anomalies": [anomalies]}, {})
+        return anomalies
 
     return run
 
 
 def test_sound_examples_pass(validate):
-    validate(anomalies(), anomalies())
-
-
-def test_every_anomaly_of_every_split_is_named_once(validate):
-    with pytest.raises(UserError) as error:
-        validate(anomalies(a="A is bad."), anomalies(a="A is bad.", b="B, too."))
-    message = str(error.value)
-    assert message.count("a: A is bad.") == 1
-    assert "b: B, too." in message
-
-
-def test_an_anomaly_of_the_whole_data_set_counts(validate):
-    result = anomalies()
-    result.dataset_anomaly_info.description = "No examples."
-    with pytest.raises(UserError, match="No examples"):
-        validate(result)
-
-
-def statistics(boxes, names):
-    """Of three examples; tests see what TFDV makes of them with our schema."""
-    columns = dict(zip(features.BOX, boxes, strict=True)) | {features.CLASS_TEXT: names}
-    columns |= {
-        features.IMAGE_FILENAME: ["a", "b", "c"],
-        features.SOURCE_ID: ["a", "b", "c"],
-        features.IMAGE_SHA256: ["1", "2", "3"],
-        features.IMAGE_FORMAT: ["jpeg", "png", "jpeg"],
-        features.IMAGE_HEIGHT: [1, 2, 3],
-        features.IMAGE_WIDTH: [1, 2, 3],
-    }
-    return tfdv.generate_statistics_from_dataframe(pd.DataFrame(columns))
-
-
-GOOD_BOXES = [[0.0, 0.1, 0.2], [0.0, 0.1, 0.2], [0.5, 0.6, 1.0], [0.5, 0.6, 1.0]]
+    anomalies = validate(GOOD, GOOD)
+    assert artifact_utils.decode_split_names(anomalies.split_names) == ["train", "eval"]
 
 
 @pytest.mark.parametrize(
-    ("boxes", "names", "feature"),
+    ("column", "values", "description"),
     [
-        (GOOD_BOXES, ["cat", "dog", "cat"], None),
-        (GOOD_BOXES, ["cat", "dog", "horse"], "image/object/class/text"),
-        ([[0.0, -0.1, 0.2], *GOOD_BOXES[1:]], ["cat"] * 3, "image/object/bbox/ymin"),
-        ([*GOOD_BOXES[:3], [0.5, 0.6, 1.1]], ["cat"] * 3, "image/object/bbox/xmax"),
+        (NAMES, ["cat", "dog", "horse"], "horse"),
+        (YMIN, [0.0, -0.1, 0.2], "Unexpectedly low values"),
+        (XMAX, [0.5, 0.6, 1.1], "Unexpectedly high value"),
     ],
 )
-@pytest.mark.slow
-def test_what_the_schema_finds_wrong(boxes, names, feature):
-    found = tfdv.validate_statistics(statistics(boxes, names), make_schema(["cat", "dog"]))
-    assert list(found.anomaly_info) == ([feature] if feature else [])
-    assert not found.HasField("dataset_anomaly_info")
+def test_an_anomaly_stops_the_run(validate, column, values, description):
+    with pytest.raises(UserError, match=f"these anomalies: {column}: .*{description}.* Correct"):
+        validate(GOOD, GOOD | {column: values})
+
+
+def test_the_anomalies_of_both_splits_are_named_once(validate):
+    low = GOOD | {YMIN: [0.0, -0.1, 0.2]}
+    with pytest.raises(UserError) as error:
+        validate(low, low | {NAMES: ["cat", "dog", "horse"]})
+    message = str(error.value)
+    assert message.count(YMIN) == 1
+    assert message.count(NAMES) == 1
+
+
+def test_an_anomaly_of_the_whole_data_set_stops_the_run(validate):
+    schema = make_schema(["cat", "dog"])
+    schema.dataset_constraints.min_examples_count = 4
+    with pytest.raises(UserError, match="3 examples, which is fewer than expected"):
+        validate(GOOD, GOOD, schema)

@@ -20,12 +20,12 @@ def test_objects_are_ragged_and_the_rest_scalar():
 
 
 @pytest.mark.parametrize("names", [[], ["cat", "dog", "cat"]])
-def test_a_list_of_classes_that_can_not_be_is_refused(names):
-    with pytest.raises(UserError, match="at least one class, and each once"):
+def test_no_class_or_one_twice_is_rejected(names):
+    with pytest.raises(UserError, match="at least one class, and each only once"):
         make_schema(names)
 
 
-def test_a_domain_may_stand_inside_its_feature():
+def test_a_domain_may_be_inside_its_feature():
     schema = make_schema(["cat"])
     (feature,) = (feature for feature in schema.feature if feature.name == features.CLASS_TEXT)
     feature.string_domain.value[:] = ["a", "b"]
@@ -33,7 +33,7 @@ def test_a_domain_may_stand_inside_its_feature():
     assert class_names_of(schema) == ["a", "b"]
 
 
-def test_a_schema_without_classes_is_refused():
+def test_a_schema_without_classes_is_rejected():
     schema = make_schema(["cat"])
     del schema.string_domain[:]
     with pytest.raises(UserError, match="which lists the classes"):
@@ -41,17 +41,16 @@ def test_a_schema_without_classes_is_refused():
 
 
 @pytest.mark.parametrize(("name", "count"), [("demo", 3), ("oxford_iiit_pets", 37)])
-def test_curated_schemas(name, count):
+def test_curated_schemas_are_of_the_same_kind_as_inferred_ones(name, count):
     schema = load_schema(str(ROOT / "schema" / name))
     names = class_names_of(schema)
     assert len(names) >= count
     assert len(set(names)) == len(names)
-    # Curated, but of the same kind as those that are inferred.
     assert text_format.MessageToString(schema) == text_format.MessageToString(make_schema(names))
 
 
 @pytest.mark.parametrize("content", [None, "feature { nonsense", ""])
-def test_a_schema_that_can_not_be_read_is_one_line(tmp_path, content):
+def test_an_unreadable_schema_gives_a_one_line_error(tmp_path, content):
     if content is not None:
         (tmp_path / "schema.pbtxt").write_text(content)
     with pytest.raises(UserError) as error:

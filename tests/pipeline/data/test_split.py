@@ -7,7 +7,7 @@ from pipeline.errors import UserError
 
 
 def test_the_side_of_an_id_never_changes():
-    # Frozen: a change here moves images between train and eval of every user's data.
+    # Frozen: a change would move images between train and eval in every user's data.
     # sha256("Abyssinian_100") % 100 is 6, of "é" in UTF-8 it is 88.
     assert hash_side("Abyssinian_100", 7) == "eval"
     assert hash_side("Abyssinian_100", 6) == "train"
@@ -28,34 +28,34 @@ def test_a_larger_eval_share_only_adds_to_eval():
 
 
 @pytest.mark.parametrize(("fraction", "percent"), [(0.2, 20), (0.29, 29), (0.01, 1), (0.99, 99)])
-def test_percent_of(fraction, percent):
+def test_a_fraction_becomes_whole_percent(fraction, percent):
     assert percent_of(fraction) == percent
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.2, 0.125, 20, float("nan")])
-def test_an_impossible_eval_fraction(fraction):
+def test_an_impossible_eval_fraction_is_rejected(fraction):
     with pytest.raises(UserError, match=r"steps of 0\.01"):
         percent_of(fraction)
 
 
-def test_lists_with_columns_suffixes_and_comments():
+def test_lists_may_have_columns_suffixes_and_comments():
     train = "# id class species\nAbyssinian_1 1 1 1\n\nAbyssinian_2.jpg 1 1 1\n"
     assert parse_lists(train, "pug_1\r\npug_2\r\n") == {
         "Abyssinian_1": "train", "Abyssinian_2": "train", "pug_1": "eval", "pug_2": "eval",
     }  # fmt: skip
 
 
-def test_an_id_in_both_lists():
+def test_an_id_in_both_lists_is_rejected():
     with pytest.raises(UserError, match="1 in both, among them b"):
         parse_lists("a\nb.jpg", "b\nc")
 
 
 @pytest.mark.parametrize(("train", "eval_"), [("", "a"), ("a", "# nothing\n")])
-def test_an_empty_list(train, eval_):
+def test_an_empty_list_is_rejected(train, eval_):
     with pytest.raises(UserError, match="an empty list"):
         parse_lists(train, eval_)
 
 
-def test_sided_id():
+def test_a_side_becomes_part_of_the_id():
     assert sided_id("", "a") == "a"
     assert sided_id("eval", "a") == "eval/a"

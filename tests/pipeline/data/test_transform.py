@@ -1,4 +1,4 @@
-"""Transform's function in TFT's own harness, without TFX."""
+"""`preprocessing_fn` in TFT's own harness, without TFX."""
 
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def test_canvases_are_what_serving_would_see(transformed):
 
 
 @pytest.mark.slow
-def test_boxes_stay_and_classes_become_places_in_the_schema(transformed):
+def test_boxes_stay_and_classes_become_positions_in_the_schema(transformed):
     rows, _ = transformed
     for (boxes, labels), row in zip(OBJECTS, rows, strict=True):
         flat = row[features.BOXES_FLAT + features.RAGGED_VALUES].float_list.value

@@ -2,29 +2,33 @@ import contextlib
 import logging
 import os
 import signal
+import warnings
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2
 
-from pipeline.local.console import insist_on_ctrl_c, quiet_but_logged
+from pipeline.local.console import quiet_but_logged, remember_ctrl_c, say
 
 
-def test_logs_go_to_the_file_and_the_essentials_to_the_console(tmp_path, capfd):
-    before = logging.getLogger().handlers[:]
-    with quiet_but_logged(tmp_path / "run.log") as console:
-        logging.getLogger("tfx").info("Component Trainer is running.")
+def test_logs_go_to_the_file_and_progress_to_the_terminal(tmp_path, capfd):
+    loggers = [logging.getLogger(name) for name in (None, "absl", "detector")]
+    before = [(logger.handlers[:], logger.level) for logger in loggers]
+    filters = warnings.filters[:]
+    with quiet_but_logged(tmp_path / "run.log"):
+        say("Trainer ...")
         logging.getLogger("detector").info("step 5")
         logging.getLogger("tfx").info("chatter")
+        warnings.warn("unheard", stacklevel=1)
         os.write(2, b"native chatter\n")
-        assert console.ran
-    assert logging.getLogger().handlers == before
+    assert [(logger.handlers, logger.level) for logger in loggers] == before
+    assert warnings.filters == filters
     os.write(2, b"afterwards\n")
     out, err = capfd.readouterr()
     assert out == "Trainer ...\n  step 5\n"
     assert err == "afterwards\n"
     log = (tmp_path / "run.log").read_text()
-    assert "chatter" in log
-    assert "native chatter" in log
+    for line in ("INFO tfx: chatter", "INFO detector: step 5", "native chatter"):
+        assert line in log
 
 
 def test_passwords_are_not_logged(tmp_path):
@@ -41,7 +45,7 @@ def test_passwords_are_not_logged(tmp_path):
 
 @pytest.fixture
 def python_takes_ctrl_c():
-    """Whoever runs the tests may ignore it, as shells do for what is in the background."""
+    """It may be ignored, as shells do for processes in the background."""
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, previous)
@@ -51,7 +55,7 @@ def test_a_ctrl_c_that_a_library_swallows_counts(python_takes_ctrl_c):
     steps = []
 
     def import_with_a_swallowed_interrupt():
-        with insist_on_ctrl_c():
+        with remember_ctrl_c():
             try:
                 signal.raise_signal(signal.SIGINT)
                 steps.append("not interrupted")
@@ -65,28 +69,25 @@ def test_a_ctrl_c_that_a_library_swallows_counts(python_takes_ctrl_c):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_swallowed_ctrl_c_stops_the_run_before_the_next_component(
-    python_takes_ctrl_c, tmp_path, capsys
-):
-    log = logging.getLogger("absl")
+def test_a_swallowed_ctrl_c_is_raised_at_the_next_check(python_takes_ctrl_c):
+    steps = []
 
     def run():
-        with quiet_but_logged(tmp_path / "run.log") as console, insist_on_ctrl_c() as check:
-            console.between_components = check
-            log.info("Component ExampleGen is running.")
-            with contextlib.suppress(BaseException):
-                signal.raise_signal(signal.SIGINT)
-            log.info("Component ExampleGen is finished.")
-            log.info("Component Transform is running.")
+        with remember_ctrl_c() as check:
+            for step in ("first", "second"):
+                check()
+                steps.append(step)
+                with contextlib.suppress(BaseException):
+                    signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         run()
-    assert capsys.readouterr().out == "ExampleGen ...\nExampleGen: 0.0 s\n"
+    assert steps == ["first"]
 
 
 def test_a_ctrl_c_that_a_library_turns_into_another_error_counts(python_takes_ctrl_c):
     def run():
-        with insist_on_ctrl_c():
+        with remember_ctrl_c():
             try:
                 signal.raise_signal(signal.SIGINT)
             except BaseException:
@@ -98,6 +99,6 @@ def test_a_ctrl_c_that_a_library_turns_into_another_error_counts(python_takes_ct
 
 def test_another_handler_of_ctrl_c_is_left_alone(python_takes_ctrl_c):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with insist_on_ctrl_c():
+    with remember_ctrl_c():
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

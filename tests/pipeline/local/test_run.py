@@ -1,67 +1,20 @@
-import hashlib
 import json
 
 import pytest
+import tfx.v1 as tfx
 
 from pipeline import presets
 from pipeline.config import override
 from pipeline.errors import UserError
-from pipeline.fingerprint import ROOT
 from pipeline.local import run as local_run
 from pipeline.local.workdir import Workdir
 
-OWN = override(presets.load("small_data_cpu"), {"data.path": "pets"})
-
 
 @pytest.fixture
-def places(tmp_path, monkeypatch):
-    """A work directory beside the folders of a data set."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("images", "annotations/xmls"):
-        (tmp_path / "pets" / name).mkdir(parents=True)
-    return Workdir("work")
-
-
-def test_locations_are_filled_in_and_absolute(places, tmp_path):
-    config = local_run._complete(OWN, places)
-    assert config.data.path == str(tmp_path / "pets")
-    assert config.push.destination == str(tmp_path / "work" / "pushed")
-    assert config.execution.pipeline_root == str(tmp_path / "work" / "pipeline_root")
-    assert config.execution.beam_args
-    config = local_run._complete(override(OWN, {"push.destination": "out"}), places)
-    assert config.push.destination == str(tmp_path / "out")
-
-
-def test_a_bucket_is_no_path(places):
-    urls = {"push.destination": "gs://bucket/pushed", "data.path": "gs://bucket/data"}
-    config = local_run._complete(override(OWN, urls), places)
-    assert {name: config.flat()[name] for name in urls} == urls
-
-
-def test_a_place_that_nothing_can_be_pushed_to_is_found_before_training(places, tmp_path):
-    (tmp_path / "file").write_text("")
-    config = override(OWN, {"push.destination": "file/pushed"})
-    with pytest.raises(UserError, match=r"--push-to .*file/pushed, where .*file is no folder"):
-        local_run._complete(config, places)
-
-
-def test_the_schemas_of_presets_are_found_from_anywhere(places, tmp_path):
-    named = override(OWN, {"schema_dir": "schema/demo"})
-    assert local_run._complete(named, places).schema_dir == str(ROOT / "schema" / "demo")
-    (tmp_path / "schema" / "demo").mkdir(parents=True)
-    (tmp_path / "schema" / "demo" / "schema.pbtxt").write_text("")
-    assert local_run._complete(named, places).schema_dir == str(tmp_path / "schema" / "demo")
-
-
-def test_the_content_of_a_warm_start_is_part_of_the_configuration(places, tmp_path):
-    (tmp_path / "w.h5").write_bytes(b"one")
-    config = override(OWN, {"warm_start.weights": "w.h5"})
-    first = local_run._complete(config, places).warm_start
-    assert first.weights == str(tmp_path / "w.h5")
-    (tmp_path / "w.h5").write_bytes(b"two")
-    assert local_run._complete(config, places).warm_start.sha256 != first.sha256
-    keras = override(OWN, {"warm_start.weights": "imagenet"})
-    assert local_run._complete(keras, places).warm_start == keras.warm_start
+def config(tmp_path):
+    """A configuration whose data exists."""
+    (tmp_path / "pets").mkdir()
+    return override(presets.load("small_data_cpu"), {"data.path": str(tmp_path / "pets")})
 
 
 @pytest.mark.parametrize(
@@ -75,13 +28,13 @@ def test_the_content_of_a_warm_start_is_part_of_the_configuration(places, tmp_pa
         (AssertionError(), "AssertionError: AssertionError (the trace is in "),
     ],
 )
-def test_whatever_fails_becomes_one_line(places, tmp_path, monkeypatch, failure, message):
+def test_every_failure_becomes_one_line(config, tmp_path, monkeypatch, failure, message):
     def fail(*args):
         raise failure
 
-    monkeypatch.setattr(local_run, "_run_dag", fail)
+    monkeypatch.setattr(local_run, "_compile", fail)
     with pytest.raises(UserError) as error:
-        local_run.run_locally(OWN, str(tmp_path / "work"), None)
+        local_run.run_locally(config, str(tmp_path / "work"), None)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
     run_folder = tmp_path / "work" / "latest_run"
@@ -90,24 +43,45 @@ def test_whatever_fails_becomes_one_line(places, tmp_path, monkeypatch, failure,
     assert '"small_data_cpu"' in (run_folder / "config.json").read_text()
 
 
-def test_ctrl_c_is_told_apart_and_leaves_the_workdir_free(places, tmp_path, monkeypatch):
+def test_ctrl_c_is_recorded_and_releases_the_workdir(config, tmp_path, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(local_run, "_run_dag", interrupt)
+    monkeypatch.setattr(local_run, "_compile", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        local_run.run_locally(OWN, str(tmp_path / "work"), None)
+        local_run.run_locally(config, str(tmp_path / "work"), None)
     summary = json.loads((tmp_path / "work" / "latest_run" / "summary.json").read_text())
     assert (summary["status"], summary["error"]) == ("failed", "interrupted")
     with Workdir(str(tmp_path / "work")).lock():
         pass
 
 
-def test_the_sha256_of_a_warm_start_can_be_asked_for(places, tmp_path):
-    (tmp_path / "w.h5").write_bytes(b"one")
-    config = override(OWN, {"warm_start.weights": "w.h5", "warm_start.sha256": "5a"})
-    with pytest.raises(UserError, match=r"with the sha256 5a .*w\.h5 with 7692c3"):
-        local_run._complete(config, places)
-    right = hashlib.sha256(b"one").hexdigest()
-    config = override(config, {"warm_start.sha256": right})
-    assert local_run._complete(config, places).warm_start.sha256 == right
+@tfx.dsl.components.component
+def Hello(
+    greeting: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts.String],
+) -> None:
+    greeting.value = "hello"
+
+
+def test_components_run_in_their_order_and_stop_between_two(config, tmp_path, monkeypatch, capsys):
+    first, second = Hello().with_id("First"), Hello().with_id("Second")
+    second.add_upstream_node(first)
+    connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
+        str(tmp_path / "m.sqlite")
+    )
+    pipeline = tfx.dsl.Pipeline(
+        "hello", str(tmp_path / "root"), components=[second, first],
+        metadata_connection_config=connection,
+    )  # fmt: skip
+    monkeypatch.setattr("pipeline.pipeline.create_pipeline", lambda *args: pipeline)
+    local_run._run_components(local_run._compile(config, connection, "run-1"), lambda: None)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["First", "First:", "Second", "Second:"]
+    assert (tmp_path / "root" / "Second" / "greeting" / "2" / "value").read_text() == "hello"
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        local_run._run_components(local_run._compile(config, connection, "run-2"), stop)
+    assert "Second" not in capsys.readouterr().out

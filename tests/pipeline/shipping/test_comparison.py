@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 
 from models.tflite.agreement import Agreement
-from pipeline.config import RewriterSettings
 from pipeline.errors import UserError
+from pipeline.settings import RewriterSettings
 from pipeline.shipping.comparison import Comparison, require_agreement
 
 GOOD = Agreement(

@@ -12,8 +12,8 @@ from models.settings import PostProcessing
 from models.tflite.detector import TFLiteDetector
 from models.tflite.export import export_tflite as export
 from models.training import checkpoint
-from pipeline.config import RewriterSettings
 from pipeline.errors import UserError
+from pipeline.settings import RewriterSettings
 from pipeline.shipping import rewriter
 from tests.pipeline.tiny_detector import LABELS
 

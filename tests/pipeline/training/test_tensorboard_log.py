@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from models.networks.post_processing import Detections
-from models.training.run import Interval
 from models.training.scoring import Scores
+from models.training.watch import Interval
 from pipeline.training.tensorboard_log import TensorBoardLog
 
 IMAGES = np.full((3, 64, 64, 3), 200, np.uint8)

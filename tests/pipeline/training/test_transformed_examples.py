@@ -74,16 +74,28 @@ def test_no_images_are_an_error(tmp_path):
         read_transformed_examples([path], features.CANVAS, SIDE)
 
 
-@pytest.mark.parametrize(("free", "kept"), [(6 * SIDE**2 * 3 * 2, True), (6 * SIDE**2 * 3, False)])
-def test_pictures_are_kept_in_memory_where_half_of_it_holds_them(
-    pattern, monkeypatch, caplog, free, kept
+@pytest.mark.parametrize(("factor", "kept"), [(4, True), (3, False)])
+def test_pictures_are_kept_in_memory_if_a_share_of_it_holds_them(
+    pattern, tmp_path, monkeypatch, caplog, factor, kept
 ):
-    monkeypatch.setattr("pipeline.training.transformed_examples.available_bytes", lambda: free)
+    limit = tmp_path / "memory.max"
+    limit.write_text(f"{6 * SIDE**2 * 3 * factor}\n")
+    files = (tmp_path / "absent", limit)
+    monkeypatch.setattr("pipeline.training.transformed_examples._CONTAINER_LIMITS", files)
     caplog.set_level("INFO", "detector")
     records = read_transformed_examples([pattern], features.CANVAS, SIDE).records
     assert ("kept in memory" in caplog.text) == kept
     assert ("reads them from disk" in caplog.text) != kept
     assert ("Cache" in type(records).__name__) == kept
+
+
+def test_without_a_container_the_whole_machine_counts(pattern, tmp_path, monkeypatch, caplog):
+    unlimited = tmp_path / "memory.max"
+    unlimited.write_text("max\n")
+    monkeypatch.setattr("pipeline.training.transformed_examples._CONTAINER_LIMITS", (unlimited,))
+    caplog.set_level("INFO", "detector")
+    read_transformed_examples([pattern], features.CANVAS, SIDE)
+    assert "kept in memory" in caplog.text
 
 
 def test_evaluation_reads_the_pictures_of_the_inputs_size(pattern):

@@ -1,4 +1,4 @@
-"""A cloud on this machine, credentials for it, and a configuration that names it."""
+"""A cloud on this machine, its credentials, and a configuration that names it."""
 
 import json
 
@@ -44,7 +44,7 @@ def private_key():
 
 @pytest.fixture
 def cloud(monkeypatch, tmp_path, private_key):
-    """A `FakeCloud` that the clients find through their usual environment."""
+    """A `FakeCloud` that Google's clients find through their usual environment variables."""
     fake = FakeCloud()
     key = tmp_path / "credentials.json"
     key.write_text(
@@ -62,23 +62,26 @@ def cloud(monkeypatch, tmp_path, private_key):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "my-project")
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", fake.url)
-    # In the background, credentials would ask a host of their own which regions they are good for.
+    # In the background, credentials would ask another host in which regions they are valid.
     monkeypatch.setattr(
         google.auth.credentials.CredentialsWithRegionalAccessBoundary,
         "_is_regional_access_boundary_lookup_required",
         lambda self: False,
     )
+    # Nobody waits for a service that is busy, or for a run to end.
+    monkeypatch.setattr("pipeline.vertex.service_errors._FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("pipeline.vertex.client._POLL_SECONDS", 0.0)
     yield fake
     fake.close()
 
 
 @pytest.fixture(params=["rest", "grpc"])
 def transport(request, cloud, monkeypatch):
-    """Settings by which a client speaks to the cloud, one way and then the other."""
+    """Settings for each of the two protocols that a client can speak."""
     if request.param == "rest":
         yield {"vertex.api_endpoint": cloud.url, "vertex.api_transport": "rest"}
         return
-    # Without TLS, which here would only prove that gRPC has it.
+    # Without TLS, which is gRPC's own business.
     monkeypatch.setattr(
         "google.api_core.grpc_helpers.create_channel",
         lambda host, **arguments: grpc.insecure_channel(host),

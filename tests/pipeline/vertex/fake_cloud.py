@@ -176,7 +176,7 @@ class FakeCloud:
                 return 409, {"error": {"code": 409, "message": "already exists"}}
             self.jobs[job["name"]] = job
             return 200, job
-        if method == "POST" and name.endswith(":cancel"):
+        if method == "POST" and name.removesuffix(":cancel") in self.jobs:
             self.jobs[name.removesuffix(":cancel")]["state"] = "PIPELINE_STATE_CANCELLED"
             self.script = ["PIPELINE_STATE_CANCELLED"]
             return 200, {}

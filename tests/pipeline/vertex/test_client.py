@@ -1,11 +1,12 @@
 import pytest
-from google.cloud.aiplatform_v1.types import PipelineTaskDetail
+from google.cloud import aiplatform_v1 as gca
 
 from pipeline.config import override
 from pipeline.errors import UserError
-from pipeline.vertex import schedules
-from pipeline.vertex.client import VertexClient, result_of
+from pipeline.vertex.client import VertexClient, id_of, pipeline_job, result_of
 from pipeline.vertex.compilation import fill_in
+from pipeline.vertex.connection import connect
+from pipeline.vertex.schedules import Schedules
 
 JOB = {
     "displayName": "demo",
@@ -39,13 +40,13 @@ def complete(config, transport):
 
 
 @pytest.fixture
-def said():
-    return []
+def client(complete):
+    return VertexClient(connect(complete.vertex))
 
 
 @pytest.fixture
-def client(complete, said):
-    return VertexClient(complete.vertex, said.append, poll_seconds=0.0, retry_seconds=0.01)
+def schedules(complete):
+    return Schedules(connect(complete.vertex))
 
 
 def task(name, state, message=""):
@@ -63,7 +64,7 @@ def task(name, state, message=""):
     return detail
 
 
-def test_submits_every_setting(client, complete, cloud, said):
+def test_submits_every_setting(client, complete, cloud, capsys):
     run = client.submit(complete, JOB)
     (job,) = cloud.jobs.values()
     assert job["serviceAccount"] == "runner@my-project.iam.gserviceaccount.com"
@@ -74,19 +75,21 @@ def test_submits_every_setting(client, complete, cloud, said):
     assert job["pipelineSpec"]["pipelineInfo"] == {"name": "demo"}
     trainer = job["pipelineSpec"]["root"]["dag"]["tasks"]["Trainer"]
     assert trainer["cachingOptions"] == {"enableCache": False}
-    assert ("my-bucket", f"pipeline_specs/{run.job_id}.json") in cloud.objects
-    assert "console.cloud.google.com" in said[0]
+    assert JOB["pipelineSpec"]["root"]["dag"]["tasks"]["Trainer"]["cachingOptions"]["enableCache"]
+    assert ("my-bucket", f"pipeline_specs/{id_of(run)}.json") in cloud.objects
+    place = f"locations/us-central1/pipelines/runs/{id_of(run)}?project=my-project"
+    assert f"https://console.cloud.google.com/vertex-ai/{place}" in capsys.readouterr().out
 
 
-def test_follows_to_success(client, complete, cloud, said):
+def test_follows_a_run_to_success(client, complete, cloud, capsys):
     cloud.tasks = [task("ExampleGen", "SKIPPED"), task("Trainer", "SUCCEEDED")]
-    results = client.wait(client.submit(complete, JOB).resource_name)
+    results = client.wait(client.submit(complete, JOB).name)
     assert [(one.name, one.state) for one in results] == [
         ("ExampleGen", "cached"),
         ("Trainer", "complete"),
     ]
     assert results[1].finished - results[1].started == 120
-    assert "Trainer: succeeded" in said
+    assert "Trainer: succeeded" in capsys.readouterr().out.splitlines()
 
 
 def test_names_the_task_that_failed_and_its_log(client, complete, cloud):
@@ -94,14 +97,14 @@ def test_names_the_task_that_failed_and_its_log(client, complete, cloud):
     cloud.tasks = [task("Trainer", "FAILED", "out of memory")]
     run = client.submit(complete, JOB)
     with pytest.raises(UserError, match=r"Trainer failed: out of memory .*logs/query.*77"):
-        client.wait(run.resource_name)
+        client.wait(run.name)
 
 
-def test_cancels(client, complete, cloud):
+def test_cancels_a_run(client, complete, cloud):
     run = client.submit(complete, JOB)
-    client.cancel(run.job_id)
+    client.cancel(id_of(run))
     with pytest.raises(UserError, match="was cancelled"):
-        client.wait(run.resource_name)
+        client.wait(run.name)
 
 
 def test_repeats_while_the_service_is_busy(client, complete, cloud):
@@ -110,26 +113,24 @@ def test_repeats_while_the_service_is_busy(client, complete, cloud):
     assert len(cloud.jobs) == 1
 
 
-def test_an_answer_that_got_lost_starts_no_second_run(client, complete, cloud):
-    run = client.prepare(complete, JOB)
-    client._create(run)
-    again = client.prepare(complete, JOB)
-    again.job_id = run.job_id
-    client._create(again)
+def test_retrying_after_a_lost_answer_starts_no_second_run(client, complete, cloud):
+    request = pipeline_job(complete, JOB)
+    run = client._create(request, "demo-1")
+    again = client._create(request, "demo-1")
     assert len(cloud.jobs) == 1
-    assert again.resource_name == run.resource_name
+    assert again.name == run.name
 
 
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        (403, r"Expected the permission to submit.*project my-project.*no way.*doctor"),
-        (429, r"Expected quota to submit.*no way.*iam-admin/quotas"),
-        (404, r"to exist .*no way.*Check --project, --region"),
-        (400, r"Expected a request that Vertex AI takes.*no way"),
+        (403, r"No permission to submit.*project my-project.*no way.*doctor"),
+        (429, r"No quota to submit.*no way.*iam-admin/quotas"),
+        (404, r"Could not submit.*no way.*Check --project, --region"),
+        (400, r"Vertex AI rejected the request to submit.*no way"),
     ],
 )
-def test_refusals_are_one_line(client, complete, cloud, status, expected):
+def test_an_error_of_the_service_becomes_one_line(client, complete, cloud, status, expected):
     cloud.failures = [(status, "no way")]
     with pytest.raises(UserError, match=expected) as caught:
         client.submit(complete, JOB)
@@ -137,28 +138,30 @@ def test_refusals_are_one_line(client, complete, cloud, status, expected):
 
 
 @pytest.fixture
-def in_an_experiment(settings, said):
-    settings = settings.model_copy(update={"experiment": "detectors"})
-    return VertexClient(settings, said.append, retry_seconds=0.01)
+def in_an_experiment(settings):
+    return VertexClient(connect(settings.model_copy(update={"experiment": "detectors"})))
 
 
 EXPERIMENT = "projects/my-project/locations/us-central1/metadataStores/default/contexts/detectors"
 
 
-def test_runs_are_filed_under_their_experiment(in_an_experiment, config, cloud):
+def test_runs_are_added_to_their_experiment(in_an_experiment, config, cloud):
     config = fill_in(config, "gs://my-bucket", ())
     run = in_an_experiment.submit(config, JOB)
     assert cloud.contexts[EXPERIMENT]["schemaTitle"] == "system.Experiment"
     (child,) = cloud.children[EXPERIMENT]
-    assert child.endswith(f"/contexts/{run.job_id}")
+    assert child.endswith(f"/contexts/{id_of(run)}")
+    cloud.children.clear()
+    in_an_experiment.submit(config.model_copy(update={"name": "another"}), JOB)
+    assert len(cloud.contexts) == len(cloud.children[EXPERIMENT]) == 1
 
 
-def test_an_experiment_that_cannot_be_is_found_before_anything_is_submitted(
+def test_an_unusable_experiment_is_reported_before_anything_is_submitted(
     in_an_experiment, config, cloud
 ):
     config = fill_in(config, "gs://my-bucket", ())
     cloud.denied = "/contexts"
-    with pytest.raises(UserError, match="permission to file runs under experiment detectors"):
+    with pytest.raises(UserError, match="No permission to add runs to experiment detectors"):
         in_an_experiment.submit(config, JOB)
     assert not cloud.jobs
     cloud.denied = None
@@ -168,67 +171,63 @@ def test_an_experiment_that_cannot_be_is_found_before_anything_is_submitted(
     assert not cloud.jobs
 
 
-def test_a_run_that_costs_money_is_told_of_whatever_becomes_of_its_experiment(
-    in_an_experiment, config, cloud, said
+def test_a_submitted_run_is_reported_even_if_its_experiment_fails(
+    in_an_experiment, config, cloud, capsys
 ):
     cloud.denied = ":addContextChildren"
     run = in_an_experiment.submit(fill_in(config, "gs://my-bucket", ()), JOB)
     assert len(cloud.jobs) == 1
-    assert run.job_id in said[0]
-    assert said[1].startswith("the run goes on, but is not in experiment detectors: Expected the")
+    submitted, _, last = capsys.readouterr().out.splitlines()
+    assert id_of(run) in submitted
+    assert last.startswith("the run continues, but is not in experiment detectors: No permission")
 
 
-def test_a_bucket_elsewhere_is_refused_before_anything_is_submitted(client, complete, cloud):
+def test_the_bucket_must_exist_in_the_region(settings, cloud):
+    connection = connect(settings)
+    connection.check_bucket()
     cloud.buckets["my-bucket"] = "EUROPE-WEST4"
     with pytest.raises(UserError, match=r"gs://my-bucket in us-central1\. Received: europe-west4"):
-        client.submit(complete, JOB)
+        connection.check_bucket()
     del cloud.buckets["my-bucket"]
     with pytest.raises(UserError, match="gcloud storage buckets create"):
-        client.submit(complete, JOB)
-    assert not cloud.jobs
+        connection.check_bucket()
 
 
 def test_missing_credentials_are_one_line(complete, monkeypatch, cloud):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
     with pytest.raises(UserError, match="gcloud auth application-default login"):
-        VertexClient(complete.vertex).get("run")
+        connect(complete.vertex)
 
 
-def test_schedules_are_made_listed_and_deleted(client, complete, cloud):
-    made = schedules.create_schedule(client, complete, JOB, "0 3 * * 1", max_runs=5)
+def test_schedules_are_created_listed_and_deleted(schedules, complete, cloud):
+    created = schedules.create(complete, JOB, "0 3 * * 1", max_runs=5)
     (schedule,) = cloud.schedules.values()
     assert schedule["cron"] == "0 3 * * 1"
     assert schedule["maxRunCount"] == "5"
     request = schedule["createPipelineJobRequest"]
     assert request["pipelineJob"]["serviceAccount"].startswith("runner@")
-    (line,) = schedules.list_schedules(complete.vertex)
-    assert (line.id, line.cron, line.state) == (made, "0 3 * * 1", "active")
+    assert request["pipelineJob"]["labels"]["team"] == "vision"
+    assert schedule["maxConcurrentRunCount"] == "1"
+    (line,) = schedules.list()
+    assert (line.id, line.cron, line.state) == (created, "0 3 * * 1", "active")
     cloud.failures = [(503, "later")]
-    schedules.delete_schedule(complete.vertex, made)
+    schedules.delete(created)
     assert not cloud.schedules
 
 
-def test_a_schedule_is_asked_for_once_and_not_with_an_experiment(client, complete, cloud):
+def test_creating_a_schedule_is_not_retried(schedules, complete, cloud):
     cloud.failures = [(503, "later")]
-    with pytest.raises(UserError, match=r"later\. .*`vertex_runner\.py schedules` says"):
-        schedules.create_schedule(client, complete, JOB, "0 3 * * 1")
+    with pytest.raises(UserError, match=r"later\. .*`vertex_runner\.py schedules` shows"):
+        schedules.create(complete, JOB, "0 3 * * 1")
     cloud.failures = [(403, "no way")]
-    with pytest.raises(UserError, match="permission to create the schedule") as caught:
-        schedules.create_schedule(client, complete, JOB, "0 3 * * 1")
+    with pytest.raises(UserError, match="No permission to create the schedule") as caught:
+        schedules.create(complete, JOB, "0 3 * * 1")
     assert "after all" not in str(caught.value)
     assert not cloud.schedules
-    filed = override(complete, {"vertex.experiment": "detectors"})
-    with pytest.raises(UserError, match=r"Expected no vertex\.experiment for a schedule"):
-        schedules.create_schedule(client, filed, JOB, "0 3 * * 1")
-
-
-def test_a_cron_line_has_five_fields(client, complete):
-    with pytest.raises(UserError, match="five fields"):
-        schedules.create_schedule(client, complete, JOB, "3 * *")
 
 
 def test_a_result_holds_the_artifacts():
-    detail = PipelineTaskDetail(
+    detail = gca.PipelineTaskDetail(
         task_name="Pusher",
         state="SUCCEEDED",
         outputs={

@@ -9,10 +9,9 @@ import pytest
 
 from pipeline.config import override
 from pipeline.errors import UserError
-from pipeline.vertex.compilation import compile_job, for_vertex, validate
+from pipeline.vertex.compilation import compile_job, for_vertex, task_graph, validate
 from pipeline.vertex.machines import MACHINES
 from pipeline.vertex.plan import check_cost, load_prices, make_plan, total_cost, total_hours
-from pipeline.vertex.task_order import execution_order
 from tests.pipeline.vertex.fake_cloud import IMAGE
 
 GOLDEN = Path(__file__).with_name("golden_job.json")
@@ -24,13 +23,13 @@ _FINGERPRINT = re.compile(r"(?<!sha256:)\b[0-9a-f]{64}\b")
 
 
 def readable(job: dict) -> str:
-    """The job a line a value, without what every edit of the code changes."""
+    """The job with one value a line, without what changes with every edit of the code."""
     text = json.dumps(_unfolded(job), indent=1, sort_keys=True)
     return _FINGERPRINT.sub("<fingerprint>", text) + "\n"
 
 
 def _unfolded(value):
-    """Opens the JSON inside of strings, such as the settings: a diff shows which changed."""
+    """Parses JSON inside of strings, such as the settings, so that a diff shows what changed."""
     if isinstance(value, dict):
         return {key: _unfolded(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -48,7 +47,7 @@ def test_the_golden_file_shows_what_changed(config):
     golden = GOLDEN.read_text()
     difference = difflib.unified_diff(golden.splitlines(), text.splitlines(), lineterm="", n=2)
     assert text == golden, (
-        "the compiled job is another one; look at the difference, and if it is meant: "
+        "the compiled job has changed; look at the difference, and if it is intended: "
         "python -m tests.pipeline.vertex.write_golden\n" + "\n".join(difference)
     )
 
@@ -122,7 +121,7 @@ def test_every_machine_compiles_to_a_job_of_the_published_schema(config, acceler
     assert pool.container_spec.image_uri == config.vertex.trainer_image
 
 
-def test_a_job_that_is_none_is_refused(config):
+def test_a_job_with_an_unknown_field_is_rejected(config):
     job = compile_job(for_vertex(config))
     job["pipelineSpec"]["root"]["dag"]["tasks"]["Pusher"]["surprise"] = 1
     with pytest.raises(ValueError, match="surprise"):
@@ -132,18 +131,18 @@ def test_a_job_that_is_none_is_refused(config):
 @pytest.mark.parametrize(
     ("setting", "value", "expected"),
     [
-        ("vertex.project", "", "a Google Cloud project"),
+        ("vertex.project", "", "Name your Google Cloud project"),
         ("vertex.bucket", "gs://b", "without gs://"),
         ("vertex.pipeline_image", "gcr.io/p/i:latest", "by digest"),
-        ("vertex.accelerator", "gpu-l4", "to be the image gpu-trainer, for gpu-l4"),
+        ("vertex.accelerator", "gpu-l4", "the image gpu-trainer as --trainer-image, for gpu-l4"),
         ("vertex.region", "europe-north1", "a region with tpu-v3-8: us-central1, europe-west4"),
         ("data.path", "data", "Upload it: gcloud storage cp"),
-        ("data.images", "", "names of the two folders"),
+        ("data.images", "", "Name the two folders"),
         ("training.batch_size", 12, "divide by the 8 replicas"),
-        ("evaluation.min_map50", None, "a threshold for the gate"),
+        ("evaluation.min_map50", None, "The gate needs a threshold"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_compiled(config, setting, value, expected):
+def test_wrong_settings_are_reported_before_anything_is_compiled(config, setting, value, expected):
     with pytest.raises(UserError, match=expected):
         for_vertex(override(config, {setting: value}))
 
@@ -162,13 +161,12 @@ def test_the_plan_has_the_tpu_and_its_cost(config):
     assert trainer.hours < total_hours(steps) < sum(step.hours for step in tasks)
     cost = total_cost(steps, prices)
     check_cost(cost, cost + 1)
-    with pytest.raises(UserError, match="Nothing was submitted"):
+    with pytest.raises(UserError, match="nothing was submitted"):
         check_cost(cost, cost - 0.01)
 
 
 def test_tasks_run_after_those_they_need():
     source = {"taskOutputArtifact": {"producerTask": "b", "outputArtifactKey": "x"}}
     tasks = {"a": {"inputs": {"artifacts": {"i": source}}}, "b": {"dependentTasks": ["c"]}, "c": {}}
-    assert execution_order(tasks) == ["c", "b", "a"]
-    with pytest.raises(ValueError, match="cycle"):
-        execution_order({"a": {"dependentTasks": ["a"]}})
+    graph = task_graph({"pipelineSpec": {"root": {"dag": {"tasks": tasks}}}})
+    assert list(graph.static_order()) == ["c", "b", "a"]

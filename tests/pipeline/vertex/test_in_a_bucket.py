@@ -108,7 +108,7 @@ def test_a_preempted_trainer_goes_on_from_its_checkpoint_in_the_bucket(in_the_cl
 
     finished = in_the_cloud(PROGRAM, FOLDER, "-1")
     assert finished.returncode == 0, finished.stderr[-3000:]
-    assert "going on from step 2 (gs://my-bucket/" in finished.stdout
+    assert "resuming from step 2 (gs://my-bucket/" in finished.stdout
     assert finished.stdout.splitlines()[-1] == "facts [2] 4"
     assert ("my-bucket", "training_state/demo/run/model/weights.npz") in cloud.objects
 

@@ -6,6 +6,7 @@ import pytest
 from pipeline.config import override
 from pipeline.errors import UserError
 from pipeline.vertex.compilation import compile_job, for_vertex
+from pipeline.vertex.connection import connect
 from pipeline.vertex.model_registry import METRICS_SCHEMA, ModelRegistry, model_id
 from pipeline.vertex.registrar import Executor
 from tests.pipeline.vertex.fake_cloud import IMAGE
@@ -29,7 +30,7 @@ def registry(config, cloud):
     settings = override(
         config, {"vertex.api_endpoint": cloud.url, "vertex.labels": ["team=vision"]}
     ).vertex
-    return ModelRegistry(settings, retry_seconds=0.01)
+    return ModelRegistry(connect(settings))
 
 
 def register(registry, version="3"):
@@ -37,7 +38,7 @@ def register(registry, version="3"):
                              manifest(version), IMAGE.format("pipeline"))  # fmt: skip
 
 
-def test_a_version_has_its_metrics_and_where_it_came_from(registry, cloud):
+def test_a_version_has_its_metrics_and_lineage(registry, cloud):
     registered = register(registry)
     assert registered.name == f"{MODEL}@1"
     (version,) = cloud.models[MODEL]
@@ -61,7 +62,7 @@ def test_a_version_has_its_metrics_and_where_it_came_from(registry, cloud):
     }
 
 
-def test_the_next_push_is_the_next_version_and_a_repetition_is_none(registry, cloud):
+def test_each_push_becomes_a_version_and_a_repeated_push_does_not(registry, cloud):
     register(registry)
     assert register(registry, "4").version == "2"
     assert register(registry, "4").version == "2"
@@ -72,7 +73,7 @@ def test_the_next_push_is_the_next_version_and_a_repetition_is_none(registry, cl
     assert len(cloud.evaluations[f"{MODEL}@2"]) == 1
 
 
-def test_runs_that_register_at_once_get_a_version_each(registry, cloud, monkeypatch):
+def test_runs_that_register_at_the_same_time_get_a_version_each(registry, cloud, monkeypatch):
     meeting = threading.Barrier(2, timeout=20)
     find, waited = registry._find, set()
 
@@ -93,15 +94,15 @@ def test_runs_that_register_at_once_get_a_version_each(registry, cloud, monkeypa
     assert aliases == [["push-3"], ["push-4"]]
 
 
-def test_a_busy_service_is_asked_again_and_a_refusal_is_one_line(registry, cloud):
+def test_a_busy_service_is_asked_again_and_an_error_is_one_line(registry, cloud):
     cloud.failures = [(503, "later"), (503, "later")]
     assert register(registry).version == "1"
     cloud.failures = [(403, "no way")]
-    with pytest.raises(UserError, match=r"permission to register .*detector-demo.*no way"):
+    with pytest.raises(UserError, match=r"No permission to register .*detector-demo.*no way"):
         register(registry)
 
 
-def test_long_names_are_refused_before_anything_is_compiled(config):
+def test_long_names_are_rejected_before_anything_is_compiled(config):
     assert model_id("demo") == "detector-demo"
     long = {"name": "a" * 60, "vertex.model_registry": True}
     with pytest.raises(UserError, match="at most 54 characters"):
@@ -120,7 +121,7 @@ def artifacts(tmp_path, pushed: int):
 
 
 @pytest.mark.parametrize("pushed", [1, 0])
-def test_the_component_registers_what_was_pushed(config, cloud, tmp_path, pushed):
+def test_the_component_registers_a_pushed_model_only(config, cloud, tmp_path, pushed):
     settings = override(config, {"vertex.api_endpoint": cloud.url}).vertex
     source, target = artifacts(tmp_path, pushed)
     properties = {"settings": settings.model_dump_json(), "pipeline_name": "demo"}
@@ -131,7 +132,7 @@ def test_the_component_registers_what_was_pushed(config, cloud, tmp_path, pushed
         assert target.get_string_custom_property("pushed_destination") == f"{MODEL}@1"
 
 
-def test_it_comes_after_the_pusher_when_it_is_asked_for(config):
+def test_the_component_follows_the_pusher_if_the_registry_is_wanted(config):
     job = compile_job(for_vertex(override(config, {"vertex.model_registry": True})))
     tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
     assert tasks["ModelRegistrar"]["dependentTasks"] == ["Pusher"]

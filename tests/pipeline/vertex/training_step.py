@@ -63,7 +63,7 @@ def make_batch(config: SsdConfig, batch_size: int, max_boxes: int):
 
 def make_model(config: SsdConfig, settings: TrainingSettings, replicas: int = 1) -> Detector:
     """The model as the training run compiles it, with weights that depend on the names only."""
-    from models.training.run import make_optimizer
+    from models.training.optimizer import make_optimizer
 
     network = build_ssd(config, synchronized=replicas > 1)
     for number, variable in enumerate(network.variables):

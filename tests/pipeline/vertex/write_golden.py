@@ -1,4 +1,4 @@
-"""Writes the golden file anew: python -m tests.pipeline.vertex.write_golden."""
+"""Rewrites the golden file: python -m tests.pipeline.vertex.write_golden."""
 
 from pipeline.vertex.compilation import compile_job, for_vertex
 from tests.pipeline.vertex import conftest

@@ -18,14 +18,13 @@ def artifact(name, title, **metadata):
 @pytest.fixture
 def store(tmp_path):
     made = RehearsalStore(tmp_path / "metadata.json")
-    made.add(
-        [
-            artifact("m1", "tfx.Model"),
-            artifact("b1", "tfx.ModelBlessing", blessed=1.0, current_model_id="m1"),
-            artifact("m2", "tfx.Model"),
-            artifact("b2", "tfx.ModelBlessing", blessed=0.0, current_model_id="m2"),
-        ]
-    )
+    for number, blessed in (("1", 1.0), ("2", 0.0)):
+        model = f"m{number}"
+        blessing = artifact(
+            f"b{number}", "tfx.ModelBlessing", blessed=blessed, current_model_id=model
+        )
+        made.record(f"trainer {number}", {"model": [artifact(model, "tfx.Model")]})
+        made.record(f"evaluator {number}", {"blessing": [blessing]})
     return made
 
 
@@ -35,17 +34,15 @@ def test_resolvers_find_the_last_blessed_model(store):
     assert store.query(MODEL, {"input": blessing})[0]["name"] == "m1"
 
 
-def test_a_first_run_finds_none(tmp_path):
+def test_the_first_run_finds_no_blessed_model(tmp_path):
     empty = RehearsalStore(tmp_path / "metadata.json")
     assert empty.query(BLESSED, {}) == []
     assert empty.query(MODEL, {"input": []}) == []
 
 
-def test_outputs_outlive_the_process(store, tmp_path):
-    store.remember("key", {"model": [artifact("m1", "tfx.Model")]})
-    store.save()
+def test_outputs_are_found_by_a_later_process(store, tmp_path):
     again = RehearsalStore(tmp_path / "metadata.json")
-    assert again.cached("key")["model"][0]["name"] == "m1"
+    assert again.cached("trainer 1")["model"][0]["name"] == "m1"
     assert again.cached("other") is None
 
 

@@ -1,4 +1,4 @@
-"""Records with the Object Detection API's keys: what is an example, and why it is none."""
+"""Records with the Object Detection API's keys: which become examples, and why others do not."""
 
 import gzip
 
@@ -7,7 +7,8 @@ import pytest
 from pipeline import features
 from pipeline.data.census import BROKEN_FILE, Checked
 from pipeline.data.labelled_image import LabelledImage
-from pipeline.data.tfrecord_reader import ShardItem, read_shard
+from pipeline.data.readers.tfrecord import ShardItem, find_shards, read_shard
+from pipeline.errors import UserError
 from tests.pipeline.data_samples import od_record, picture, serialize, write_records
 
 IMAGE = LabelledImage("a", "a.jpg", picture(1), "jpeg", 24, 32,
@@ -27,7 +28,7 @@ def read(tmp_path):
     return read_values
 
 
-def test_a_sound_record(read):
+def test_a_sound_record_is_read(read):
     checked, image = read()
     assert image == IMAGE
     assert checked == Checked(
@@ -36,7 +37,7 @@ def test_a_sound_record(read):
     )  # fmt: skip
 
 
-def test_a_digest_in_the_record_is_not_believed(read):
+def test_a_digest_in_the_record_is_ignored(read):
     assert read(**{features.IMAGE_SHA256: [b"wrong"]})[0].sha256 == IMAGE.sha256
 
 
@@ -48,13 +49,13 @@ def test_the_id_is_the_source_id_else_the_file_name(read):
     assert (checked.image_id, image.filename) == ("a", "a")
 
 
-def test_a_file_name_that_is_no_utf8_survives(read):
+def test_a_file_name_that_is_not_utf8_survives(read):
     checked, image = read(**{features.SOURCE_ID: [b"caf\xe9.jpg"]})
     assert image.image_id.encode("utf-8", "surrogateescape") == b"caf\xe9"
     assert Checked.from_json(checked.to_json()) == checked
 
 
-def test_a_negative(read):
+def test_a_record_without_objects_is_a_negative(read):
     empty = dict.fromkeys((*features.BOX, features.CLASS_TEXT))
     _, image = read(**empty)
     assert image.boxes == image.names == ()
@@ -81,14 +82,14 @@ def test_a_negative(read):
         ({features.CLASS_TEXT: [b"cat", b""]}, "no_class"),
     ],
 )
-def test_an_unusable_record(read, changes, kind):
+def test_an_unusable_record_has_its_reason(read, changes, kind):
     checked, image = read(**changes)
     assert image is None
     assert checked.kind == kind
     assert checked.file == "a.record#0"
 
 
-def test_a_record_that_is_no_example(tmp_path):
+def test_bytes_that_are_not_an_example_are_unusable(tmp_path):
     write_records(tmp_path / "a.record", [b"\xff\xff\xff", serialize(od_record(IMAGE))])
     first, second = read_shard(ShardItem(str(tmp_path), "a.record", "eval"))
     assert first[0].kind == "malformed_record"
@@ -108,13 +109,13 @@ def test_a_truncated_file_is_noticed(tmp_path, more):
     assert "after 3 records" in last.reason
 
 
-def test_a_file_of_something_else(tmp_path):
+def test_a_file_that_is_not_a_tfrecord_is_broken(tmp_path):
     (tmp_path / "a.record").write_text("images: none today")
     [(checked, _)] = read_shard(ShardItem(str(tmp_path), "a.record", ""))
     assert checked.kind == BROKEN_FILE
 
 
-def test_gzip_by_its_name(tmp_path):
+def test_a_gz_suffix_means_gzip(tmp_path):
     path = tmp_path / "a.record"
     write_records(path, [serialize(od_record(IMAGE))])
     (tmp_path / "a.record.gz").write_bytes(gzip.compress(path.read_bytes()))
@@ -128,3 +129,14 @@ def test_a_truncated_gzip_file_is_noticed(tmp_path):
     (tmp_path / "a.record.gz").write_bytes(gzip.compress(path.read_bytes())[:-30])
     *_, (last, _) = read_shard(ShardItem(str(tmp_path), "a.record.gz", ""))
     assert last.kind == BROKEN_FILE
+
+
+def test_a_pattern_without_files_is_rejected(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.record\. Received: none\. Check the path"):
+        find_shards(str(tmp_path), {"examples": "nowhere.record"})
+
+
+def test_a_folder_without_tfrecord_files_is_rejected(tmp_path):
+    (tmp_path / "README.md").write_text("stray")
+    with pytest.raises(UserError, match="none among the 1 files there"):
+        find_shards(str(tmp_path), {"examples": "*"})

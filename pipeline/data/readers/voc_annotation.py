@@ -1,7 +1,6 @@
-"""Pascal VOC folders: where the files are, and what an annotation says. Pure Python."""
+"""What one Pascal VOC annotation says. Pure Python."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, ParseError
 
@@ -9,23 +8,11 @@ import defusedxml
 import defusedxml.ElementTree
 
 from pipeline.data.labelled_image import Box, Unusable
-from pipeline.errors import UserError
-
-IMAGE_FOLDERS = ("images", "JPEGImages")
-ANNOTATION_FOLDERS = ("annotations/xmls", "Annotations")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Folders of a VOC data set, relative to its root."""
-
-    images: str
-    annotations: str
 
 
 @dataclass(frozen=True)
 class VocObject:
-    """One `<object>`: class and box in pixels; nothing is checked against the picture yet."""
+    """One `<object>`: class and box in pixels, not yet checked against the picture."""
 
     name: str
     xmin: float
@@ -43,41 +30,14 @@ class VocAnnotation:
     """What one XML file says.
 
     Attributes:
-      filename: of the picture, without folders; None when the file doesn't name one.
-      size: (width, height) in pixels; None when the file doesn't state it.
-      objects: none for a negative.
+      filename: of the picture, without folders; None when absent.
+      size: (width, height) in pixels; None when absent.
+      objects: empty for a negative example.
     """
 
     filename: str | None
     size: tuple[int, int] | None
     objects: tuple[VocObject, ...]
-
-
-def find_layout(folder: str, is_dir: Callable[[str], bool] = os.path.isdir) -> Layout:
-    """Finds the folders of pictures and of annotations.
-
-    Args:
-      folder: the root of the data set.
-      is_dir: tells whether a folder exists; another one for other file systems.
-
-    Raises:
-      UserError: when the folder, its pictures or its annotations aren't there.
-    """
-    if not is_dir(folder):
-        raise UserError(
-            f"Expected a folder in Pascal VOC layout. Received: {folder}, which is no folder. "
-            "Check the path; for TFRecord files, pass --format tfrecord."
-        )
-    found = []
-    for what, names in (("pictures", IMAGE_FOLDERS), ("annotations", ANNOTATION_FOLDERS)):
-        name = next((name for name in names if is_dir(os.path.join(folder, name))), None)
-        if name is None:
-            raise UserError(
-                f"Expected {what} in {names[0]}/ or {names[1]}/ of {folder}. Received: a folder "
-                "with neither. Move or link the files there."
-            )
-        found.append(name)
-    return Layout(*found)
 
 
 def _number(node: Element, tag: str, context: str) -> float:
@@ -105,11 +65,11 @@ def parse_annotation(xml: bytes) -> VocAnnotation:
     """Parses one annotation.
 
     Raises:
-      Unusable: when it isn't the XML of a Pascal VOC annotation.
+      Unusable: when it is not the XML of a Pascal VOC annotation.
     """
     try:
         root = defusedxml.ElementTree.fromstring(xml)
-    # LookupError, ValueError: an encoding that isn't known, or isn't kept to.
+    # LookupError, ValueError: an unknown encoding, or bytes that are not in it.
     except (ParseError, defusedxml.DefusedXmlException, LookupError, ValueError) as error:
         raise Unusable("malformed_xml", f"expected XML, received: {error}") from None
     if root.tag != "annotation":
@@ -120,7 +80,9 @@ def parse_annotation(xml: bytes) -> VocAnnotation:
     if size_node is not None:
         width, height = (_number(size_node, tag, "<size>") for tag in ("width", "height"))
         if not (width.is_integer() and height.is_integer()):
-            raise Unusable("malformed_xml", f"<size> is no whole number: {width} x {height}")
+            raise Unusable(
+                "malformed_xml", f"expected whole numbers in <size>, received {width} x {height}"
+            )
         size = (int(width), int(height))
     objects = tuple(
         _parse_object(node, number) for number, node in enumerate(root.findall("object"), 1)
@@ -129,10 +91,10 @@ def parse_annotation(xml: bytes) -> VocAnnotation:
 
 
 def class_of_filename(image_id: str) -> str:
-    """Returns the class in a name as Oxford-IIIT Pets has it: `american_bulldog_105`.
+    """Returns the class in a file name like those of Oxford-IIIT Pets: `american_bulldog_105`.
 
     Args:
-      image_id: file name without suffix; the class is all before the last underscore.
+      image_id: file name without suffix; the class is everything before the last underscore.
 
     Raises:
       Unusable: when there is nothing before an underscore.

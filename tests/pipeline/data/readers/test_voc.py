@@ -1,4 +1,4 @@
-"""One annotation and its picture: what is an example, and the reason when it is none."""
+"""Layouts of VOC folders, and which annotations become examples."""
 
 import gzip
 import io
@@ -9,8 +9,48 @@ import tensorflow as tf
 from PIL import Image
 
 from models.image import decode_image
-from pipeline.data.voc_reader import VocItem, read_voc
+from pipeline.data.readers.voc import (
+    Layout,
+    VocItem,
+    find_annotations,
+    find_layout,
+    read_annotation,
+)
+from pipeline.errors import UserError
 from tests.pipeline.data_samples import CAT, DOG, VocFolder, picture, xml
+
+
+@pytest.mark.parametrize("images", ["images", "JPEGImages"])
+@pytest.mark.parametrize("annotations", ["annotations/xmls", "Annotations"])
+def test_all_layouts_are_found(tmp_path, images, annotations):
+    (tmp_path / images).mkdir()
+    (tmp_path / annotations).mkdir(parents=True)
+    assert find_layout(str(tmp_path)) == Layout(images, annotations)
+
+
+def test_a_folder_that_does_not_exist_is_rejected(tmp_path):
+    with pytest.raises(UserError, match="is not a folder"):
+        find_layout(str(tmp_path / "nowhere"))
+
+
+def test_a_folder_with_neither_layout_is_rejected(tmp_path):
+    with pytest.raises(UserError, match="Expected pictures in images/ or JPEGImages/"):
+        find_layout(str(tmp_path))
+    (tmp_path / "images").mkdir()
+    with pytest.raises(UserError, match="Expected annotations in annotations/xmls/"):
+        find_layout(str(tmp_path))
+
+
+def test_subfolders_are_ignored_with_a_hint(tmp_path):
+    (tmp_path / "images" / "cats").mkdir(parents=True)
+    (tmp_path / "images" / "README").write_text("")
+    (tmp_path / "annotations" / "xmls" / "cats").mkdir(parents=True)
+    patterns = {"images": "images/*", "annotations": "annotations/xmls/*"}
+    ignored = find_annotations(str(tmp_path), patterns, "name").ignored
+    reasons = {item.file: item.reason for item in ignored}
+    assert reasons["images/README"] == "not a picture"
+    for folder in ("images/cats", "annotations/xmls/cats"):
+        assert reasons[folder].startswith("a folder; ")
 
 
 @pytest.fixture
@@ -21,7 +61,7 @@ def voc(tmp_path):
 def read(voc, stem, class_from="name", side=""):
     namesakes = tuple(sorted(p.name for p in voc.images.glob(f"{stem}.*")))
     item = VocItem(str(voc.root), f"annotations/xmls/{stem}.xml", "images", namesakes, side)
-    [(checked, image)] = read_voc(item, class_from)
+    [(checked, image)] = read_annotation(item, class_from)
     assert (image is None) == bool(checked.kind) == bool(checked.reason)
     return checked, image
 
@@ -31,7 +71,7 @@ def reason(voc, stem, **options):
     return checked.kind, checked.reason
 
 
-def test_a_sound_image(voc):
+def test_a_sound_image_is_read(voc):
     encoded = picture(5)
     voc.add("a", (CAT, DOG), encoded)
     checked, image = read(voc, "a")
@@ -52,7 +92,7 @@ def test_an_image_without_objects_is_a_valid_negative(voc):
     assert checked.classes == {}
 
 
-def test_missing_image(voc):
+def test_a_missing_picture_is_named(voc):
     voc.add("a")
     (voc.images / "a.jpg").unlink()
     kind, why = reason(voc, "a")
@@ -60,7 +100,7 @@ def test_missing_image(voc):
     assert "a.jpg" in why
 
 
-def test_a_filename_that_does_not_exist_gives_way_to_the_namesake(voc):
+def test_a_filename_that_does_not_exist_is_replaced_by_the_namesake(voc):
     voc.add("a")
     (voc.xmls / "a.xml").write_text(xml("C:\\photos\\IMG_7.jpg", (CAT,)))
     checked, image = read(voc, "a")
@@ -79,7 +119,7 @@ def test_several_namesakes_are_ambiguous(voc):
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
 @pytest.mark.parametrize("lost", [1, 20, 300])
-def test_truncated_picture(voc, image_format, lost):
+def test_a_truncated_picture_is_unusable(voc, image_format, lost):
     encoded = picture(1, image_format=image_format, size=(64, 48))
     voc.add("a", (CAT,), encoded[:-lost], size=(64, 48))
     kind, why = reason(voc, "a")
@@ -97,31 +137,31 @@ def test_truncated_picture(voc, image_format, lost):
         (gzip.compress(b"hello"), "unknown_format"),
     ],
 )
-def test_unreadable_picture(voc, encoded, kind):
+def test_an_unreadable_picture_is_unusable(voc, encoded, kind):
     voc.add("a", (CAT,), encoded)
     assert reason(voc, "a")[0] == kind
 
 
-def test_a_folder_in_the_place_of_a_picture(voc):
+def test_a_folder_in_place_of_a_picture_is_unusable(voc):
     voc.add("a")
     (voc.images / "a.jpg").unlink()
     (voc.images / "a.jpg").mkdir()
     assert reason(voc, "a")[0] == "missing_image"
 
 
-def test_gif_named_jpg(voc):
+def test_a_gif_named_jpg_is_unusable(voc):
     voc.add("a", (CAT,), picture(1, image_format="GIF"))
     kind, why = reason(voc, "a")
     assert kind == "gif"
     assert "GIF" in why
 
 
-def test_gif(voc):
+def test_a_gif_is_unusable(voc):
     voc.add("a", (CAT,), picture(1, image_format="GIF"), suffix=".gif")
     assert reason(voc, "a")[0] == "gif"
 
 
-def test_bmp_is_no_supported_format(voc):
+def test_a_bmp_is_unusable(voc):
     voc.add("a", (CAT,), picture(1, image_format="BMP"), suffix=".bmp")
     assert reason(voc, "a")[0] == "unknown_format"
 
@@ -160,7 +200,7 @@ def test_grayscale_and_cmyk_jpegs_are_usable_and_decode_as_pillow_decodes_them(v
         "<annotation><object><name>cat</name><bndbox><xmin>1</xmin></bndbox></object></annotation>",
     ],
 )
-def test_malformed_xml(voc, text):
+def test_malformed_xml_is_unusable(voc, text):
     voc.add("a")
     (voc.xmls / "a.xml").write_text(text)
     checked, _ = read(voc, "a")
@@ -168,7 +208,7 @@ def test_malformed_xml(voc, text):
     assert checked.picture == "images/a.jpg"
 
 
-def test_size_that_disagrees_with_the_picture(voc):
+def test_a_size_that_disagrees_with_the_picture_is_unusable(voc):
     voc.add("a", size=(320, 24))
     kind, why = reason(voc, "a")
     assert kind == "size_mismatch"
@@ -178,7 +218,7 @@ def test_size_that_disagrees_with_the_picture(voc):
     assert "swapped" in reason(voc, "b")[1]
 
 
-def test_a_size_that_is_not_stated_does_not_disagree(voc):
+def test_the_size_may_be_missing(voc):
     voc.add("a", size=None)
     assert read(voc, "a")[1].width == 32
 
@@ -186,7 +226,7 @@ def test_a_size_that_is_not_stated_does_not_disagree(voc):
 @pytest.mark.parametrize(
     "box", [(-1, 2, 9, 9), (1, -0.5, 9, 9), (1, 2, 33, 9), (1, 2, 9, 24.5), (40, 2, 50, 9)]
 )
-def test_box_outside_of_the_picture(voc, box):
+def test_a_box_outside_the_picture_is_unusable(voc, box):
     voc.add("a", [CAT, ("cat", *box)])
     kind, why = reason(voc, "a")
     assert kind == "box_outside"
@@ -195,25 +235,25 @@ def test_box_outside_of_the_picture(voc, box):
 
 
 @pytest.mark.parametrize("box", [(5, 2, 5, 9), (5, 9, 8, 9), (9, 2, 5, 9), (5, 9, 8, 2)])
-def test_box_of_zero_or_negative_size(voc, box):
+def test_a_box_without_area_is_unusable(voc, box):
     voc.add("a", [("cat", *box)])
     assert reason(voc, "a")[0] == "box_empty"
 
 
 @pytest.mark.parametrize("edge", ["nan", "inf"])
-def test_box_that_is_not_finite(voc, edge):
+def test_a_box_that_is_not_finite_is_unusable(voc, edge):
     voc.add("a", [("cat", 1, 2, edge, 9)])
     assert reason(voc, "a")[0] == "box_not_finite"
 
 
-def test_box_without_class(voc):
+def test_a_box_without_a_class_is_unusable(voc):
     voc.add("a", [CAT, ("  ", 1, 2, 9, 9)])
     kind, why = reason(voc, "a")
     assert kind == "no_class"
     assert "box 2" in why
 
 
-def test_class_from_the_file_name(voc):
+def test_the_class_may_come_from_the_file_name(voc):
     voc.add("american_bulldog_105", (CAT, DOG))
     _, image = read(voc, "american_bulldog_105", class_from="filename")
     assert image.names == ("american_bulldog",) * 2

@@ -1,0 +1,175 @@
+"""TFRecord files with the keys of the TensorFlow Object Detection API: finds and reads them."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tfx.dsl.io import fileio
+
+from pipeline import features
+from pipeline.data.census import BROKEN_FILE, Checked, Ignored
+from pipeline.data.checks import check_boxes, check_names, check_size, decoded_size
+from pipeline.data.input_patterns import is_pattern, is_remote
+from pipeline.data.labelled_image import LabelledImage, Unusable, image_id_of
+from pipeline.data.readers import Inputs
+from pipeline.data.split import SIDES, sided_id
+from pipeline.errors import UserError
+
+# In a folder, files with one of these in their names are taken for TFRecord files.
+_SHARD_NAMES = ("record", ".tfr")
+# Length and two checksums around every record. TensorFlow reads a file that ends within the first
+# 12 bytes of a record without an error, so the bytes are counted.
+_FRAME_BYTES = 16
+
+
+@dataclass(frozen=True)
+class ShardItem:
+    """One TFRecord file to read, relative to `base`; `side` is "train", "eval", or empty."""
+
+    base: str
+    shard: str
+    side: str
+
+
+def is_folder_of_shards(path: str) -> bool:
+    """Whether the path is a folder; in an object store a guess by the name, without asking."""
+    if not is_remote(path):
+        return fileio.isdir(path)
+    name = os.path.basename(path)
+    return not (is_pattern(name) or "." in name or "-of-" in name)
+
+
+def find_shards(base: str, patterns: Mapping[str, str]) -> Inputs:
+    """Lists TFRecord files.
+
+    Args:
+      base: root that the patterns are relative to.
+      patterns: glob pattern by group: `examples`, or `train` and `eval`. A pattern that is `*`, or
+        ends in `/*`, stands for a folder: files there that are not named like TFRecord files are
+        ignored.
+
+    Raises:
+      UserError: when a pattern matches no file.
+    """
+    items: list[ShardItem] = []
+    ignored: list[Ignored] = []
+    for group, pattern in patterns.items():
+        side = group if group in SIDES else ""
+        whole = os.path.join(base, pattern)
+        shards = sorted(path for path in fileio.glob(whole) if not fileio.isdir(path))
+        if os.path.basename(pattern) == "*":
+            named = [p for p in shards if any(n in os.path.basename(p) for n in _SHARD_NAMES)]
+            strays = sorted(set(shards) - set(named))
+            ignored.extend(Ignored(_under(base, p), "not named like a TFRecord") for p in strays)
+            shards = named
+        if not shards:
+            raise UserError(
+                f"Expected TFRecord files at {whole}. Received: none"
+                f"{f' among the {len(ignored)} files there' if ignored else ''}. Check the path; "
+                "in a folder, the names of TFRecord files must contain one of "
+                f"{', '.join(_SHARD_NAMES)}."
+            )
+        items.extend(ShardItem(base, _under(base, path), side) for path in shards)
+    return Inputs(items, read_shard, frozenset(), ignored)
+
+
+def _under(base: str, path: str) -> str:
+    return path.removeprefix(base).lstrip("/")
+
+
+def read_shard(item: ShardItem) -> Iterator[tuple[Checked, LabelledImage | None]]:
+    """Reads and checks all records of a TFRecord file with the Object Detection API's keys.
+
+    Yields:
+      For every record what is known about it, and the image if it is usable; then, if the file is
+      truncated or not a TFRecord file, one of kind `BROKEN_FILE`.
+    """
+    path = os.path.join(item.base, item.shard)
+    compression = "GZIP" if item.shard.endswith(".gz") else ""
+    records = tf.data.TFRecordDataset(path, compression).as_numpy_iterator()
+    number = 0
+    consumed = 0
+    while True:
+        file = f"{item.shard}#{number}"
+        try:
+            record = next(records, None)
+            broken = record is None and not compression and consumed != fileio.stat(path).length
+        except tf.errors.OpError:
+            broken = True
+        if broken:
+            reason = f"not a TFRecord file, or broken after {number} records"
+            yield Checked(file=item.shard, kind=BROKEN_FILE, reason=reason), None
+            return
+        if record is None:
+            return
+        consumed += _FRAME_BYTES + len(record)
+        image_id = ""
+        try:
+            image_id, values = _parse_record(record)
+            image = _label_record(image_id, values, item.side)
+        except Unusable as problem:
+            yield (
+                Checked(file=file, image_id=sided_id(item.side, image_id), side=item.side,
+                        kind=problem.kind, reason=problem.reason),
+                None,
+            )  # fmt: skip
+        else:
+            yield Checked.usable(file, file, item.side, image), image
+        number += 1
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _parse_record(record: bytes) -> tuple[str, Callable[[str, str], list]]:
+    """Returns a record's image id and an accessor of its values by feature and kind."""
+    try:
+        feature = tf.train.Example.FromString(record).features.feature
+    except DecodeError:
+        raise Unusable("malformed_record", "expected a tf.Example, received other bytes") from None
+
+    def values(key: str, kind: str) -> list:
+        return list(getattr(feature[key], kind).value) if key in feature else []
+
+    named = values(features.SOURCE_ID, "bytes_list") + values(features.IMAGE_FILENAME, "bytes_list")
+    name = next((_text(value) for value in named if value), None)
+    if name is None:
+        raise Unusable(
+            "missing_id", f"neither {features.SOURCE_ID} nor {features.IMAGE_FILENAME} has a value"
+        )
+    return image_id_of(name), values
+
+
+def _label_record(image_id: str, values: Callable[[str, str], list], side: str) -> LabelledImage:
+    encoded = values(features.IMAGE_ENCODED, "bytes_list")
+    if len(encoded) != 1:
+        raise Unusable(
+            "missing_image", f"expected one value in {features.IMAGE_ENCODED}, got {len(encoded)}"
+        )
+    image_format, width, height = decoded_size(encoded[0])
+    stated = values(features.IMAGE_WIDTH, "int64_list") + values(
+        features.IMAGE_HEIGHT, "int64_list"
+    )
+    check_size(tuple(stated) if len(stated) == 2 else None, (width, height))
+    edges = [values(key, "float_list") for key in features.BOX]
+    if len({len(edge) for edge in edges}) != 1:
+        raise Unusable(
+            "malformed_record",
+            "the four lists of box edges have different lengths: "
+            f"{dict(zip(features.BOX, map(len, edges), strict=True))}",
+        )
+    names = [_text(name) for name in values(features.CLASS_TEXT, "bytes_list")]
+    filename = values(features.IMAGE_FILENAME, "bytes_list")
+    return LabelledImage(
+        image_id=sided_id(side, image_id),
+        filename=_text(filename[0]) if filename else image_id,
+        encoded=encoded[0],
+        image_format=image_format,
+        height=height,
+        width=width,
+        boxes=check_boxes(list(zip(*edges, strict=True)), width, height),
+        names=check_names(names, len(edges[0])),
+    )

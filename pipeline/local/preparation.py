@@ -1,0 +1,109 @@
+"""Completes a configuration before a run, and finds what would stop the run much later."""
+
+import glob
+import os
+from pathlib import Path
+
+from pipeline import beam_options
+from pipeline.config import PipelineConfig, override
+from pipeline.errors import UserError
+from pipeline.files import SCHEMA_FILE, sha256_of
+from pipeline.fingerprint import ROOT
+from pipeline.local.workdir import Workdir
+from pipeline.settings import DataSettings
+
+
+def complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
+    """Fills in the run's places, as absolute paths, and draws the demo's data if there is no other.
+
+    Raises:
+      UserError: a place that does not exist or cannot be written, a missing setting.
+    """
+    filled = {
+        "execution.pipeline_root": str(places.pipeline_root),
+        "execution.state_dir": str(places.checkpoints),
+        "execution.beam_args": config.execution.beam_args or beam_options.IN_PROCESS,
+        "push.destination": _absolute(config.push.destination or str(places.pushed)),
+    }
+    _require_writable(filled["push.destination"])
+    if config.evaluation.min_map50 is None:
+        raise UserError(
+            "Expected a threshold for the gate. Received: none. Set the lowest mAP@.5 at which a "
+            "model may be pushed, for example --set evaluation.min_map50=0.8"
+        )
+    if not config.data.path and not config.data.train:
+        from pipeline.demo.data import write_demo_data
+
+        filled["data.path"] = str(write_demo_data(places.data / "demo"))
+    for name in ("path", "train", "eval"):
+        if path := getattr(config.data, name):
+            filled[f"data.{name}"] = _absolute(path)
+    if config.schema_dir:
+        filled["schema_dir"] = _schema_folder(config.schema_dir)
+    weights = config.warm_start.weights
+    if weights and weights != "imagenet":
+        filled["warm_start.weights"] = os.path.abspath(weights)
+        filled["warm_start.sha256"] = _weights_sha256(weights, config.warm_start.sha256)
+    return override(config, filled)
+
+
+def require_data(data: DataSettings) -> None:
+    """Finds a mistyped path at once; the component would, after TensorFlow and TFX are loaded.
+
+    Raises:
+      UserError: when there is nothing at a local path. Paths with `{SPAN}` are not checked.
+    """
+    for path in (data.path, data.train, data.eval):
+        if "://" in path or "{" in path:
+            continue
+        if path and not os.path.exists(path) and not glob.glob(path):
+            raise UserError(
+                f"Expected data at {path}. Received: a path where there is nothing. Check it; "
+                "quote a pattern, so that the shell leaves it alone."
+            )
+
+
+def _absolute(path: str) -> str:
+    """Makes a local path absolute; a URL stays as it is."""
+    return path if "://" in path else os.path.abspath(path)
+
+
+def _require_writable(destination: str) -> None:
+    """Finds a folder that nothing can be pushed to before the training rather than after it."""
+    if "://" in destination:
+        return
+    folder = Path(destination)
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(
+            f"Expected --push-to to be a writable folder. Received: {destination}, where {folder} "
+            f"is {'not writable' if folder.is_dir() else 'not a folder'}."
+        )
+
+
+def _schema_folder(schema_dir: str) -> str:
+    # The presets' schemas are beside the code.
+    here = Path(schema_dir)
+    folder = (here if here.exists() else ROOT / here).absolute()
+    if not (folder / SCHEMA_FILE).is_file():
+        raise UserError(
+            f"Expected --schema to be a folder with a {SCHEMA_FILE}. Received: {here}, which is "
+            "not. Leave --schema out to infer a schema from the data."
+        )
+    return str(folder)
+
+
+def _weights_sha256(weights: str, expected: str) -> str:
+    if not os.path.exists(weights):
+        raise UserError(
+            "Expected --warm-start to be 'imagenet', a weights file, or the model folder of an "
+            f"earlier run. Received: {weights}, which does not exist."
+        )
+    sha256 = sha256_of(weights)
+    if expected not in ("", sha256):
+        raise UserError(
+            f"Expected weights with the sha256 {expected} (warm_start.sha256). Received: "
+            f"{weights} with {sha256}."
+        )
+    return sha256

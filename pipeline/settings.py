@@ -1,0 +1,180 @@
+"""The sections of the configuration.
+
+Those of the detector itself (model, training, augmentation, post-processing) are in
+`models.settings`. Light on purpose: `--help` does not wait for TensorFlow.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from models.settings import Count, Fraction, NotNegative, Settings
+
+Accelerator = Literal[
+    "tpu-v2-8", "tpu-v3-8", "tpu-v5e-1", "tpu-v5e-4", "tpu-v5e-8", "gpu-t4", "gpu-l4", "cpu"
+]
+
+
+class DataSettings(Settings):
+    """Where the labelled images are and how they are split."""
+
+    path: str = ""
+    """Folder of the data set, or the pattern of its TFRecord files; may contain {SPAN}. Leave it
+    empty when `train` and `eval` name all the data."""
+    format: Literal["voc", "tfrecord"] = "voc"
+    """Pascal VOC folder, or TFRecords with the TF Object Detection API's keys."""
+    class_from: Literal["name", "filename"] = "name"
+    """VOC: the class is each object's <name>, or the file's name up to its last underscore."""
+    images: str = ""
+    """VOC: folder of the images inside the data set; empty tries images, JPEGImages."""
+    annotations: str = ""
+    """VOC: folder of the XML files; empty tries annotations/xmls, Annotations."""
+    train: str = ""
+    """Your own split: a folder, a list of image ids (.txt), or a pattern of TFRecord files."""
+    eval: str = ""
+    """The same for evaluation."""
+    eval_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """Without a split of your own: share of the images, chosen by a hash of their ids, that is
+    held out for evaluation. In steps of 0.01."""
+    max_set_aside: Fraction = 0.01
+    """The run stops when a larger share of the images is unusable."""
+
+    @model_validator(mode="after")
+    def _check(self):
+        if bool(self.train) != bool(self.eval):
+            raise ValueError("data.train and data.eval go together: set both, or neither")
+        return self
+
+
+class TransformSettings(Settings):
+    """The images as training reads them."""
+
+    canvas_size: Count = 448
+    """Side in pixels to which images are resized once, for training; larger than the network's
+    input, so that random crops keep their resolution."""
+
+
+class WarmStart(Settings):
+    """The weights that training starts from."""
+
+    weights: str = ""
+    """"imagenet" (downloaded by Keras), a file of the same kind (mobilenet_*_no_top.h5), the model
+    folder of an earlier run, or empty for random weights."""
+    sha256: str = ""
+    """Of the weights file. The runner fills it in, so that a changed file is not served from the
+    cache."""
+
+
+class EvaluationSettings(Settings):
+    """The gate."""
+
+    min_map50: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """The mAP@.5 that the .tflite must reach to be blessed. Required."""
+    max_drop: Fraction = 0.02
+    """How far mAP@.5 may be below the last blessed model's on the same images."""
+
+
+class DeviceSettings(Settings):
+    """The limits of the device."""
+
+    max_size_mb: Annotated[float, Field(gt=0.0)] = 4.0
+    """Largest file, in MB of 1,000,000 bytes."""
+    max_latency_ms: NotNegative = 0.0
+    """Largest median latency on one thread of the machine that runs the check; 0 only reports
+    it."""
+    num_images: Count = 20
+    """Evaluation images that the check runs."""
+
+
+class RewriterSettings(Settings):
+    """The comparison of the .tflite with the network that it was made from."""
+
+    num_images: Count = 32
+    """Evaluation images that are compared."""
+    min_score: Fraction = 0.3
+    """Both must find every detection with at least this score."""
+    max_score_difference: Fraction = 0.1
+    """Between the two scores of a detection."""
+    min_iou: Fraction = 0.85
+    """Overlap of the two boxes of a detection."""
+    min_agreement: Fraction = 0.95
+    """Share of the detections that must agree."""
+    max_raw_box_error: NotNegative = 0.3
+    """Before post-processing: how far the box encodings may be off, as the root mean square of the
+    difference relative to the values' standard deviation. Measured: 0.01 to 0.07."""
+    max_raw_score_error: NotNegative = 0.3
+    """The same for the class scores. Measured: 0.04 to 0.12."""
+
+
+class PushSettings(Settings):
+    """Where blessed models go."""
+
+    destination: str = ""
+    """Folder of the published versions; empty is `pushed` in the workdir."""
+
+
+class ExecutionSettings(Settings):
+    """Where a run keeps its files and on what it runs. The runners fill these in."""
+
+    pipeline_root: str = ""
+    """Folder of all artifacts; belongs to one metadata store."""
+    state_dir: str = ""
+    """Folder of unfinished training runs, to resume from."""
+    beam_args: tuple[str, ...] = ()
+    """Beam's pipeline options."""
+    stock_resolver: bool = False
+    """Compare with the last blessed model whatever its age: the only way Vertex AI resolves."""
+    lost_versions: tuple[str, ...] = ()
+    """Published versions that are no longer where they were pushed. Naming them makes the Pusher
+    run again instead of being served from the cache."""
+    training_service: dict[str, Any] | None = None
+    """The custom job that trains, for TFX's Trainer for Vertex AI; null trains where the pipeline
+    runs."""
+
+
+class VertexSettings(Settings):
+    """Where and on what a run on Vertex AI takes place. Local runs ignore it."""
+
+    project: str = ""
+    """Id of the Google Cloud project."""
+    region: Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+[0-9]+$")] = "us-central1"
+    """Of everything: pipeline, training, Dataflow, bucket."""
+    bucket: str = ""
+    """Cloud Storage bucket, without gs://, for artifacts, checkpoints and pushed models."""
+    pipeline_image: str = ""
+    """Container image of every task, by digest: HOST/PATH@sha256:..."""
+    trainer_image: str = ""
+    """Container image of the training job, by digest, built for the accelerator."""
+    accelerator: Accelerator = "tpu-v3-8"
+    """The machine that trains."""
+    data_processing: Literal["dataflow", "in_task"] = "dataflow"
+    """Where Beam runs: on Dataflow, or for small data inside the task."""
+    dataflow_machine_type: str = "n1-standard-4"
+    """Of Dataflow's workers."""
+    dataflow_max_workers: Count = 8
+    """Most workers that Dataflow may start."""
+    service_account: str = ""
+    """Account that the pipeline runs as; empty is the project's default account."""
+    network: str = ""
+    """projects/NUMBER/global/networks/NAME, to keep traffic inside a VPC."""
+    subnetwork: str = ""
+    """URL of the subnetwork of Dataflow's workers, if the network has custom subnetworks."""
+    encryption_key: str = ""
+    """Customer-managed key: projects/P/locations/R/keyRings/K/cryptoKeys/N."""
+    labels: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*=[a-z0-9_-]*$")], ...] = ()
+    """key=value, on every resource that the run creates."""
+    caching: bool = True
+    """Reuse the outputs of identical earlier tasks."""
+    model_registry: bool = False
+    """Register each pushed model in the Model Registry, with its metrics and lineage labels."""
+    experiment: str = ""
+    """Vertex AI Experiment that the run is added to."""
+    api_endpoint: str = ""
+    """Replaces REGION-aiplatform.googleapis.com, for Private Service Connect."""
+    api_transport: Literal["grpc", "rest"] = "grpc"
+    """Use rest behind a proxy that passes HTTP/1.1 only."""
+
+    @property
+    def label_map(self) -> dict[str, str]:
+        """The labels by key."""
+        return dict(label.split("=", 1) for label in self.labels)
