@@ -9,7 +9,7 @@ FIND_PYTHON = for python in "$$PYTHON310" python3.10 "$$HOME"/.pyenv/versions/3.
 	&& { echo "$$python"; break; }; done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast lint format lock clean
+.PHONY: help setup run test test-fast lint format lock images clean
 
 help:
 	@echo "make run        set up, then run the whole pipeline on the embedded demo"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-fast  all but the slow tests"
 	@echo "make lint       ruff"
 	@echo "make setup      the environment alone, in $(VENV)"
+	@echo "make images     the images for Vertex AI, with Cloud Build: see docs/production.md"
 
 setup: $(VENV)/.installed
 
@@ -55,6 +56,21 @@ format: setup
 lock:
 	uv pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.10 \
 		--no-header --quiet --output-file requirements.lock
+
+# The tag is for people: it may move, so runs use the digests printed at the end.
+TRAINER := tpu-trainer
+images:
+	@test -n "$(REPOSITORY)" || { echo "error: name the repository of the images:" \
+		"make images REPOSITORY=REGION-docker.pkg.dev/PROJECT/detector [TRAINER=gpu-trainer]" >&2; \
+		exit 2; }
+	@code=$$(python3 -c "from pipeline.fingerprint import code_fingerprint as code; \
+		print(code('pipeline.pipeline'))") && \
+	gcloud builds submit --config cloudbuild.yaml --substitutions \
+		_REPOSITORY=$(REPOSITORY),_TRAINER=$(TRAINER),_CODE_FINGERPRINT=$$code . && \
+	digest() { gcloud artifacts docker images describe "$(REPOSITORY)/$$1:$$code" \
+		--format "value(image_summary.fully_qualified_digest)"; } && \
+	pipeline=$$(digest pipeline) && trainer=$$(digest $(TRAINER)) && \
+	echo "--pipeline-image $$pipeline" && echo "--trainer-image $$trainer"
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache
