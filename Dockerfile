@@ -4,16 +4,17 @@
 #   tpu-trainer   the training job on a TPU
 #   gpu-trainer   the training job on a GPU
 #
-# `python -m pipeline.vertex.images` builds them and prints their digests. It also looks up the
-# digests of the two images below and passes them in, so that a build can be repeated.
+# `make images` builds them with Cloud Build and prints their digests.
 
+# Exact versions, not yet digests: to pin one, append what `docker buildx imagetools inspect IMAGE`
+# prints, IMAGE@sha256:...
 ARG PYTHON_IMAGE=python:3.10.15-slim-bookworm
-# Of the Beam version that requirements.lock has.
+# The Beam version of requirements.lock.
 ARG BEAM_IMAGE=apache/beam_python3.10_sdk:2.74.0
 
 FROM ${BEAM_IMAGE} AS beam
 
-# Some packages of the lock come as source: the compilers stay behind in this stage.
+# Some locked packages are built from source. The compilers are not copied to the final images.
 FROM ${PYTHON_IMAGE} AS environment
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc g++ \
@@ -22,15 +23,15 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:${PATH}
 COPY requirements.lock /tmp/requirements.lock
-# The lock file that every other environment is made from, hashes included.
+# The lock file of every other environment, hashes included.
 RUN pip install --no-deps --require-hashes -r /tmp/requirements.lock
 
 FROM environment AS tpu-environment
-# The same TensorFlow, built for TPUs, in place of the stock build; the rest stays as locked.
+# The same TensorFlow, built for TPUs; everything else stays as locked.
 COPY requirements-tpu.lock /tmp/requirements-tpu.lock
 RUN pip uninstall --yes tensorflow \
     && pip install --no-deps --require-hashes -r /tmp/requirements-tpu.lock
-# The libtpu that its metadata names. It is not on PyPI, and its index states no hashes.
+# The libtpu that its metadata asks for. It is not on PyPI, and its index has no hashes.
 RUN pip install --no-deps libtpu==2.16.0rc0 --no-index \
     --find-links https://storage.googleapis.com/libtpu-tf-releases/index.html
 
@@ -40,19 +41,19 @@ RUN pip install --no-deps --require-hashes -r /tmp/requirements-gpu.lock
 
 FROM ${PYTHON_IMAGE} AS code
 ENV PATH=/opt/venv/bin:${PATH} PYTHONUNBUFFERED=1 TF_CPP_MIN_LOG_LEVEL=1
-# A launcher of Dataflow's workers; Vertex AI's tasks name their own commands.
+# Starts Dataflow's workers; the tasks of Vertex AI bring their own commands.
 COPY --from=beam /opt/apache/beam /opt/apache/beam
-# Otherwise it makes an environment of its own, which would need root and hold none of our packages.
+# Otherwise it creates an environment of its own, which needs root and lacks our packages.
 ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
 RUN useradd --create-home --uid 1000 detector
 WORKDIR /app
 COPY models models
 COPY pipeline pipeline
 COPY schema schema
-# Modules are found wherever a task or a worker is started.
+# Tasks and workers find the modules from any working directory.
 ENV PYTHONPATH=/app
 RUN python -m compileall -q models pipeline
-# From here on an image says what it is made of: the code, and the two digests that repeat its build.
+# Labels say what an image is made of: the code, and the base images.
 ARG CODE_FINGERPRINT=unknown
 ARG PYTHON_IMAGE
 ARG BEAM_IMAGE

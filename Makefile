@@ -9,7 +9,7 @@ FIND_PYTHON = for python in "$$PYTHON310" python3.10 "$$HOME"/.pyenv/versions/3.
 	&& { echo "$$python"; break; }; done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast lint format lock clean
+.PHONY: help setup run test test-fast lint format lock images clean
 
 help:
 	@echo "make run        run the whole pipeline on the embedded demo"
@@ -18,6 +18,7 @@ help:
 	@echo "make lint       check style (ruff) and the directions of imports (import-linter)"
 	@echo "make format     format the code (ruff)"
 	@echo "make setup      only create the environment, in $(VENV); the others do so if it is missing"
+	@echo "make images     build the images for Vertex AI with Cloud Build: see docs/production.md"
 	@echo "make lock       resolve the dependencies into requirements.lock (needs uv)"
 	@echo "make clean      remove the environment and all caches"
 
@@ -59,6 +60,21 @@ format: setup
 lock:
 	uv pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.10 \
 		--no-header --quiet --output-file requirements.lock
+
+# The tag is for people: it may move, so runs use the digests printed at the end.
+TRAINER := tpu-trainer
+images:
+	@test -n "$(REPOSITORY)" || { echo "error: name the repository of the images:" \
+		"make images REPOSITORY=REGION-docker.pkg.dev/PROJECT/detector [TRAINER=gpu-trainer]" >&2; \
+		exit 2; }
+	@code=$$(python3 -c "from pipeline.fingerprint import code_fingerprint as code; \
+		print(code('pipeline.pipeline'))") && \
+	gcloud builds submit --config cloudbuild.yaml --substitutions \
+		_REPOSITORY=$(REPOSITORY),_TRAINER=$(TRAINER),_CODE_FINGERPRINT=$$code . && \
+	digest() { gcloud artifacts docker images describe "$(REPOSITORY)/$$1:$$code" \
+		--format "value(image_summary.fully_qualified_digest)"; } && \
+	pipeline=$$(digest pipeline) && trainer=$$(digest $(TRAINER)) && \
+	echo "--pipeline-image $$pipeline" && echo "--trainer-image $$trainer"
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache

@@ -1,108 +1,89 @@
-import json
+"""The Dockerfile, cloudbuild.yaml and `make images`, checked without docker."""
+
+import os
 import re
-from pathlib import Path
+import subprocess
 
 import pytest
+import yaml
 
-from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT, code_fingerprint
-from pipeline.vertex import images
+from pipeline.vertex.machines import MACHINES
 
-DIGEST = "sha256:" + "a" * 64
 REPOSITORY = "us-central1-docker.pkg.dev/my-project/detector"
-BASE = {"PYTHON_IMAGE": f"python@{DIGEST}", "BEAM_IMAGE": f"apache/beam@{DIGEST}"}
+DIGEST = "sha256:" + "a" * 64
+CLOUD_BUILD = (ROOT / "cloudbuild.yaml").read_text()
+TARGETS = {machine.image_target for machine in MACHINES.values()}
+# Notes its arguments, and answers the question for a digest.
+GCLOUD = f"""#!/bin/sh
+echo "$@" >> "$GCLOUD_LOG"
+case "$*" in
+  *describe*) echo "${{5%:*}}@{DIGEST}" ;;
+  *submit*) exit "$GCLOUD_BUILD_CODE" ;;
+esac
+"""
 
 
-class Shell:
-    """Notes the commands, and answers the questions for digests."""
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """Runs make with a gcloud that only takes notes; returns the process and the notes."""
+    (tmp_path / "gcloud").write_text(GCLOUD)
+    (tmp_path / "gcloud").chmod(0o755)
+    log = tmp_path / "log"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("GCLOUD_LOG", str(log))
 
-    def __init__(self, answer: str = f"{REPOSITORY}/x@{DIGEST}\n"):
-        self.commands: list[list[str]] = []
-        self.answer = answer
-        self.build = None
+    def run(*arguments: str, build_code: int = 0):
+        log.write_text("")
+        done = subprocess.run(
+            ["make", "images", *arguments],
+            cwd=ROOT,
+            env=os.environ | {"GCLOUD_BUILD_CODE": str(build_code)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done, log.read_text().splitlines()
 
-    def __call__(self, command):
-        self.commands.append(list(command))
-        if "--config" in command:
-            self.build = json.loads(Path(command[command.index("--config") + 1]).read_text())
-        return self.answer if "inspect" in command or "describe" in command else ""
-
-
-def test_docker_builds_pushes_and_gives_the_digest():
-    shell = Shell()
-    built = images.build_images(REPOSITORY, ["tpu-trainer"], "docker", BASE, shell)
-    assert built == {"tpu-trainer": f"{REPOSITORY}/tpu-trainer@{DIGEST}"}
-    build, push, _ = shell.commands
-    tag = f"{REPOSITORY}/tpu-trainer:{code_fingerprint('pipeline.pipeline')[:12]}"
-    assert build[:6] == ["docker", "build", "--platform", "linux/amd64", "--target", "tpu-trainer"]
-    assert f"PYTHON_IMAGE=python@{DIGEST}" in build
-    assert f"CODE_FINGERPRINT={code_fingerprint('pipeline.pipeline')}" in build
-    assert push == ["docker", "push", tag]
+    return run
 
 
-def test_cloud_build_is_given_the_same(capsys):
-    shell = Shell(answer=f"{DIGEST}\n")
-    built = images.build_images(REPOSITORY, ["pipeline"], "cloud-build", BASE, shell)
-    assert built == {"pipeline": f"{REPOSITORY}/pipeline@{DIGEST}"}
-    (step,) = shell.build["steps"]
-    assert step["args"][:3] == ["build", "--target", "pipeline"]
-    assert f"BEAM_IMAGE=apache/beam@{DIGEST}" in step["args"]
-    assert shell.build["images"] == [step["args"][4]]
+def test_make_images_builds_and_prints_the_flags_by_digest(make):
+    done, (build, *_) = make(f"REPOSITORY={REPOSITORY}")
+    assert done.stdout.splitlines() == [
+        f"--pipeline-image {REPOSITORY}/pipeline@{DIGEST}",
+        f"--trainer-image {REPOSITORY}/tpu-trainer@{DIGEST}",
+    ], done.stderr
+    assert build.startswith("builds submit --config cloudbuild.yaml --substitutions ")
+    passed = dict(pair.split("=") for pair in build.split()[5].split(","))
+    assert passed["_CODE_FINGERPRINT"] == code_fingerprint("pipeline.pipeline")
+    # Cloud Build rejects a substitution that is missing or unknown.
+    assert set(passed) == set(re.findall(r"\$(_[A-Z_]+)", CLOUD_BUILD))
+    assert (
+        f"/gpu-trainer@{DIGEST}"
+        in make(f"REPOSITORY={REPOSITORY}", "TRAINER=gpu-trainer")[0].stdout
+    )
 
 
-def test_an_image_without_a_digest_is_no_image():
-    with pytest.raises(UserError, match=r"Expected a digest of .*pipeline"):
-        images.build_images(REPOSITORY, ["pipeline"], "docker", BASE, Shell(answer="latest\n"))
+def test_make_images_stops_at_a_failure_and_asks_for_the_repository(make):
+    done, commands = make(f"REPOSITORY={REPOSITORY}", build_code=1)
+    assert done.returncode
+    assert len(commands) == 1
+    assert done.stdout == ""
+    done, commands = make()
+    assert "error: name the repository" in done.stderr
+    assert not commands
 
 
-def test_the_command_prints_flags_and_says_what_is_missing(capsys, monkeypatch):
-    monkeypatch.setattr(images, "run_command", Shell())
-    base = [word for name, image in BASE.items() for word in ("--base", f"{name}={image}")]
-    assert images.main(["--repository", REPOSITORY, *base]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"--pipeline-image {REPOSITORY}/pipeline@{DIGEST}"
-    assert lines[1] == f"--trainer-image {REPOSITORY}/tpu-trainer@{DIGEST}"
-    assert images.main(["--repository", REPOSITORY, "--base", "PYTHON_IMAGE=python:3.10"]) == 1
-    assert "by digest" in capsys.readouterr().err
-
-
-def test_a_tool_that_is_missing_or_fails_is_one_line():
-    with pytest.raises(UserError, match="Expected no-such-tool to be installed"):
-        images.run_command(["no-such-tool"])
-    with pytest.raises(UserError, match="failed with exit code 1"):
-        images.run_command(["false"])
-
-
-def test_base_images_are_looked_up_by_digest(monkeypatch):
-    class Answer:
-        headers = {"Docker-Content-Digest": DIGEST}
-
-        def raise_for_status(self):
-            pass
-
-        def json(self):
-            return {"token": "t"}
-
-    asked = []
-
-    def get(url, **arguments):
-        asked.append((url, arguments))
-        return Answer()
-
-    monkeypatch.setattr(images.requests, "get", get)
-    monkeypatch.setattr(images.requests, "head", get)
-    assert images.base_images() == {
-        "PYTHON_IMAGE": f"python@{DIGEST}",
-        "BEAM_IMAGE": f"apache/beam_python3.10_sdk@{DIGEST}",
-    }
-    assert asked[0][1]["params"]["scope"] == "repository:library/python:pull"
-    assert asked[1][0].endswith("/v2/library/python/manifests/3.10.15-slim-bookworm")
-
-
-def test_a_registry_out_of_reach_is_one_line():
-    nowhere = {"auth": "http://127.0.0.1:1", "registry": "http://127.0.0.1:1"}
-    with pytest.raises(UserError, match=r"digest of the base image python:3\.10\.15-slim-bookworm"):
-        images.base_images(nowhere)
+def test_cloud_build_labels_and_pushes_both_images():
+    build = yaml.safe_load(CLOUD_BUILD)
+    assert len(build["steps"]) == len(build["images"]) == 2
+    for step, image in zip(build["steps"], build["images"], strict=True):
+        target, argument, tag, folder = (step["args"][index] for index in (2, 4, 6, 7))
+        assert target in (*TARGETS, "$_TRAINER")
+        assert argument == "CODE_FINGERPRINT=$_CODE_FINGERPRINT"
+        assert tag == image == f"$_REPOSITORY/{target}:$_CODE_FINGERPRINT"
+        assert folder == "."
 
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -118,9 +99,9 @@ _STAGES = {
 }
 
 
-def test_the_dockerfile_has_every_target_and_runs_as_nobody_special():
-    assert set(images.TARGETS) <= set(_STAGES)
-    for target in images.TARGETS:
+def test_every_target_has_its_environment_and_does_not_run_as_root():
+    assert set(ENVIRONMENTS) == TARGETS
+    for target in TARGETS:
         stage = _STAGES[target].strip()
         assert stage.startswith("code AS ")
         assert stage.endswith("USER detector")
@@ -128,18 +109,18 @@ def test_the_dockerfile_has_every_target_and_runs_as_nobody_special():
     assert re.search(r"useradd .*--uid 1000 detector", _STAGES["code"])
 
 
-def test_an_image_says_of_which_code_and_which_images_it_is_made():
+def test_labels_name_the_code_and_the_base_images():
     build_arguments = {"CODE_FINGERPRINT", "PYTHON_IMAGE", "BEAM_IMAGE"}
     code = _STAGES["code"]
     assert set(re.findall(r"^ARG (\w+)", code, re.MULTILINE)) == build_arguments
     assert set(re.findall(r"detector\.[\w-]+=\$\{(\w+)\}", code)) == build_arguments
-    # No stage starts from an image that `base_images` does not pin.
+    # Every stage starts from one of the two base images, or from another stage.
     for stage in _STAGES.values():
         source = stage.split()[0]
         assert source in {*_STAGES, "${PYTHON_IMAGE}", "${BEAM_IMAGE}"}
 
 
-def test_what_the_images_copy_is_there_and_is_sent():
+def test_everything_that_the_images_copy_exists_and_is_sent():
     copied = [line.split()[1] for line in _LINES if re.match(r"COPY (?!--from)", line)]
     assert {"models", "pipeline", "schema", "requirements.lock"} <= set(copied)
     sent_to_docker = (ROOT / ".dockerignore").read_text().splitlines()
@@ -148,11 +129,11 @@ def test_what_the_images_copy_is_there_and_is_sent():
         assert (ROOT / name).exists()
         assert f"!{name}" in sent_to_docker
         assert f"!/{name}" in sent_to_cloud_build
-    # The pipeline finds its code and its presets' schemas without anything else of the clone.
+    # The pipeline needs nothing else of the clone to find its code and its presets' schemas.
     assert "PYTHONPATH=/app" in _STAGES["code"]
 
 
-def test_the_images_are_installed_like_every_environment():
+def test_the_images_are_installed_like_every_other_environment():
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
     (made,) = re.findall(r"-m pip install (.*requirements\.lock)", makefile)
     needed = set(made.split()) & {"--no-deps", "--require-hashes"}
@@ -161,12 +142,12 @@ def test_the_images_are_installed_like_every_environment():
     locked = [line for line in installs if "-r /tmp/" in line]
     for line in locked:
         assert needed <= set(line.split())
-    # Only libtpu comes from elsewhere, and from there alone.
+    # Only libtpu comes from another index, and nothing else comes from there.
     (libtpu,) = [line for line in installs if line not in locked]
     assert {"libtpu==2.16.0rc0", "--no-index", "--no-deps"} <= set(libtpu.split())
 
 
-def test_the_dockerfile_keeps_to_the_versions_of_the_lock():
+def test_the_dockerfile_uses_the_versions_of_the_lock():
     lock = (ROOT / "requirements.lock").read_text()
     beam = re.search(r"^apache-beam==(\S+)", lock, re.MULTILINE)[1]
     tensorflow = re.search(r"^tensorflow==(\S+)", lock, re.MULTILINE)[1]
