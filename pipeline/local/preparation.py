@@ -48,18 +48,18 @@ def complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
 
 
 def require_data(data: DataSettings) -> None:
-    """Finds a mistyped path at once; the component would, after TensorFlow and TFX are loaded.
+    """Finds a mistyped path at once, before TensorFlow and TFX are loaded.
 
     Raises:
-      UserError: when there is nothing at a local path. Paths with `{SPAN}` are not checked.
+      UserError: when nothing exists at a local path; paths with `{SPAN}` are not checked.
     """
     for path in (data.path, data.train, data.eval):
         if "://" in path or "{" in path:
             continue
         if path and not os.path.exists(path) and not glob.glob(path):
             raise UserError(
-                f"Expected data at {path}. Received: a path where there is nothing. Check it; "
-                "quote a pattern, so that the shell leaves it alone."
+                f"There is no data at {path}. Check the path; quote a pattern, so that the shell "
+                "does not expand it."
             )
 
 

@@ -99,5 +99,5 @@ def test_data_that_exists_or_cannot_be_looked_up_passes(places, tmp_path, data):
     ],
 )
 def test_data_that_does_not_exist_is_named(places, data, missing):
-    with pytest.raises(UserError, match=f"Expected data at {missing}"):
+    with pytest.raises(UserError, match=f"There is no data at {missing}"):
         require_data(DataSettings(**data))
