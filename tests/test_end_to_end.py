@@ -1,5 +1,12 @@
-"""Whole runs of the command line, in one workdir, one after the other."""
+"""The demo, whole and with its own gates; then runs that build on it, in the same workdir.
 
+The demo runs in a separate process, as users run it. The runs after it are in this process, where
+TensorFlow and TFX are already loaded, unless they are to be killed.
+"""
+
+import contextlib
+import hashlib
+import io
 import json
 import os
 import shutil
@@ -11,28 +18,25 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.demo.data import write_demo_data
+import local_runner
+from pipeline import presets
 from pipeline.fingerprint import ROOT
 
-pytestmark = pytest.mark.slow
-_TINY = {
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+# A training of a few seconds, whose model learns next to nothing.
+SHORT = {
+    "training.seed": 7,
     "training.steps": 20,
     "training.quantization_delay": 10,
     "training.eval_every": 5,
     "training.warmup_steps": 1,
     "training.batch_size": 8,
-    "model.input_size": 96,
-    "transform.canvas_size": 96,
-    # What 20 steps learn is next to nothing; the gate's decisions are not the subject here.
-    "evaluation.min_map50": 1e-9,
-    "evaluation.max_drop": 1.0,
     "rewriter.min_agreement": 0.0,
 }
 
-
-# The local runner in a process that dies once the new version is published, before the Pusher has
-# recorded it.
-_DIES_AFTER_PUBLISHING = """
+# The local runner, dying after the new version is published and before the Pusher has recorded it.
+DIES_AFTER_PUBLISHING = """
 import os, signal, sys
 import pipeline.shipping.pusher
 pipeline.shipping.pusher.write_whole = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
@@ -44,26 +48,34 @@ sys.exit(local_runner.main(sys.argv[1:]))
 class Project:
     """A workdir and the runs in it."""
 
-    def __init__(self, folder):
-        self.data = write_demo_data(folder / "data", num_images=60)
-        self.workdir = folder / "work"
+    def __init__(self, workdir: Path):
+        self.workdir = workdir
 
-    def command(self, *flags, program=(str(ROOT / "local_runner.py"),), **changes):
-        settings = _TINY | {name.replace("__", "."): value for name, value in changes.items()}
-        command = [sys.executable, *program, *flags, "--preset", "demo"]
-        command += ["--data", str(self.data), "--schema", str(ROOT / "schema" / "demo")]
-        command += ["--workdir", str(self.workdir)]
+    def arguments(self, *flags, **settings):
+        command = ["--workdir", str(self.workdir), *flags]
         for name, value in settings.items():
-            command += ["--set", f"{name}={value}"]
+            command += ["--set", f"{name.replace('__', '.')}={value}"]
         return command
 
-    def run(self, *flags, **changes):
-        """Exit code, what was printed, and summary.json."""
-        result = subprocess.run(
-            self.command(*flags, **changes), capture_output=True, text=True, check=False, cwd=ROOT
+    def start(self, arguments, program=(str(ROOT / "local_runner.py"),)):
+        """Starts the command line in a separate process."""
+        return subprocess.Popen(
+            [sys.executable, *program, *arguments],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
-        summary = json.loads((self.workdir / "latest_run" / "summary.json").read_text())
-        return result.returncode, result.stdout + result.stderr, summary
+
+    def run(self, *flags, **settings):
+        """Runs the command line in this process; returns exit code, output and summary.json."""
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            code = local_runner.main(self.arguments(*flags, **settings))
+        return code, output.getvalue(), self.summary()
+
+    def summary(self):
+        """summary.json of the last run."""
+        return json.loads((self.workdir / "latest_run" / "summary.json").read_text())
 
     def versions(self):
         """Names of the published versions."""
@@ -72,55 +84,71 @@ class Project:
         )
 
     def states(self):
-        """Files of training runs."""
+        """Files of unfinished training runs."""
         return set(self.workdir.glob("checkpoints/*/state.npz"))
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    return Project(tmp_path_factory.mktemp("project"))
+    return Project(tmp_path_factory.mktemp("project") / "work")
 
 
 @pytest.fixture(scope="module")
-def first(project):
-    return project.run()
+def demo(project):
+    """The demo's exit code, output and summary."""
+    process = project.start(project.arguments())
+    output, _ = process.communicate()
+    return process.returncode, output, project.summary()
 
 
-def test_the_first_run_pushes(project, first):
-    code, text, summary = first
+def test_the_demo_passes_its_own_gates_and_is_pushed(project, demo):
+    code, text, summary = demo
     assert code == 0, text
     assert summary["status"] == "pushed"
     assert summary["blessed"] is True
-    assert {component["status"] for component in summary["components"].values()} == {"complete"}
-    assert summary["images"]["train"] + summary["images"]["eval"] == 60
-    assert summary["images"]["set_aside"] == 0
-    assert set(summary["metrics"]) == {"mAP50", "mAP", "per_class"}
-    assert 0 < summary["size_bytes"] < 1_500_000
-    assert summary["latency_ms"] > 0
     assert summary["reasons"] == []
-    published = os.path.join(summary["pushed_path"], "detect.tflite")
-    assert os.path.getsize(published) == summary["size_bytes"]
+    assert {component["status"] for component in summary["components"].values()} == {"complete"}
+    assert (summary["images"]["train"], summary["images"]["eval"]) == (632, 168)
+    assert summary["images"]["set_aside"] == 0
     for part in ("gate: blessed", "mAP@.5", "Trainer", "pipeline.detect", "tensorboard"):
         assert part in text
     assert "Traceback" not in text
-    assert not project.states()  # nothing to go on from: training is finished
+    assert not project.states()  # the training is finished
+    config = json.loads(Path(summary["run_folder"], "config.json").read_text())
+    assert config["evaluation"] == presets.load("demo").evaluation.model_dump()
 
 
-def test_a_second_run_is_cached_and_pushes_nothing_new(project, first):
+def test_the_demos_detector_is_good_and_small(demo):
+    _, _, summary = demo
+    # Measured: 0.988, 0.720 and 0.53 MB. Another processor may round otherwise.
+    metrics = summary["metrics"]
+    assert metrics["mAP50"] > 0.96
+    assert metrics["mAP"] > 0.66
+    assert len(metrics["per_class"]) >= 3
+    assert all(figures["AP50"] > 0.9 for figures in metrics["per_class"].values())
+    assert summary["size_bytes"] < 600_000
+    assert summary["latency_ms"] > 0
+    published = Path(summary["pushed_path"], "detect.tflite").read_bytes()
+    assert len(published) == summary["size_bytes"]
+    assert hashlib.sha256(published).hexdigest() == summary["sha256"]
+
+
+def test_a_second_run_is_cached_and_pushes_nothing_new(project, demo):
     before = project.versions()
     code, text, summary = project.run()
     assert code == 0, text
     statuses = {name: component["status"] for name, component in summary["components"].items()}
-    # A resolver looks anew each time, and finds the same.
+    # A resolver is never cached; it finds the same model.
     assert statuses.pop("LatestBlessedModel") == "complete"
     assert set(statuses.values()) == {"cached"}, statuses
     assert project.versions() == before
-    assert summary["run_id"] != first[2]["run_id"]
+    first = demo[2]
+    assert summary["run_id"] != first["run_id"]
     for name in ("metrics", "size_bytes", "sha256", "pushed_path", "images"):
-        assert summary[name] == first[2][name]
+        assert summary[name] == first[name]
 
 
-def test_a_push_that_was_deleted_is_pushed_again(project, first):
+def test_a_deleted_push_is_pushed_again(project, demo):
     for _ in range(2):
         shutil.rmtree(project.workdir / "pushed")
         code, text, summary = project.run()
@@ -130,10 +158,10 @@ def test_a_push_that_was_deleted_is_pushed_again(project, first):
         assert os.path.isfile(os.path.join(summary["pushed_path"], "detect.tflite"))
 
 
-def test_a_run_that_was_killed_between_push_and_record_pushes_once(project, first, tmp_path):
+def test_a_run_that_is_killed_between_push_and_record_pushes_once(project, demo, tmp_path):
     elsewhere = ("--push-to", str(tmp_path))
-    command = project.command(*elsewhere, program=("-c", _DIES_AFTER_PUBLISHING))
-    killed = subprocess.run(command, capture_output=True, check=False, cwd=ROOT)
+    killed = project.start(project.arguments(*elsewhere), program=("-c", DIES_AFTER_PUBLISHING))
+    killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     assert (tmp_path / "latest" / "manifest.json").is_file()
     code, text, summary = project.run(*elsewhere)
@@ -144,7 +172,7 @@ def test_a_run_that_was_killed_between_push_and_record_pushes_once(project, firs
     assert sorted(path.name for path in tmp_path.glob("[!.]*")) == ["1", "latest"]
 
 
-def test_a_model_below_the_threshold_is_judged_anew_and_not_pushed(project, first):
+def test_a_higher_threshold_is_judged_without_training_and_not_pushed(project, demo):
     before = project.versions()
     code, text, summary = project.run(evaluation__min_map50=1.0)
     assert code == 3, text
@@ -157,27 +185,23 @@ def test_a_model_below_the_threshold_is_judged_anew_and_not_pushed(project, firs
     assert "not blessed: nothing was pushed" in text
 
 
-def test_a_run_that_was_killed_in_training_goes_on(project, first):
-    finished = project.states()
-    process = subprocess.Popen(
-        project.command(training__seed=7),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=ROOT,
-    )
+def test_a_killed_training_resumes_and_the_gate_rejects_its_poor_model(project, demo):
+    before = project.versions()
+    process = project.start(project.arguments(**SHORT))
     deadline = time.monotonic() + 500
-    while project.states() == finished:
+    while not project.states():
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
-    process.wait()
-    code, text, summary = project.run(training__seed=7)
-    assert code == 0, text
+    process.communicate()
+    code, text, summary = project.run(**SHORT)
+    assert code == 3, text
     assert "resuming from step" in text
     assert summary["components"]["Transform"]["status"] == "cached"
     assert summary["components"]["Trainer"]["status"] == "complete"
     facts = json.loads(Path(summary["model"], "Format-Serving", "detector.json").read_text())
     (step,) = facts["training"]["resumed_at"]
     assert 0 < step < 20
-    assert summary["sha256"] != first[2]["sha256"]
+    assert len(summary["reasons"]) == 2, "below the threshold, and below the last blessed model"
+    assert project.versions() == before

@@ -114,8 +114,8 @@ def _compile(config: PipelineConfig, connection, run_id: str):
 def _run_components(compiled, check_ctrl_c) -> None:
     """Runs the components in their order, each through TFX's own runner.
 
-    Given the whole pipeline, that runner would go through to the end: it tells nobody that a
-    component starts or ends, and cannot be stopped between two of them.
+    Given the whole pipeline, that runner would run to the end: it has no callback between two
+    components, to report progress or to stop.
 
     Args:
       compiled: the pipeline's IR.
