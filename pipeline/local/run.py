@@ -22,7 +22,7 @@ from pipeline.local.console import (
 )
 from pipeline.local.workdir import Workdir, write_whole
 from pipeline.metadata import store
-from pipeline.metadata.run_facts import record_end, record_start
+from pipeline.metadata.facts import record_end, record_start
 from pipeline.metadata.run_record import read_run
 from pipeline.shipping.lost_versions import lost_versions
 from pipeline.training.training_state import remove_finished_state

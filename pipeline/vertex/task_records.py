@@ -1,9 +1,9 @@
 """The tasks of a Vertex AI job as the records that summaries are made of."""
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from pipeline.metadata.records import from_struct
 from pipeline.metadata.run_record import ArtifactRecord, ComponentRecord
 
 
@@ -33,22 +33,9 @@ def component_records(tasks: Iterable[FinishedTask]) -> dict[str, ComponentRecor
 
 
 def _record(artifact: Mapping[str, Any]) -> ArtifactRecord:
-    metadata = artifact["metadata"]
     return ArtifactRecord(
         id=artifact["name"],
         type=artifact["schema_title"],
         uri=artifact["uri"],
-        properties={name: _value(value) for name, value in sorted(metadata.items())},
+        properties=from_struct(artifact["metadata"]),
     )
-
-
-def _value(value: Any) -> Any:
-    """Undoes what the way through a protobuf Struct does: integers come out as floats."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str) and value[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except json.JSONDecodeError:
-            return value
-    return value
