@@ -15,7 +15,7 @@ from pathlib import Path
 from ml_metadata.metadata_store import metadata_store
 
 from benchmarks.lineage_writer import Writer
-from pipeline.metadata.run_facts import RECORD_TYPE
+from pipeline.metadata.facts import RECORD_TYPE
 from pipeline.metadata.store import connection_config, open_store
 
 IMAGES = 40

@@ -7,7 +7,7 @@ from typing import Any
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from pipeline.metadata.run_record import NODE_CONTEXT, RUN_CONTEXT
+from pipeline.metadata.records import RUN_CONTEXT
 
 PIPELINE = "generated"
 _TYPES = {
@@ -50,7 +50,7 @@ class Writer:
         self._artifact_types: dict[str, int] = {}
         self._context_types: dict[str, int] = {}
         self._pipeline = self.context("pipeline", PIPELINE)
-        self._nodes = {node: self.context(NODE_CONTEXT, f"{PIPELINE}.{node}") for node in _TYPES}
+        self._nodes = {node: self.context("node", f"{PIPELINE}.{node}") for node in _TYPES}
 
     @property
     def num_executions(self) -> int:

@@ -12,10 +12,29 @@ writes to a store.
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.diff import diff
 from pipeline.lineage.impact import impact
-from pipeline.lineage.open_backend import open_backend
+from pipeline.lineage.mlmd_backend import MlmdBackend
 from pipeline.lineage.runs import runs
 from pipeline.lineage.trace import trace
 from pipeline.lineage.verify import verify
 from pipeline.lineage.why import why
+from pipeline.metadata import store
 
 __all__ = ["Backend", "diff", "impact", "open_backend", "runs", "trace", "verify", "why"]
+
+
+def open_backend(location: str) -> Backend:
+    """Opens a store for reading.
+
+    Args:
+      location: a SQLite file, mysql://user@host:port/database,
+        postgresql://user@host:port/database, or vertex://PROJECT/LOCATION[/METADATASTORE].
+
+    Raises:
+      UserError: there is no store, it is empty, or it has another schema version.
+    """
+    if location.startswith("vertex://"):
+        from pipeline.lineage.vertex_backend import VertexBackend  # loads Google's client
+
+        return VertexBackend(location)
+    connection = store.connection_config(location, read_only=True)
+    return MlmdBackend(store.open_store(connection, read_only=True), store.describe(connection))

@@ -1,12 +1,11 @@
 """The command line: `python -m pipeline.lineage VERB`.
 
-Exit codes: 0 answered, 1 `verify` found something missing or changed, 2 no answer (nothing or too
-much found, no store, a wrong command line).
+Exit codes: 0 answered, 1 `verify` found something missing, changed or added, 2 no answer (X not
+found or ambiguous, no store, an invalid command line).
 """
 
 import argparse
 import contextlib
-import gc
 import json
 import os
 import sys
@@ -21,7 +20,7 @@ from pipeline.lineage import diff, impact, open_backend, runs, trace, verify, wh
 from pipeline.lineage.runs import STATES
 
 EXIT_ANSWERED, EXIT_FOUND, EXIT_NO_ANSWER = 0, 1, 2
-# The verbs whose answers hold facts that not every kind of store records.
+# The verbs whose answers contain facts that some kinds of stores do not record.
 _WITH_GAPS = ("trace", "diff", "why", "verify", "export")
 _GRAPHS = ("mermaid", "dot", "json", "html")
 _EXPORTS = ("openlineage", "in-toto")
@@ -34,7 +33,7 @@ _X = (
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--workdir", default="workdir", help="the local runner's (workdir)")
+    common.add_argument("--workdir", default="workdir", help="of the local runner (workdir)")
     common.add_argument(
         "--metadata",
         metavar="FILE_OR_URL",
@@ -42,8 +41,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.lineage",
-        description="Answers questions about models from ML Metadata. Only reads.",
-        epilog="Exit codes: 0 answered, 1 verify found something, 2 no answer.",
+        description="Answers questions about models from ML Metadata. Read-only.",
+        epilog="Exit codes: 0 answered, 1 verify found a problem, 2 no answer.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
@@ -52,11 +51,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         for subject in subjects:
             added.add_argument(subject, help=_X)
         if name not in ("graph", "export"):
-            added.add_argument("--json", action="store_true", help="for programs")
+            added.add_argument("--json", action="store_true", help="print JSON")
         return added
 
-    listing = verb("runs", "every run, with what came of it")
-    listing.add_argument("--last", type=_positive, metavar="N", help="the last N that fit")
+    listing = verb("runs", "every run, with its outcome")
+    listing.add_argument("--last", type=_positive, metavar="N", help="only the last N that match")
     listing.add_argument("--state", choices=STATES)
     listing.add_argument("--preset", metavar="NAME")
     listing.add_argument("--span", type=int, metavar="N", help="of the data")
@@ -64,7 +63,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     ancestry.add_argument(
         "--baselines",
         action="store_true",
-        help="also what the models came from that it was compared with",
+        help="also the ancestry of the baselines that it was compared with",
     )
     verbs_impact = verb("impact", "what has X touched?")
     verbs_impact.add_argument(
@@ -74,10 +73,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     verb("diff", "what differs between A and B?", "a", "b")
     verb("why", "why was X blessed and pushed or not, and why did its components run?", "x")
-    verb("verify", "are the files behind X still what they were?", "x")
+    verb("verify", "are the files behind X unchanged?", "x")
     for name, text, formats in (
-        ("graph", "draws the lineage of X", _GRAPHS),
-        ("export", "the lineage of X for other tools", _EXPORTS),
+        ("graph", "draw the lineage of X", _GRAPHS),
+        ("export", "export the lineage of X for other tools", _EXPORTS),
     ):
         added = verb(name, text, "x")
         added.add_argument("--format", choices=formats, default=formats[0])
@@ -86,7 +85,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def _positive(text: str) -> int:
-    number = int(text)  # argparse words what it raises
+    number = int(text)  # argparse turns its ValueError into a message
     if number < 1:
         raise argparse.ArgumentTypeError(f"Expected a positive number. Received: {number}.")
     return number
@@ -108,19 +107,18 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_NO_ANSWER
     except mlmd_errors.AbortedError:
         print(
-            f"error: Expected a moment in which {location} is not written to. Received: none. Ask "
-            "again.",
+            f"error: {location} is being written to; try again in a moment.",
             file=sys.stderr,
         )
         return EXIT_NO_ANSWER
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # whatever reads the output, such as `head`, has closed it
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the flush at exit
         return EXIT_ANSWERED
 
 
 @contextlib.contextmanager
 def _without_native_logs() -> Iterator[None]:
-    """ML Metadata's native code logs a failed connection to standard error, in its own words."""
+    """Silences ML Metadata's native code, which logs failed connections to standard error."""
     sys.stderr.flush()
     original = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -186,10 +184,9 @@ def _write(text: str, path: str | None) -> None:
         Path(path).write_text(text)
     except OSError as error:
         raise UserError(
-            f"Expected a file that can be written. Received: {path} ({error.strerror})."
+            f"Expected a writable file. Received: {path} ({error.strerror})."
         ) from error
 
 
 if __name__ == "__main__":
-    gc.disable()  # a fifth of the time of a long answer; what is read is needed to the end
     sys.exit(main())

@@ -2,20 +2,40 @@
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.errors import UserError
 from pipeline.lineage.backend import Backend
-from pipeline.lineage.differences import Difference, differences
 from pipeline.lineage.images import images_of
-from pipeline.lineage.records import Artifact, local_path
 from pipeline.lineage.subject import find_subject
 from pipeline.lineage.trace import ancestry
 from pipeline.lineage.training import Training, last_trainer, schema_sha256, trainings
 from pipeline.lineage.walk import BROUGHT_BY
+from pipeline.metadata.records import Artifact, local_path
 
 _SAME_IMAGE = ("sha256", "annotation_sha256", "split")
+
+
+class Difference(NamedTuple):
+    """A name with its two values; None on a side that does not have it."""
+
+    name: str
+    before: Any
+    after: Any
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
+    """What differs between two nested mappings, sorted by dotted name."""
+    from pipeline.config import flatten  # loads pydantic, which other verbs need not wait for
+
+    first, second = flatten(before), flatten(after)
+    return [
+        Difference(name, first.get(name), second.get(name))
+        for name in sorted(first.keys() | second.keys())
+        if first.get(name) != second.get(name)
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +46,7 @@ class DataDiff:
       fingerprints: of both sides.
       added, removed: ids.
       changed: [id, what changed: "sha256" (the picture), "annotation_sha256", "split"].
-      is_known: whether both lists of images were still there to compare.
+      is_known: whether both lists of images still exist.
     """
 
     fingerprints: tuple[str | None, str | None]
@@ -54,13 +74,13 @@ class Diff:
     Attributes:
       trainings: both.
       data: their images.
-      schema: lines of a unified diff of schema.pbtxt; None when one is gone and the hashes, if
-        they are known, differ.
-      settings: of the whole configuration; of training alone where that is all that is recorded.
-      code: files by path with their sha256; None when a side's are not recorded.
-      environment: packages with their versions; likewise.
+      schema: lines of a unified diff of schema.pbtxt; None if one is gone, unless their hashes are
+        known to be equal.
+      settings: of the whole configuration; of training alone if no more is recorded.
+      code: files by path with their sha256; None if one side's are not recorded.
+      environment: packages with their versions; None likewise.
       warm_start: artifact ids of the models that they began from.
-      metrics: figures of the files that ship, per class ones included.
+      metrics: of the files that ship, per class ones included.
     """
 
     trainings: tuple[Training, Training]
@@ -102,7 +122,7 @@ def diff(backend: Backend, before: str, after: str) -> Diff:
       after: B.
 
     Raises:
-      UserError: one of them is not found, or has no training behind it.
+      UserError: one of them is not found, or no training led to it.
     """
     sides = _training(backend, before), _training(backend, after)
     bases = [side.warm_start and side.warm_start.id for side in sides]
@@ -126,7 +146,7 @@ def _training(backend: Backend, given: str) -> Training:
     if trainer is None:
         raise UserError(f"Expected a run or a model with a training. Received: {given!r}.")
     found = trainings(backend, part, [trainer.id])[0]
-    # A run that found the training in the cache has settings of its own all the same.
+    # A run has settings of its own even if its training came from the cache.
     return dataclasses.replace(found, run=subject.run) if subject.run else found
 
 
@@ -170,20 +190,15 @@ def _schema_text(schema: Artifact | None) -> str | None:
     return path.read_text() if path and path.is_file() else None
 
 
-def _recorded(backend: Backend, training: Training, kind: str) -> dict[str, Any] | None:
-    fingerprint = training.run.facts.get(kind) if training.run else None
-    return backend.record(kind, fingerprint) if fingerprint else None
-
-
 def _recorded_differences(
     backend: Backend, sides: tuple[Training, Training], kind: str
 ) -> list[Difference] | None:
-    tables = [_recorded(backend, side, kind) for side in sides]
+    tables = [side.recorded(backend, kind) for side in sides]
     return None if None in tables else differences(*tables)
 
 
 def _settings(backend: Backend, training: Training) -> dict[str, Any]:
-    return _recorded(backend, training, "configuration") or training.settings
+    return training.recorded(backend, "configuration") or training.settings
 
 
 def _metrics(training: Training) -> dict[str, float]:

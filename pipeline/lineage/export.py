@@ -4,8 +4,12 @@ OpenLineage (https://openlineage.io/spec/2-0-2/OpenLineage.json): a START and a 
 event for every execution, one JSON object a line. Artifacts are datasets, named by their uris.
 
 in-toto (https://in-toto.io/Statement/v1) with a SLSA provenance
-(https://slsa.dev/spec/v1.0/provenance): what a pushed model was made of, how, and by what. What a
+(https://slsa.dev/spec/v1.0/provenance): what a pushed model was made from, how, and by what. What a
 store does not record is left out.
+
+Both are written without their official Python classes, which the tests check them against:
+in-toto's are protobuf messages and would turn every integer of the settings into a float, and
+OpenLineage's take longer to import than any question takes to answer.
 """
 
 import json
@@ -17,24 +21,23 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.lineage import records
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.fate import Fate
-from pipeline.lineage.records import Artifact, Execution, iso
 from pipeline.lineage.trace import Trace
 from pipeline.lineage.training import Training
+from pipeline.metadata.records import CACHED, COMPLETE, FAILED, Artifact, Execution, Run, iso
 
 _PRODUCER = "https://github.com/tensorflow/tfx"
 _RUN_EVENT = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
 _FACET = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/"
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _PROVENANCE = "https://slsa.dev/provenance/v1"
-# What kind of thing was run; docs/lineage.md says what its parameters are.
+# docs/lineage.md describes the parameters of this type.
 _BUILD_TYPE = "https://www.tensorflow.org/tfx/guide/understanding_tfx_pipelines"
 _SCHEME = re.compile("[a-z][a-z0-9+.-]*://")
-# Names executions: the same one is the same run in every export.
+# For names of executions that are the same in every export.
 _NAMESPACE = uuid.UUID("6f0a3b5e-6c0e-4c3b-9a0e-2f6d1b5b8a11")
-_FINAL = {records.COMPLETE: "COMPLETE", records.CACHED: "COMPLETE", records.FAILED: "FAIL"}
+_FINAL = {COMPLETE: "COMPLETE", CACHED: "COMPLETE", FAILED: "FAIL"}
 
 
 def export(trace: Trace, form: str) -> str:
@@ -45,7 +48,7 @@ def export(trace: Trace, form: str) -> str:
       form: "openlineage" or "in-toto".
 
     Raises:
-      UserError: in-toto of something that is no model's file.
+      UserError: in-toto, and X is not one model file.
     """
     if form == "openlineage":
         return "\n".join(json.dumps(event) for event in openlineage_events(trace))
@@ -53,7 +56,7 @@ def export(trace: Trace, form: str) -> str:
 
 
 def openlineage_events(trace: Trace) -> Iterator[dict[str, Any]]:
-    """OpenLineage RunEvents, in the order of their times."""
+    """OpenLineage RunEvents, sorted by time."""
     part = trace.subgraph
     runs = trace.backend.runs_of(part.executions)
     events = []
@@ -85,12 +88,12 @@ def _flat(channels: dict[str, list[Artifact]]) -> list[Artifact]:
     return [artifact for _, group in sorted(channels.items()) for artifact in group]
 
 
-def _execution_facts(execution: Execution, run) -> dict[str, Any]:
+def _execution_facts(execution: Execution, run: Run | None) -> dict[str, Any]:
     return {
         "execution": execution.id,
         "state": execution.state,
         "pipelineRun": run.name if run else None,
-        "properties": dict(sorted(execution.properties.items())),
+        "properties": execution.properties,
     }
 
 
@@ -101,7 +104,7 @@ def _facet(kind: str, facts: dict[str, Any]) -> dict[str, Any]:
 def _dataset(artifact: Artifact) -> dict[str, Any]:
     scheme, separator, rest = artifact.uri.partition("://")
     facts = {"artifact": artifact.id, "type": artifact.type,
-             "properties": dict(sorted(artifact.properties.items()))}  # fmt: skip
+             "properties": artifact.properties}  # fmt: skip
     bucket, _, path = rest.partition("/")
     return {
         "namespace": f"{scheme}://{bucket}" if separator else "file",
@@ -114,7 +117,7 @@ def in_toto_statement(trace: Trace) -> dict[str, Any]:
     """The provenance of a model's file.
 
     Raises:
-      UserError: when X is not one file.
+      UserError: X is not one file.
     """
     training, fate = _file_of(trace)
     digest = {"sha256": fate.shipping_model.properties["sha256"]}
@@ -133,11 +136,11 @@ def _build_definition(trace: Trace, training: Training) -> dict[str, Any]:
     facts = training.run.facts if training.run else {}
     fingerprints = {name: facts.get(name) for name in ("code", "environment", "configuration")}
     external = {
-        "settings": _record(trace.backend, facts, "configuration") or training.settings,
+        "settings": training.recorded(trace.backend, "configuration") or training.settings,
         "command": facts.get("command"),
     }
     internal = {
-        "environment": _record(trace.backend, facts, "environment"),
+        "environment": training.recorded(trace.backend, "environment"),
         "fingerprints": _known(fingerprints) or None,
     }
     return {
@@ -150,7 +153,7 @@ def _build_definition(trace: Trace, training: Training) -> dict[str, Any]:
 
 def _run_details(backend: Backend, training: Training, fate: Fate) -> dict[str, Any]:
     run = training.run
-    environment = _record(backend, run.facts if run else {}, "environment") or {}
+    environment = training.recorded(backend, "environment") or {}
     began = run.created_ms if run else training.execution.started_ms
     metadata = {
         "invocationId": run.name if run else None,
@@ -174,7 +177,7 @@ def _run_details(backend: Backend, training: Training, fate: Fate) -> dict[str, 
 
 
 def _known(facts: dict[str, Any]) -> dict[str, Any]:
-    """Without what is not recorded: an optional field is absent, not null."""
+    """Only what is recorded: an optional field is absent rather than null."""
     return {name: value for name, value in facts.items() if value is not None}
 
 
@@ -185,7 +188,7 @@ def _evaluations(backend: Backend, fate: Fate) -> list[Artifact]:
 
 
 def _uri(place: str) -> str:
-    """A place as a URI, which a path alone is not."""
+    """A path or uri as a URI."""
     return place if _SCHEME.match(place) else Path(os.path.abspath(place)).as_uri()
 
 
@@ -206,12 +209,8 @@ def _file_of(trace: Trace) -> tuple[Training, Fate]:
     )
 
 
-def _record(backend: Backend, facts, kind: str) -> Any:
-    return backend.record(kind, facts[kind]) if facts.get(kind) else None
-
-
 def _dependencies(trace: Trace) -> Iterator[dict[str, Any]]:
-    """Every file behind it whose hash was recorded, and the data by their fingerprint."""
+    """All files behind X whose hashes were recorded, and the data by its fingerprint."""
     part, backend = trace.subgraph, trace.backend
     for key, artifact in sorted(part.artifacts.items()):
         fingerprint = artifact.properties.get("data_fingerprint")
@@ -222,6 +221,6 @@ def _dependencies(trace: Trace) -> Iterator[dict[str, Any]]:
             uri = artifact.uri if name == "." else os.path.join(artifact.uri, name)
             yield {"uri": _uri(uri), "name": artifact.type, "digest": {"sha256": facts["sha256"]}}
     for training in trace.trainings:
-        code = _record(backend, training.run.facts if training.run else {}, "code") or {}
+        code = training.recorded(backend, "code") or {}
         for name, digest in sorted(code.items()):
             yield {"name": name, "digest": {"sha256": digest}}

@@ -1,4 +1,4 @@
-"""What became of trained models: the files made of them, their judgement, their publication."""
+"""What became of trained models: the files made from them, the verdicts on these, the pushes."""
 
 import dataclasses
 import os
@@ -6,8 +6,8 @@ from collections.abc import Collection
 from typing import Any
 
 from pipeline.lineage.backend import Backend
-from pipeline.lineage.records import Artifact, Execution, NodeId, iso, local_path
 from pipeline.lineage.walk import BASELINE
+from pipeline.metadata.records import Artifact, Execution, NodeId, iso, local_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Push:
       artifact: the PushedModel.
       destination: the version's folder.
       version: its number.
-      is_present: whether its folder is still there; None where this machine can't tell.
-      is_latest: whether `latest` names it; None likewise.
+      is_present: whether its folder still exists; None if it is not on this machine.
+      is_latest: whether `latest` points to it; None likewise.
     """
 
     artifact: Artifact
@@ -47,12 +47,13 @@ class Fate:
     Attributes:
       shipping_model: the Model artifact with the file.
       rewriter: the execution that made it.
-      evaluator: the one whose judgement it is; None when none has.
-      evaluation: what is recorded of its figures and thresholds; None when nothing is.
+      evaluator: the execution that evaluated it; None if none did.
+      evaluation: the recorded metrics, thresholds and baseline; None if there are none.
       baseline: the shipping model that it was compared with.
-      blessed: by the Evaluator; None when it has not decided.
-      infra_blessed: by DeviceCheck; likewise.
-      reasons: DeviceCheck's, when it did not bless.
+      blessed: by the Evaluator; None if it has not decided.
+      infra_blessed: by DeviceCheck; None likewise.
+      reasons: DeviceCheck's for not blessing it.
+      latency_ms: median, as DeviceCheck measured it.
       pushes: versions published from it.
     """
 
@@ -69,7 +70,7 @@ class Fate:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Figures by name; empty when none are recorded."""
+        """Metrics by name; empty if none are recorded."""
         if self.evaluation:
             return self.evaluation["metrics"]
         pushed = self.pushes[0].artifact.properties if self.pushes else {}
@@ -104,12 +105,12 @@ def fates(
 
     Args:
       backend: the store.
-      models: ids of Model artifacts of a Trainer; those of a TFLiteRewriter have no fate here.
-      within: ids of a run's executions, to learn what that run made of them; default: of all runs,
-        the last judgement and every push.
+      models: ids of Model artifacts that a Trainer made.
+      within: ids of a run's executions, for the verdicts and pushes of that run; by default the
+        last verdict and every push of all runs.
 
     Returns:
-      A list a model, in the order of the files' making; a cached use of a file adds nothing.
+      For each model its files, in the order in which they were made.
     """
     rewriters = _readers(backend, models, "model", "TFLiteRewriter")
     outputs, _ = _channels(backend, {rewriter.id for _, rewriter in rewriters})
@@ -134,7 +135,7 @@ def fates(
 def _readers(
     backend: Backend, artifacts: Collection[NodeId], channel: str, *nodes: str
 ) -> list[tuple[NodeId, Execution]]:
-    """Executions that read one of the artifacts through a channel, with the artifact, by time."""
+    """(artifact, execution of a node that read it through a channel), by time."""
     read = {
         event.execution: event.artifact
         for event in backend.events_at(artifacts)
@@ -147,7 +148,7 @@ def _readers(
 def _channels(
     backend: Backend, executions: Collection[NodeId]
 ) -> tuple[dict[NodeId, dict[str, list[Artifact]]], dict[NodeId, NodeId]]:
-    """What executions put out, by channel; and the baselines that they compared with."""
+    """What executions wrote, by channel; and the baselines that they compared with."""
     events = backend.events_of(executions)
     artifacts = backend.artifacts({event.artifact for event in events if event.is_output})
     outputs: dict[NodeId, dict[str, list[Artifact]]] = {}
@@ -164,7 +165,7 @@ def _channels(
 
 
 def _fate(backend, shipping_model, rewriter, judged, baselines, within) -> Fate:
-    evaluators: dict[NodeId, Execution] = {}  # that made a blessing, not those that reused it
+    evaluators: dict[NodeId, Execution] = {}  # by blessing: the one that made it, not a cached one
     blessing = evaluation = infra = None
     pushed: dict[NodeId, Artifact] = {}
     for execution, outputs in judged:
@@ -194,7 +195,7 @@ def _fate(backend, shipping_model, rewriter, judged, baselines, within) -> Fate:
 
 
 def push_of(pushed_model: Artifact) -> Push:
-    """What a PushedModel artifact says, and what has become of its folder."""
+    """What a PushedModel artifact says, and the present state of its folder."""
     destination = str(pushed_model.properties.get("pushed_destination", ""))
     path = local_path(destination) if destination else None
     present = latest = None

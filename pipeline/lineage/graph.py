@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from pipeline.lineage.records import Artifact, Event
 from pipeline.lineage.trace import Trace
 from pipeline.lineage.walk import Subgraph
+from pipeline.metadata.records import Artifact, Event
 
 
 def draw(trace: Trace, form: str) -> str:
@@ -29,7 +29,7 @@ def to_json(trace: Trace) -> dict[str, Any]:
 
     Keys are a<id> for artifacts and e<id> for executions; `kind` is "artifact" or "execution";
     the other facts are those of `Artifact.to_json` and `Execution.to_json`. An edge is `reused`
-    when another execution made the artifact: it came out of the cache, or was found or imported.
+    when another execution made the artifact: it came from the cache, or was resolved or imported.
     """
     part = trace.subgraph
     nodes = [
@@ -50,7 +50,7 @@ def _label(artifact: Artifact) -> str:
 
 
 def _edges(part: Subgraph) -> list[dict[str, Any]]:
-    """Reads and writes, the writes to artifacts that another execution made as reused ones."""
+    """Inputs and outputs; an output is reused if another execution made the artifact."""
 
     def edge(event: Event) -> dict[str, Any]:
         ends = f"e{event.execution}", f"a{event.artifact}"

@@ -1,4 +1,4 @@
-"""The pictures of Examples artifacts, from the report files that the ExampleGens leave in them."""
+"""The images in Examples artifacts, from the report files that the ExampleGens leave there."""
 
 import dataclasses
 import json
@@ -8,16 +8,16 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.files import IMAGES_FILE, SKIPPED_FILE
-from pipeline.lineage.records import Artifact, local_path
+from pipeline.metadata.records import Artifact, local_path
 
 
 @dataclasses.dataclass(frozen=True)
 class Sighting:
-    """A picture in an Examples artifact.
+    """An image in an Examples artifact.
 
     Attributes:
       examples: the artifact.
-      split: "train", "eval", or "set_aside" when no model could see it.
+      split: "train", "eval", or "set_aside" if it was skipped, so that no model saw it.
       image: its line in the report file.
     """
 
@@ -31,7 +31,7 @@ class Sighting:
 
 
 def images_of(examples: Artifact) -> dict[str, dict[str, Any]] | None:
-    """Pictures by image id; None when the report file is not there any more."""
+    """Images by id; None if the report file is gone."""
     text = _read(examples, IMAGES_FILE)
     if text is None:
         return None
@@ -39,7 +39,7 @@ def images_of(examples: Artifact) -> dict[str, dict[str, Any]] | None:
 
 
 def find_image(artifacts: Iterable[Artifact], wanted: str) -> tuple[list[Sighting], list[Artifact]]:
-    """Where a picture is.
+    """Finds an image.
 
     Args:
       artifacts: raw Examples.
@@ -49,8 +49,8 @@ def find_image(artifacts: Iterable[Artifact], wanted: str) -> tuple[list[Sightin
       The sightings, and the artifacts whose report files are gone: nobody can tell about these.
     """
     sightings, gone = [], []
-    # A line is only parsed when it holds the text; folders are compared after parsing.
-    # What was set aside is known by its annotation's name, which has another ending.
+    # Only lines that contain the name are parsed. A skipped image may be listed by the name of its
+    # annotation, which has another extension.
     needle = json.dumps(PurePosixPath(wanted).stem)[1:-1]
     for examples in artifacts:
         for name in (IMAGES_FILE, SKIPPED_FILE):

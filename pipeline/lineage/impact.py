@@ -10,7 +10,6 @@ from pipeline.errors import UserError
 from pipeline.files import sha256_of
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.images import Sighting, find_image
-from pipeline.lineage.records import COMPLETE, Artifact, NodeId
 from pipeline.lineage.subject import NotFoundError, Subject, find_subject
 from pipeline.lineage.training import (
     Training,
@@ -27,6 +26,7 @@ from pipeline.lineage.walk import (
     find_makers,
     reached,
 )
+from pipeline.metadata.records import COMPLETE, Artifact, NodeId
 
 ITSELF = "itself"
 TRAINED = "trained"
@@ -41,9 +41,9 @@ class Touched:
     """A model that X has touched.
 
     Attributes:
-      how: ITSELF: it is X, or X made it; TRAINED on it; INHERITED: it began from the weights of
-        a model that was; EVALUATED: X is an image of its evaluation split, which chose the
-        checkpoint and judged the model.
+      how: ITSELF (it is X, or the run X made it), TRAINED (on X), INHERITED (it began from the
+        weights of a model that was trained on X), or EVALUATED (X is an image of its evaluation
+        split, which chose the checkpoint and judged the model).
       training: of the model.
     """
 
@@ -65,10 +65,10 @@ class Impact:
     """Everything that X has touched.
 
     Attributes:
-      subject: what was asked about, in words.
-      examples: Examples artifacts with X in them, or behind it.
-      sightings: of an image: where it is.
-      unknown: of an image: Examples whose list of images is gone.
+      subject: X in words.
+      examples: Examples artifacts that contain X, or that X consists of.
+      sightings: if X is an image: where it is.
+      unknown: if X is an image: Examples whose list of images is gone.
       touched: models, in the order of their training.
     """
 
@@ -102,11 +102,12 @@ def impact(backend: Backend, given: str) -> Impact:
 
     Args:
       backend: the store.
-      given: an Examples, Schema or Model artifact or its uri, `span:N`, a run (what came of what
-        it made itself), or an image: its id, file name or sha256; `image:NAME` leaves no doubt.
+      given: an Examples, Schema or Model artifact or its uri, `span:N`, a run (all that it made,
+        without what came from the cache), or an image: its id, file name or sha256, or
+        unambiguously `image:NAME`.
 
     Raises:
-      UserError: nothing is found, or more than one thing.
+      UserError: X is not found, or ambiguous.
     """
     kind, colon, name = given.partition(":")
     if colon and kind == "image":
@@ -126,7 +127,7 @@ def impact(backend: Backend, given: str) -> Impact:
 
 
 def _image_name(given: str) -> str:
-    """A picture that is there is known by its content, wherever it lies."""
+    """An existing image file is looked up by its sha256, wherever it is."""
     is_picture = PurePosixPath(given).suffix.lower() in _PICTURES and os.path.isfile(given)
     return sha256_of(given) if is_picture else given
 
@@ -146,7 +147,7 @@ def _subject_impact(backend: Backend, subject: Subject) -> Impact:
         words = f"{subject.artifact.type} artifact {subject.artifact.id}"
         begin = [subject.artifact]
         if subject.artifact.type in ("Model", "PushedModel"):
-            # What others begin from is the Trainer's model behind the file.
+            # Warm starts begin from the Trainer's model, not from the file made from it.
             part = ancestors(backend, [subject.artifact.id], stop_at=BROUGHT_BY.values())
             trainer = last_trainer(part)
             begin = part.outputs(trainer.id)["model"] if trainer else begin
@@ -157,7 +158,7 @@ def _subject_impact(backend: Backend, subject: Subject) -> Impact:
 def _image_impact(backend: Backend, given: str, name: str) -> Impact:
     sightings, unknown = find_image(_raw_examples(backend), name)
     if not sightings:
-        lost = f" ({len(unknown)} Examples have lost their list of images)" if unknown else ""
+        lost = f" ({len(unknown)} Examples no longer have their list of images)" if unknown else ""
         raise NotFoundError(
             "Expected an Examples, Schema or Model artifact, a run, span:N, or an image's id, file "
             f"name or sha256. Received: {given}, not found in {backend.location}{lost}."
@@ -174,7 +175,7 @@ def _image_impact(backend: Backend, given: str, name: str) -> Impact:
 def _impact(
     backend: Backend, words: str, examples: list[Artifact], begin: dict[str, list[Artifact]]
 ) -> Impact:
-    """Models made from artifacts, each with the strongest way in which it was touched."""
+    """Models made from artifacts, each with the strongest way in which X touched it."""
     how: dict[NodeId, str] = {}
 
     def touch(models: Iterable[NodeId], way: str) -> None:
@@ -199,7 +200,7 @@ def _impact(
 def _own_models(backend: Backend, artifacts: list[Artifact]) -> set[NodeId]:
     """Those among the artifacts that a Trainer made."""
     models = [artifact for artifact in artifacts if artifact.type == "Model"]
-    makers, _ = find_makers(backend, models)
+    makers = find_makers(backend, [model.id for model in models])
     executions = backend.executions(makers.values())
     return {model for model, maker in makers.items() if executions[maker].node == "Trainer"}
 

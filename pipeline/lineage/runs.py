@@ -1,16 +1,24 @@
-"""`runs`: every run, with what came of it."""
+"""`runs`: every run, with its outcome."""
 
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.lineage import records
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.fate import Push, push_of
-from pipeline.lineage.records import Artifact, Execution, Run, iso
 from pipeline.lineage.training import is_raw_examples
+from pipeline.metadata.records import (
+    CACHED,
+    FAILED,
+    RUNNING,
+    Artifact,
+    Execution,
+    NodeId,
+    Run,
+    iso,
+)
 
-PUSHED, NOT_BLESSED, RUNNING, FAILED = "pushed", "not_blessed", "running", "failed"
+PUSHED, NOT_BLESSED = "pushed", "not_blessed"
 STATES = (PUSHED, NOT_BLESSED, RUNNING, FAILED)
 
 
@@ -19,14 +27,15 @@ class RunLine:
     """A run in the list.
 
     Attributes:
-      run: its name, when it began and its facts.
-      state: PUSHED, NOT_BLESSED, FAILED, or RUNNING; the last one also when its process died.
-      executions: how many, and how many of them came out of the cache.
+      run: the run.
+      state: PUSHED, NOT_BLESSED, FAILED, or RUNNING; RUNNING also if its process died.
+      executions: how many there are.
+      cached: how many of them came from the cache.
       examples: the raw Examples that it used.
       metrics: mAP50 and mAP of the file that ships, as far as they are known.
-      blessed: by the Evaluator; None when it has not decided.
-      infra_blessed: by DeviceCheck; likewise.
-      push: the version that it pushed, or found pushed already.
+      blessed: by the Evaluator; None if it has not decided.
+      infra_blessed: by DeviceCheck; None likewise.
+      push: the version that it pushed, or that was already pushed.
     """
 
     run: Run
@@ -71,16 +80,16 @@ def runs(
 
     Args:
       backend: the store.
-      last: only so many, the last ones that fit.
-      state: only those; one of `STATES`.
-      preset: only those of it.
-      span: only those whose data has it.
+      last: at most so many (from 1 on), the last ones that match.
+      state: only runs in this one of `STATES`.
+      preset: only runs of this preset.
+      span: only runs on data of this span.
     """
     found = backend.runs()
     if preset is not None:
         found = [run for run in found if run.facts.get("preset") == preset]
     if last is not None and state is None and span is None:
-        found = found[-last:] if last else []
+        found = found[-last:]
     lines = _lines(backend, found)
     if state is not None:
         lines = [line for line in lines if line.state == state]
@@ -88,7 +97,7 @@ def runs(
         lines = [
             line for line in lines if line.examples and line.examples.properties["span"] == span
         ]
-    return lines if last is None else lines[-last:] if last else []
+    return lines if last is None else lines[-last:]
 
 
 def _lines(backend: Backend, found: Sequence[Run]) -> list[RunLine]:
@@ -96,7 +105,7 @@ def _lines(backend: Backend, found: Sequence[Run]) -> list[RunLine]:
     executions = {member.id for group in members.values() for member in group}
     events = [event for event in backend.events_of(executions) if event.is_output]
     artifacts = backend.artifacts({event.artifact for event in events})
-    outputs: dict[records.NodeId, list[Artifact]] = {}
+    outputs: dict[NodeId, list[Artifact]] = {}
     for event in events:
         outputs.setdefault(event.execution, []).append(artifacts[event.artifact])
     return [_line(backend, run, members[run.name], outputs) for run in found]
@@ -117,7 +126,7 @@ def _line(backend: Backend, run: Run, members: list[Execution], outputs) -> RunL
         run=run,
         state=_state(run, members, pushed),
         executions=len(members),
-        cached=sum(member.state == records.CACHED for member in members),
+        cached=sum(member.state == CACHED for member in members),
         examples=made.get("Examples"),
         metrics={name: metrics[name] for name in ("mAP50", "mAP") if name in metrics},
         blessed=_blessed(made.get("ModelBlessing")),
@@ -127,10 +136,10 @@ def _line(backend: Backend, run: Run, members: list[Execution], outputs) -> RunL
 
 
 def _state(run: Run, members: list[Execution], pushed: Artifact | None) -> str:
-    is_failed = any(member.state == records.FAILED for member in members)
+    is_failed = any(member.state == FAILED for member in members)
     if is_failed or run.facts.get("status") == FAILED:
         return FAILED
-    if pushed is None or any(member.state == records.RUNNING for member in members):
+    if pushed is None or any(member.state == RUNNING for member in members):
         return RUNNING
     return PUSHED if pushed.properties.get("pushed") else NOT_BLESSED
 

@@ -9,9 +9,9 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.files import PUSHED_MODEL_FILE, sha256_of
 from pipeline.lineage.backend import Backend
-from pipeline.lineage.records import Artifact, Run, iso
+from pipeline.metadata.records import Artifact, Run, iso
 
-# A whole sha256, or enough of its beginning; tables show twelve digits.
+# A sha256, or at least eight of its first digits; tables show twelve.
 _SHA256 = re.compile(r"[0-9a-f]{8,64}")
 _DIGITS = 64
 _FORMS = (
@@ -21,17 +21,17 @@ _FORMS = (
 
 
 class NotFoundError(UserError):
-    """X is nothing in this store."""
+    """This store does not know X."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What is asked about: either an artifact, or a run.
+    """What is asked about: either an artifact or a run.
 
     Attributes:
-      given: as it was named.
-      artifact: the artifact, unless it is a run.
-      run: the run, unless it is an artifact.
+      given: its name on the command line.
+      artifact: the artifact; None if it is a run.
+      run: the run; None if it is an artifact.
     """
 
     given: str
@@ -46,15 +46,15 @@ class Subject:
 
 
 def find_subject(backend: Backend, given: str) -> Subject:
-    """Finds what X means.
+    """Finds X.
 
     Args:
       backend: the store.
-      given: X. `artifact:ID` and `run:ID` leave no doubt.
+      given: X. `artifact:ID` and `run:ID` are unambiguous.
 
     Raises:
-      NotFoundError: when there is no such thing.
-      UserError: when there is more than one; lists the candidates.
+      NotFoundError: the store does not know X.
+      UserError: X is ambiguous; lists the candidates.
     """
     kind, colon, name = given.partition(":")
     if colon and kind == "artifact":
@@ -105,18 +105,18 @@ def _by_path(backend: Backend, given: str) -> Subject | None:
 
 
 def _by_sha256(backend: Backend, given: str, digest: str, folder: str | None) -> Subject:
-    """The PushedModel with this file, or else the Model; of several, the one of the folder.
+    """The PushedModel with this file, or else the Model.
 
     Args:
       backend: the store.
       given: X.
-      digest: of the file, or its beginning.
-      folder: of a pushed file.
+      digest: of the file, or its first digits.
+      folder: if X is a pushed folder: decides between several PushedModels.
     """
     record = backend.record("sha256", digest) if len(digest) == _DIGITS else None
     if record:
         candidates = list(backend.artifacts(record["artifacts"]).values())
-    else:  # a beginning; or of before it was recorded, or of a run that was cut off
+    else:  # only the first digits are given, or the run was interrupted before it recorded them
         everything = backend.artifacts_of_type("PushedModel") + backend.artifacts_of_type("Model")
         candidates = [a for a in everything if _digest(a).startswith(digest)]
     if not candidates:
@@ -130,7 +130,7 @@ def _by_sha256(backend: Backend, given: str, digest: str, folder: str | None) ->
             for a in pushed
             if os.path.realpath(str(a.properties.get("pushed_destination"))) == folder
         ]
-        # Several runs may have found this version pushed already.
+        # Several runs may have recorded the same version: later ones found it already pushed.
         pushed = here[:1] or pushed
     return _single(given, pushed or candidates)
 
@@ -146,6 +146,6 @@ def _single(given: str, candidates: list[Artifact]) -> Subject:
         f"\n  artifact:{a.id}  {a.type} of {iso(a.created_ms)}, {a.uri}" for a in candidates
     )
     raise UserError(
-        f"Expected one artifact. Received: {given!r}, which is {len(candidates)}. Name one of "
+        f"Expected one artifact. Received: {given!r}, which matches {len(candidates)}. Name one of "
         f"them:{listing}"
     )

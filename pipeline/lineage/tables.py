@@ -1,6 +1,7 @@
-"""The answers for people."""
+"""The answers as tables and lines of text."""
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich.console import Console
@@ -9,19 +10,21 @@ from rich.table import Table
 from pipeline.lineage.diff import Diff
 from pipeline.lineage.fate import Fate
 from pipeline.lineage.impact import Impact
-from pipeline.lineage.records import iso
-from pipeline.lineage.table_reasons import diff_lines, hanging, short, verification_lines, why_lines
 from pipeline.lineage.trace import Trace
 from pipeline.lineage.training import DATA_FACTS, Training, data_json
 from pipeline.lineage.verify import Verification
 from pipeline.lineage.why import Why
+from pipeline.metadata.records import iso
 
 _WIDEST = 160
+# Long values are wrapped at this width, and long lists of images are cut.
+_WRAPPED = 110
+_MOST_IMAGES = 20
 
 
 def show(answer: Any) -> None:
     """Prints the answer of a verb."""
-    # What does not fit into a terminal is wrapped by it; nothing is cut off.
+    # Nothing is cut off: the terminal wraps lines that are too long for it.
     console = Console(highlight=False, markup=False, soft_wrap=True, width=_WIDEST)
     if isinstance(answer, list):
         console.print(_runs(answer))
@@ -29,12 +32,30 @@ def show(answer: Any) -> None:
     lines = {
         Trace: _trace,
         Impact: _impact,
-        Diff: diff_lines,
-        Why: why_lines,
-        Verification: verification_lines,
+        Diff: _diff,
+        Why: _why,
+        Verification: _verification,
     }[type(answer)](answer)
     for line in lines:
         console.print(line)
+
+
+def _short(digest: Any) -> str:
+    """The first digits of a hash; empty for None."""
+    return str(digest)[:12] if digest else ""
+
+
+def _hanging(heading: str, text: str) -> str:
+    """A long text wrapped beside its heading."""
+    return textwrap.fill(
+        text, _WRAPPED, initial_indent=heading, subsequent_indent=" " * len(heading),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _figure(value: Any) -> Any:
+    """Rounds a metric for comparison; --json has all digits."""
+    return f"{value:.4f}" if isinstance(value, float) else value
 
 
 def _table(*headings: str) -> Table:
@@ -56,7 +77,7 @@ def _runs(found: list) -> Table:
             line.state,
             line.run.facts.get("preset", ""),
             str(facts.get("span", "")),
-            short(facts.get("data_fingerprint")),
+            _short(facts.get("data_fingerprint")),
             "" if score is None else f"{score:.3f}",
             _blessing(line.blessed, line.infra_blessed),
             "" if push is None else f"version {push.version}{' (latest)' * bool(push.is_latest)}",
@@ -109,7 +130,7 @@ def _training(training: Training) -> Iterator[str]:
         reasons = data["set_aside_reasons"] or {}
         why_aside = ", ".join(f"{count} {kind}" for kind, count in reasons.items())
         yield (
-            f"  data         {short(data['data_fingerprint'])} span {data['span']}: {counts}"
+            f"  data         {_short(data['data_fingerprint'])} span {data['span']}: {counts}"
             f"{f' ({why_aside})' if why_aside else ''}, {data['created']} "
             f"(Examples {examples.id})"
         )
@@ -124,14 +145,14 @@ def _training(training: Training) -> Iterator[str]:
             text = values if isinstance(values, str) else ", ".join(
                 f"{key} {value}" for key, value in values.items()
             )  # fmt: skip
-            yield hanging("  settings     ", f"{section}: {text}")
+            yield _hanging("  settings     ", f"{section}: {text}")
     base = training.warm_start
     weights = training.settings.get("warm_start", {}).get("weights")
     yield (f"  warm start   {f'model {base.id}, {base.uri}' if base else weights or 'none'}")
     yield (
-        f"  code {short(facts.get('code')) or 'unknown'}, environment "
-        f"{short(facts.get('environment')) or 'unknown'}, configuration "
-        f"{short(facts.get('configuration')) or 'unknown'}"
+        f"  code {_short(facts.get('code')) or 'unknown'}, environment "
+        f"{_short(facts.get('environment')) or 'unknown'}, configuration "
+        f"{_short(facts.get('configuration')) or 'unknown'}"
     )
     for fate in training.fates:
         yield from _fate(fate)
@@ -143,7 +164,7 @@ def _fate(fate: Fate) -> Iterator[str]:
         f"{name} {fate.metrics[name]:.3f}" for name in ("mAP50", "mAP") if name in fate.metrics
     )
     yield (
-        f"  file         sha256 {short(facts.get('sha256'))}, {facts.get('size_bytes')} bytes, "
+        f"  file         sha256 {_short(facts.get('sha256'))}, {facts.get('size_bytes')} bytes, "
         f"{iso(fate.shipping_model.created_ms)} (Model {fate.shipping_model.id})"
     )
     judged = iso(fate.evaluator.started_ms) if fate.evaluator else "not evaluated"
@@ -179,9 +200,76 @@ def _impact(answer: Impact) -> Iterator[str]:
         )
     if answer.unknown:
         ids = ", ".join(str(examples.id) for examples in answer.unknown)
-        yield f"  nobody can tell about Examples {ids}: their lists of images are gone"
+        yield f"  unknown for Examples {ids}: their lists of images are gone"
     for touched in answer.touched:
         run = touched.training.run
         yield f"{touched.how:<10} model {touched.training.model.id} of {run.name if run else '?'}"
         for fate in touched.training.fates:
             yield from _fate(fate)
+
+
+def _diff(answer: Diff) -> Iterator[str]:
+    data = answer.data.to_json()
+    counts = ", ".join(f"{count} {name}" for name, count in data["counts"].items())
+    if data["same"]:
+        yield "data         the same"
+    elif not data["known"]:
+        yield "data         differs; the lists of images are gone"
+    else:
+        yield f"data         {counts} images"
+        for name in ("added", "removed"):
+            yield from _listed(data[name], name)
+        yield from _listed((f"{key} ({', '.join(what)})" for key, what in data["changed"]), "~")
+    if answer.schema is None:
+        yield "schema       differs; a file is gone"
+    else:
+        yield "schema       the same" if not answer.schema else "schema"
+        yield from (f"  {line}" for line in answer.schema)
+    for title, found in (
+        ("settings", answer.settings),
+        ("code", answer.code),
+        ("environment", answer.environment),
+        ("metrics", answer.metrics),
+    ):
+        if found is None:
+            yield f"{title:<12} not recorded"
+            continue
+        yield f"{title:<12} {'the same' if not found else f'{len(found)} differ'}"
+        for name, before, after in found:
+            if title == "code":
+                before, after = _short(before) or "absent", _short(after) or "absent"
+            if title == "metrics":
+                before, after = _figure(before), _figure(after)
+            yield f"  {name}: {before} -> {after}"
+    if answer.warm_start[0] != answer.warm_start[1]:
+        yield f"warm start   model {answer.warm_start[0]} -> model {answer.warm_start[1]}"
+
+
+def _listed(items: Iterable[str], sign: str) -> Iterator[str]:
+    items = list(items)
+    yield from (f"  {sign} {item}" for item in items[:_MOST_IMAGES])
+    if len(items) > _MOST_IMAGES:
+        yield f"  ... {len(items) - _MOST_IMAGES} more (--json has all)"
+
+
+def _why(answer: Why) -> Iterator[str]:
+    yield f"run {answer.run.name}: {answer.decision}"
+    evaluation = (answer.fate and answer.fate.evaluation) or {}
+    yield from (f"  {text}" for text in evaluation.get("text", ()))
+    baseline = evaluation.get("baseline_metrics")
+    if baseline:
+        yield f"  baseline: Model {answer.fate.baseline}, mAP50 {baseline['mAP50']:.4f}"
+    elif evaluation:
+        yield "  baseline: none, no model was blessed before"
+    if answer.fate:
+        yield from (f"  DeviceCheck: {reason}" for reason in answer.fate.reasons)
+    yield ""
+    for rerun in answer.reruns:
+        yield _hanging(f"{rerun.execution.node:<18} {rerun.execution.state:<9} ", rerun.reason)
+
+
+def _verification(answer: Verification) -> Iterator[str]:
+    for finding in answer.findings:
+        yield f"{finding.problem:<8} {finding.path}: {finding.detail} (artifact {finding.artifact})"
+    verdict = "nothing is missing, changed or added" if answer.is_sound else "not intact"
+    yield f"{answer.files} files of {answer.artifacts} artifacts: {verdict}"

@@ -16,8 +16,8 @@ class Trace:
 
     Attributes:
       subject: what was asked about.
-      subgraph: every artifact and execution behind it.
-      trainings: those among them, the last one first; more than one after a warm start.
+      subgraph: every artifact and execution that it came from.
+      trainings: the trainings among them, the last one first; several after a warm start.
     """
 
     subject: Subject
@@ -40,7 +40,7 @@ class Trace:
 def ancestry(
     backend: Backend, subject: Subject, *, stop_at: Collection[str] = (BASELINE,)
 ) -> Subgraph:
-    """Everything behind an artifact, or behind all executions of a run; see `ancestors`."""
+    """Everything that an artifact, or a run's executions, came from; see `ancestors`."""
     if subject.run:
         executions = [execution.id for execution in backend.executions_in(subject.run)]
         return ancestors(backend, executions=executions, stop_at=stop_at)
@@ -53,7 +53,7 @@ def trace(backend: Backend, given: str, *, through_baselines: bool = False) -> T
     Args:
       backend: the store.
       given: X, see `find_subject`.
-      through_baselines: also the ancestry of models that were only compared with.
+      through_baselines: also the ancestry of the baselines.
 
     Raises:
       UserError: see `find_subject`.

@@ -6,8 +6,8 @@ from typing import Any
 
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.fate import Fate, fates
-from pipeline.lineage.records import CACHED, Artifact, Execution, NodeId, Run, iso
 from pipeline.lineage.walk import BROUGHT_BY, WARM_START, Subgraph, ancestors
+from pipeline.metadata.records import CACHED, Artifact, Execution, NodeId, Run, iso
 
 DATA_FACTS = (
     "span",
@@ -28,16 +28,13 @@ class Training:
 
     Attributes:
       execution: the Trainer's.
-      model: what it made; None while it runs, or when it failed.
-      run: the run that trained it.
-      examples: the raw Examples behind it.
+      model: the trained model; None while it runs, or if it failed.
+      run: the run that it belongs to.
+      examples: the raw Examples.
       schema: the Schema.
       transform: the execution of Transform.
       warm_start: the Model artifact whose weights it began from.
-      fates: what became of the model.
-      code: fingerprint of the code of the run.
-      environment: fingerprint of the environment of the run.
-      configuration: fingerprint of all settings of the run.
+      fates: the files made from the model, and what became of them.
     """
 
     execution: Execution
@@ -51,7 +48,7 @@ class Training:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The sections of the configuration that training depends on."""
+        """The sections of the configuration that training depends on; empty if they are unknown."""
         return self._config.get("settings", {})
 
     @property
@@ -59,8 +56,13 @@ class Training:
         config = self.execution.properties.get("custom_config")
         return config if isinstance(config, dict) else {}
 
+    def recorded(self, backend: Backend, kind: str) -> Any:
+        """The run's "code", "environment" or "configuration"; None if it is not recorded."""
+        fingerprint = self.run.facts.get(kind) if self.run else None
+        return backend.record(kind, fingerprint) if fingerprint else None
+
     def to_json(self, backend: Backend) -> dict[str, Any]:
-        """Plain values; asks the backend for the schema's hash."""
+        """Plain values; the backend knows the schema's hash."""
         facts = self.run.facts if self.run else {}
         return {
             "execution": self.execution.id,
@@ -97,7 +99,7 @@ def _place(artifact: Artifact | None, **more: Any) -> dict[str, Any] | None:
 
 
 def data_json(examples: Artifact) -> dict[str, Any]:
-    """An Examples artifact's facts."""
+    """An Examples artifact with its counts."""
     facts = {name: examples.properties.get(name) for name in DATA_FACTS}
     return {"artifact": examples.id, "uri": examples.uri, "created": iso(examples.created_ms)} | (
         facts
@@ -105,12 +107,12 @@ def data_json(examples: Artifact) -> dict[str, Any]:
 
 
 def is_raw_examples(artifact: Artifact) -> bool:
-    """Whether an artifact is the ExampleGen's, and not Transform's."""
+    """Whether an artifact is Examples of an ExampleGen rather than of Transform."""
     return artifact.type == "Examples" and "data_fingerprint" in artifact.properties
 
 
 def schema_sha256(backend: Backend, schema: Artifact | None) -> str | None:
-    """Hex sha256 of schema.pbtxt, as it was recorded."""
+    """Recorded hex sha256 of schema.pbtxt; None if there is none."""
     files = backend.record("files", schema.id) if schema else None
     return files["schema.pbtxt"]["sha256"] if files and "schema.pbtxt" in files else None
 
@@ -122,8 +124,8 @@ def trainings(
 
     Args:
       backend: the store.
-      subgraph: holds the ancestors of the Trainers.
-      only: ids of Trainers' executions; default: all.
+      subgraph: contains the ancestors of the Trainers.
+      only: ids of Trainers' executions; all by default.
     """
     wanted = set(subgraph.executions if only is None else only)
     trainers = [
@@ -133,7 +135,7 @@ def trainings(
     ]
     trainers.sort(key=lambda execution: (execution.started_ms, execution.id))
     runs = backend.runs_of([execution.id for execution in trainers])
-    # Not from the subgraph: there it may be the copy that an Importer entered.
+    # Not from the subgraph, which may contain the copy that an Importer registered instead.
     made = {
         event.execution: event.artifact
         for event in backend.events_of([execution.id for execution in trainers])
@@ -168,7 +170,7 @@ def _only(channels: dict[str, list[Artifact]], name: str) -> Artifact | None:
 
 
 def last_trainer(subgraph: Subgraph) -> Execution | None:
-    """The last training behind something: those before it made what it began from."""
+    """The last training in a part of a store; the others made the models that it began from."""
     trainers = [
         execution
         for execution in subgraph.executions.values()
@@ -178,6 +180,6 @@ def last_trainer(subgraph: Subgraph) -> Execution | None:
 
 
 def trainings_of_models(backend: Backend, models: Iterable[NodeId]) -> list[Training]:
-    """The trainings that made models, without those that they began from."""
+    """The trainings that made models, without the trainings of the models that they began from."""
     part = ancestors(backend, models, stop_at=BROUGHT_BY.values())
     return trainings(backend, part, {part.makers[model] for model in models})

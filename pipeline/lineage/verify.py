@@ -1,4 +1,4 @@
-"""`verify`: are the files behind X still what they were?"""
+"""`verify`: are the files behind X unchanged?"""
 
 import dataclasses
 import hashlib
@@ -10,22 +10,22 @@ from typing import Any
 from pipeline.files import hash_file, hash_files
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.images import images_of
-from pipeline.lineage.records import Artifact, local_path
 from pipeline.lineage.subject import find_subject
 from pipeline.lineage.trace import ancestry
 from pipeline.lineage.training import is_raw_examples
 from pipeline.lineage.walk import Subgraph
+from pipeline.metadata.records import Artifact, local_path
 
 MISSING, CHANGED, ADDED, UNKNOWN = "missing", "changed", "added", "unknown"
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Something that is not as it was.
+    """A problem with a file or folder.
 
     Attributes:
-      problem: MISSING, CHANGED, ADDED (a file that was not there), or UNKNOWN: no hash of it was
-        recorded, so nobody can tell.
+      problem: MISSING, CHANGED, ADDED (a new file), or UNKNOWN (no hash was recorded, or the files
+        are elsewhere).
       path: of the file or folder.
       artifact: id of the artifact that it belongs to.
       detail: one sentence.
@@ -43,12 +43,12 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """What was found.
+    """The result.
 
     Attributes:
       files: how many were hashed.
-      artifacts: how many were looked at.
-      findings: everything that is not as it was.
+      artifacts: how many were checked.
+      findings: all problems.
     """
 
     files: int
@@ -71,10 +71,10 @@ class Verification:
 
 
 def verify(backend: Backend, given: str) -> Verification:
-    """Recomputes the hashes of every file behind X that is still there.
+    """Recomputes the hashes of all files behind X.
 
-    That is: of the files of every artifact in its ancestry, of the pushed files, of the weights
-    that it began from, and of the pictures of Pascal VOC folders.
+    These are the files of every artifact in its ancestry, the pushed files, the weights that it
+    began from, and the images in Pascal VOC folders.
 
     Args:
       backend: the store.
@@ -144,13 +144,13 @@ class _Checker:
             yield _changed(str(path), artifact, expected, received)
 
     def pushed(self, artifact: Artifact) -> Iterator[Finding]:
-        """The published files, by the hashes of their manifest and of the artifact."""
+        """The pushed files against the hashes in their manifest and in the artifact."""
         folder = local_path(str(artifact.properties["pushed_destination"]))
         if folder is None:
-            yield Finding(UNKNOWN, artifact.uri, artifact.id, "pushed to elsewhere")
+            yield Finding(UNKNOWN, artifact.uri, artifact.id, "pushed to another place")
             return
         expected = {"detect.tflite": artifact.properties["sha256"]}
-        # The artifact keeps a copy of the manifest, which is not where others can write.
+        # The artifact's own copy of the manifest: others may write to the pushed folder.
         kept = Path(local_path(artifact.uri) or "", "manifest.json")
         if kept.is_file():
             files = json.loads(kept.read_text())["files"]
@@ -160,7 +160,7 @@ class _Checker:
             yield from self._file(artifact, Path(folder, name), digest)
 
     def examples(self, artifact: Artifact, base: Path | None) -> Iterator[Finding]:
-        """The list of images against the data fingerprint, and the pictures against the list."""
+        """The list of images against the data fingerprint, and the images against the list."""
         images = images_of(artifact)
         if images is None:
             return
@@ -179,7 +179,7 @@ def _changed(path: str, artifact: Artifact, expected: str, received: str) -> Fin
 
 
 def _data_fingerprint(images: Mapping[str, Mapping[str, Any]]) -> str:
-    """As `pipeline.data.census` computes it."""
+    """The same as in `pipeline.data.census`."""
     prints = sorted(
         f"{image['split']}\t{key}\t{image['sha256']}\t{image['annotation_sha256']}\n"
         for key, image in images.items()

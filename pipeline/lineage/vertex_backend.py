@@ -1,30 +1,41 @@
 """Vertex ML Metadata as a `Backend`.
 
 Vertex AI Pipelines writes a context of `system.PipelineRun` for a run, an execution for each of
-its tasks, and artifacts with the properties that TFX set. It binds artifacts to the names of
-channels in a field of the execution. It keeps none of `pipeline.metadata.run_facts`' records, so
-files' hashes, code, environment and all settings of a run are not known here, and the answers say
-so.
+its tasks, and artifacts with the properties that TFX set. A field of the execution binds artifacts
+to the names of channels. Nothing writes the records of `pipeline.metadata.facts` there: the hashes
+of files, and a run's code, environment and settings are unknown, and the answers say so.
+
+Every request takes many milliseconds, so what was read is kept. Nodes are messages of Google's
+client, whose properties are in a Struct, `metadata`.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
+from google.protobuf import json_format
+
 from pipeline.errors import UserError
-from pipeline.lineage import records
-from pipeline.lineage.memo import Memo
-from pipeline.lineage.records import Artifact, Event, Execution, Run
-from pipeline.lineage.vertex_nodes import (
-    channels_of,
-    is_task,
-    short_id,
-    to_artifact,
-    to_execution,
-    to_run,
-)
+from pipeline.lineage.backend import look_up
 from pipeline.lineage.vertex_service import VALID_ID, VertexService, quoted
+from pipeline.metadata.records import (
+    CACHED,
+    COMPLETE,
+    FAILED,
+    RUNNING,
+    Artifact,
+    Event,
+    Execution,
+    Run,
+    from_struct,
+)
 
 _RUN = 'schema_title = "system.PipelineRun"'
+_STATES = {"COMPLETE": COMPLETE, "CACHED": CACHED, "FAILED": FAILED, "CANCELLED": FAILED}
+# Executions that stand for groups of tasks; the tasks have executions of their own.
+_GROUPS = frozenset({"system.DagExecution", "system.Run"})
+# {"input:CHANNEL" or "output:CHANNEL": [names of artifacts]}
+_BINDING = "vertex-ai-pipelines-artifact-argument-binding"
+_INPUT = "input:"
 
 
 class VertexBackend:
@@ -34,17 +45,24 @@ class VertexBackend:
       location: see `vertex_service`.
 
     Raises:
-      UserError: the location is none, the store is not there or may not be read, or has no run.
+      UserError: the location is malformed, the store cannot be read, or it has no runs.
     """
+
+    gaps = (
+        "Vertex ML Metadata records no hashes of files, and of a run neither its files of code, "
+        "its packages nor all of its settings"
+    )
 
     def __init__(self, location: str):
         self.location = location
         self._service = VertexService(location)
-        self._artifacts, self._executions = Memo(), Memo()
-        self._events, self._events_at = Memo(), Memo()
-        self._runs: list[Run] | None = None
+        self._artifacts: dict[str, Artifact] = {}
+        self._executions: dict[str, Execution] = {}
+        self._events_of: dict[str, list[Event]] = {}
+        self._events_at: dict[str, list[Event]] = {}
+        self._runs: list[Run] = []
+        self._members: dict[str, list[Execution]] = {}
         self._run_of: dict[str, Run] = {}
-        self._members: dict[str, list[str]] = {}
         if not self._service.find("contexts", _RUN, most=1):
             raise UserError(
                 f"Expected a metadata store with runs. Received: {location}, which has none. "
@@ -57,54 +75,59 @@ class VertexBackend:
 
     def artifacts(self, ids: Collection[str]) -> dict[str, Artifact]:
         """See `Backend`."""
-        return self._artifacts.look_up(ids, self._load_artifacts)
 
-    def _load_artifacts(self, ids: list[str]) -> Iterator[tuple[str, Artifact]]:
-        for artifact in map(to_artifact, self._service.named("artifacts", ids)):
-            yield artifact.id, artifact
+        def load(missing: list[str]) -> Iterator[tuple[str, Artifact]]:
+            for artifact in map(_to_artifact, self._service.named("artifacts", missing)):
+                yield artifact.id, artifact
+
+        return look_up(self._artifacts, ids, load)
 
     def executions(self, ids: Collection[str]) -> dict[str, Execution]:
         """See `Backend`."""
-        return self._executions.look_up(ids, self._load_executions)
 
-    def _load_executions(self, ids: list[str]) -> Iterator[tuple[str, Execution]]:
-        for execution in map(to_execution, self._service.named("executions", ids)):
-            yield execution.id, execution
+        def load(missing: list[str]) -> Iterator[tuple[str, Execution]]:
+            for execution in map(_to_execution, self._service.named("executions", missing)):
+                yield execution.id, execution
+
+        return look_up(self._executions, ids, load)
 
     def events_of(self, executions: Collection[str]) -> list[Event]:
         """See `Backend`."""
-        found = self._events.look_up(executions, self._load_events)
-        return [event for group in found.values() for event in group]
 
-    def _load_events(self, executions: list[str]) -> Iterator[tuple[str, list[Event]]]:
-        for key in executions:
-            yield key, self._taken_up(self._service.events_of(key))
+        def load(missing: list[str]) -> Iterator[tuple[str, list[Event]]]:
+            for key in missing:
+                yield key, self._read(self._service.events_of(key))
+
+        found = look_up(self._events_of, executions, load)
+        return [event for group in found.values() for event in group]
 
     def events_at(self, artifacts: Collection[str]) -> list[Event]:
         """See `Backend`."""
-        found = self._events_at.look_up(artifacts, self._load_events_at)
-        return list(dict.fromkeys(event for group in found.values() for event in group))
 
-    def _load_events_at(self, artifacts: list[str]) -> Iterator[tuple[str, list[Event]]]:
-        for key in artifacts:
-            events = self._taken_up(self._service.events_at(key))
-            yield key, [event for event in events if event.artifact == key]
+        def load(missing: list[str]) -> Iterator[tuple[str, list[Event]]]:
+            for key in missing:
+                events = self._read(self._service.events_at(key))
+                events.sort(key=lambda e: (self._executions[e.execution].started_ms, e.execution))
+                yield key, [event for event in events if event.artifact == key]
+
+        found = look_up(self._events_at, artifacts, load)
+        return [event for group in found.values() for event in group]
 
     def artifacts_of_type(self, type_name: str) -> list[Artifact]:
         """See `Backend`."""
         found = self._service.find("artifacts", f'schema_title = "tfx.{type_name}"')
-        return [to_artifact(artifact) for artifact in found]
+        return [_to_artifact(artifact) for artifact in found]
 
     def artifacts_with_uri(self, uri: str) -> list[Artifact]:
         """See `Backend`."""
-        return [to_artifact(a) for a in self._service.find("artifacts", f"uri = {quoted(uri)}")]
+        return [_to_artifact(a) for a in self._service.find("artifacts", f"uri = {quoted(uri)}")]
 
-    def runs(self, last: int | None = None) -> list[Run]:
+    def runs(self) -> list[Run]:
         """See `Backend`."""
-        if self._runs is None:
-            runs = (to_run(context) for context in self._service.find("contexts", _RUN))
+        if not self._runs:
+            runs = (_to_run(context) for context in self._service.find("contexts", _RUN))
             self._runs = sorted(runs, key=lambda run: (run.created_ms, run.name))
-        return self._runs if last is None else self._runs[-last:] if last else []
+        return self._runs
 
     def run(self, name: str) -> Run | None:
         """See `Backend`."""
@@ -115,72 +138,103 @@ class VertexBackend:
         if run.name not in self._members:
             context = self._service.name("contexts", run.context)
             found = self._service.find("executions", f'in_context("{context}")')
-            for execution in found:
-                if is_task(execution):
-                    self._keep(to_execution(execution), run)
-            self._members[run.name] = [short_id(e.name) for e in found if is_task(e)]
-        members = self.executions(self._members[run.name]).values()
-        return sorted(members, key=lambda e: (e.started_ms, e.id))
+            members = [_to_execution(execution) for execution in found if _is_task(execution)]
+            members.sort(key=lambda execution: (execution.started_ms, execution.id))
+            self._members[run.name] = members
+            self._executions |= {execution.id: execution for execution in members}
+            self._run_of |= {execution.id: run for execution in members}
+        return self._members[run.name]
 
-    def _keep(self, execution: Execution, run: Run) -> None:
-        self._executions[execution.id] = execution
-        self._run_of[execution.id] = run
-
-    def runs_of(self, executions: Iterable[str]) -> dict[str, Run]:
-        """See `Backend`. Asks the runs from the last one on that began before an execution."""
-        wanted = set(executions)
-        for execution in self.executions(wanted).values():
-            earlier = [run for run in self.runs() if run.created_ms <= execution.started_ms]
-            for run in reversed(earlier):
+    def runs_of(self, executions: Collection[str]) -> dict[str, Run]:
+        """See `Backend`. Goes back through the runs that began before an execution."""
+        found = self.executions(executions)
+        for execution in found.values():
+            for run in reversed(self.runs()):
                 if execution.id in self._run_of:
                     break
-                self.executions_in(run)
-        return {key: self._run_of[key] for key in sorted(wanted) if key in self._run_of}
+                if run.created_ms <= execution.started_ms:
+                    self.executions_in(run)
+        return {key: self._run_of[key] for key in found if key in self._run_of}
 
-    def earlier(self, execution: Execution) -> Execution | None:
-        """See `Backend`."""
-        own = self.runs_of([execution.id]).get(execution.id)
-        for run in reversed(self.runs()):
-            if own is None or run.name == own.name or run.created_ms > own.created_ms:
-                continue
-            if run.facts.get("pipeline") != own.facts.get("pipeline"):
-                continue
-            for candidate in reversed(self.executions_in(run)):
-                usable = candidate.state in (records.COMPLETE, records.CACHED)
-                if candidate.type == execution.type and usable:
-                    return candidate
-        return None
-
-    def maker_hint(self, artifact: Artifact) -> None:
-        """See `Backend`: the uris there name no executions."""
-        del artifact
-
-    def record(self, kind: str, name: str) -> Any:
-        """See `Backend`: Vertex has none."""
+    def record(self, kind: str, name: str) -> None:
+        """See `Backend`: there are no records on Vertex."""
         del kind, name
-        return None
 
-    @property
-    def gaps(self) -> str | None:
-        """See `Backend`."""
-        return (
-            "Vertex ML Metadata records no hashes of files, and of a run neither its files of "
-            "code, its packages nor all of its settings"
-        )
-
-    def _taken_up(self, part) -> list[Event]:
-        """The events of an answer, with the names of their channels; keeps the nodes."""
-        self._artifacts.update((short_id(a.name), to_artifact(a)) for a in part.artifacts)
-        bound = {}
-        for execution in part.executions:
-            if is_task(execution):
-                self._executions.setdefault(short_id(execution.name), to_execution(execution))
-                bound[short_id(execution.name)] = channels_of(execution)
+    def _read(self, subgraph) -> list[Event]:
+        """The events of an answer, with the names of their channels; keeps its nodes."""
+        self._artifacts.update((_id(node.name), _to_artifact(node)) for node in subgraph.artifacts)
+        channels = {}
+        for execution in filter(_is_task, subgraph.executions):
+            key = _id(execution.name)
+            self._executions.setdefault(key, _to_execution(execution))
+            channels[key] = _channels(execution)
         events = []
-        for event in part.events:
-            key, artifact = short_id(event.execution), short_id(event.artifact)
+        for event in subgraph.events:
+            key, artifact = _id(event.execution), _id(event.artifact)
             is_output = event.type_.name == "OUTPUT"
-            if key in bound:
-                channel = bound[key].get((is_output, artifact), "")
+            if key in channels:
+                channel = channels[key].get((is_output, artifact), "")
                 events.append(Event(key, artifact, is_output, channel))
         return events
+
+
+def _id(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _is_task(execution) -> bool:
+    return execution.schema_title not in _GROUPS
+
+
+def _milliseconds(time) -> int:
+    return int(time.timestamp() * 1000) if time else 0
+
+
+def _properties(node) -> dict[str, Any]:
+    return from_struct(json_format.MessageToDict(type(node).pb(node).metadata))
+
+
+def _to_artifact(artifact) -> Artifact:
+    return Artifact(
+        id=_id(artifact.name),
+        type=artifact.schema_title.removeprefix("tfx."),
+        uri=artifact.uri,
+        properties=_properties(artifact),
+        created_ms=_milliseconds(artifact.create_time),
+    )
+
+
+def _to_execution(execution) -> Execution:
+    """A task; its properties are the component's parameters."""
+    task = execution.display_name
+    return Execution(
+        id=_id(execution.name),
+        # The resolver is two tasks there.
+        type="LatestBlessedModel" if task.startswith("LatestBlessedModel-") else task,
+        state=_STATES.get(execution.state.name, RUNNING),
+        started_ms=_milliseconds(execution.create_time),
+        finished_ms=_milliseconds(execution.update_time),
+        properties={
+            name.removeprefix(_INPUT): value
+            for name, value in _properties(execution).items()
+            if name.startswith(_INPUT)
+        },
+    )
+
+
+def _channels(execution) -> dict[tuple[bool, str], str]:
+    """Channels by (whether the artifact is an output, its id)."""
+    found = {}
+    for bound, artifacts in (_properties(execution).get(_BINDING) or {}).items():
+        kind, _, channel = bound.partition(":")
+        for artifact in artifacts:
+            found[kind == "output", _id(artifact)] = channel
+    return found
+
+
+def _to_run(context) -> Run:
+    """A run; its pipeline is its parent there."""
+    name = _id(context.name)
+    pipeline = next((_id(parent) for parent in context.parent_contexts), None)
+    facts = {**_properties(context), "pipeline": pipeline}
+    return Run(name, name, _milliseconds(context.create_time), facts)

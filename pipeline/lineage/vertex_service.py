@@ -2,7 +2,7 @@
 
     vertex://PROJECT/LOCATION[/METADATASTORE]        the store is `default` unless it is named
 
-Credentials are Application Default Credentials, and nothing else.
+Credentials are Application Default Credentials.
 """
 
 import os
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
 
 _SCHEME = "vertex://"
-# Where gcloud, too, looks for another endpoint, such as a private one.
+# gcloud's variable for another endpoint, such as a private one.
 _ENDPOINT = "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM"
 _FORM = "vertex://PROJECT/LOCATION or vertex://PROJECT/LOCATION/METADATASTORE"
 VALID_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:.-]*")
-# A filter of so many alternatives stays well below what the service takes in one request.
+# A filter of so many alternatives stays well below the service's limit for a request.
 _ALTERNATIVES = 50
 _PAGE = 1000
 
@@ -33,7 +33,7 @@ class VertexService:
       location: see the module.
 
     Raises:
-      UserError: the location is none, or there are no credentials.
+      UserError: the location is malformed, or there are no credentials.
     """
 
     def __init__(self, location: str):
@@ -58,12 +58,12 @@ class VertexService:
         return self._ask(f"list_{kind}", request, lambda pages: list(islice(pages, most)))
 
     def events_of(self, execution: str) -> Any:
-        """A LineageSubgraph: the events of an execution, with its artifacts."""
+        """A LineageSubgraph with the events of an execution and its artifacts."""
         request = {"execution": self.name("executions", execution)}
         return self._ask("query_execution_inputs_and_outputs", request)
 
     def events_at(self, artifact: str) -> Any:
-        """A LineageSubgraph: the events at an artifact among others, with its executions."""
+        """A LineageSubgraph with the events of an artifact, among others, and its executions."""
         request = {"artifact": self.name("artifacts", artifact), "max_hops": 1}
         return self._ask("query_artifact_lineage_subgraph", request)
 
@@ -80,8 +80,7 @@ class VertexService:
             return read(getattr(self._client, method)(request=request))
         except (GoogleAPIError, GoogleAuthError) as error:
             raise UserError(
-                f"Expected {self._location} to be a metadata store that may be read. Received: "
-                f"{one_line(error)}"
+                f"Could not read the metadata store {self._location}: {one_line(error)}"
             ) from error
 
 
@@ -111,6 +110,6 @@ def _client(region: str) -> "MetadataServiceClient":
         )
     except DefaultCredentialsError as error:
         raise UserError(
-            "Expected Application Default Credentials for Google Cloud. Received: none. Run "
+            "There are no Application Default Credentials for Google Cloud. Run "
             "`gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS."
         ) from error

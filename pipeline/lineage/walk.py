@@ -1,23 +1,25 @@
 """Walks through a store: up to everything behind artifacts, down to everything made from them."""
 
+import collections
 import dataclasses
+import functools
 from collections.abc import Collection, Iterable
 
 from pipeline.lineage.backend import Backend
-from pipeline.lineage.records import CACHED, Artifact, Event, Execution, NodeId
+from pipeline.metadata.records import CACHED, Artifact, Event, Execution, NodeId
 
 BASELINE = "baseline_model"
 WARM_START = "base_model"
 # The components that hand on what another run made, with the channel through which it is read.
 BROUGHT_BY = {"LatestBlessedModel": BASELINE, "WarmStart": WARM_START}
 # Channels whose artifacts judge what the execution puts out, and are no part of it.
-JUDGEMENTS = frozenset({BASELINE, "model_blessing", "infra_blessing", "evaluation"})
+_JUDGEMENTS = frozenset({BASELINE, "model_blessing", "infra_blessing", "evaluation"})
 _JUDGES = frozenset({"Evaluator", "DeviceCheck"})
 
 
 @dataclasses.dataclass(frozen=True)
 class Subgraph:
-    """A part of a store; events have both of their ends in it.
+    """A part of a store; both ends of every event are in it.
 
     Attributes:
       artifacts: by id.
@@ -33,26 +35,19 @@ class Subgraph:
 
     def inputs(self, execution: NodeId) -> dict[str, list[Artifact]]:
         """Artifacts that an execution read, by channel."""
-        return self._channels()[execution, False]
+        return self._channels[execution, False]
 
     def outputs(self, execution: NodeId) -> dict[str, list[Artifact]]:
         """Artifacts that an execution wrote, by channel; those in this part."""
-        return self._channels()[execution, True]
+        return self._channels[execution, True]
 
-    def _channels(self):
-        if "_index" not in self.__dict__:
-            index = _Index()
-            for event in self.events:
-                channels = index[event.execution, event.is_output]
-                channels.setdefault(event.channel, []).append(self.artifacts[event.artifact])
-            object.__setattr__(self, "_index", index)
-        return self.__dict__["_index"]
-
-
-class _Index(dict):
-    def __missing__(self, key):
-        self[key] = {}
-        return self[key]
+    @functools.cached_property
+    def _channels(self) -> dict[tuple[NodeId, bool], dict[str, list[Artifact]]]:
+        found = collections.defaultdict(dict)
+        for event in self.events:
+            channels = found[event.execution, event.is_output]
+            channels.setdefault(event.channel, []).append(self.artifacts[event.artifact])
+        return found
 
 
 def ancestors(
@@ -68,43 +63,34 @@ def ancestors(
       backend: the store.
       artifacts: where to begin.
       executions: likewise.
-      stop_at: channels that are not followed: what came in through them is in the answer, and what
-        that came from is not. A baseline is only compared with, so nothing of it is in a model.
+      stop_at: channels that are not followed: what came in through them is in the answer, but not
+        what that came from. A baseline is only compared with, so nothing of it is in a model.
 
     Returns:
       The part of the store that was walked, the beginnings included.
     """
     beginnings = backend.executions(set(executions))
-    events_of = backend.events_of(beginnings)
-    events: dict[Event, None] = dict.fromkeys(events_of)
-    makers: dict[NodeId, NodeId] = {}
-    seen_executions = set(beginnings)
-    all_artifacts: dict[NodeId, Artifact] = {}
-    # What these two put out is what came in through a channel of another component.
+    events = backend.events_of(beginnings)
+    # The outputs of these two are what came in through a channel of another component.
     bringers = {
         key for key, execution in beginnings.items() if BROUGHT_BY.get(execution.node) in stop_at
     }
-    followed = [event for event in events_of if event.execution not in bringers]
+    followed = [event for event in events if event.execution not in bringers]
+    seen = {*artifacts, *(event.artifact for event in events)}
     waiting = {*artifacts, *(event.artifact for event in followed if event.is_output)}
     waiting |= _inputs(followed, stop_at)
-    stopped = {event.artifact for event in events_of} - waiting
+    makers: dict[NodeId, NodeId] = {}
     while waiting:
-        found = backend.artifacts(waiting)
-        all_artifacts |= found
-        made, events_of = find_makers(backend, found.values())
-        makers |= made
-        new = set(made.values()) - seen_executions
-        seen_executions |= new
-        events_of = [event for event in events_of if event.execution in new]
-        events.update(dict.fromkeys(events_of))
-        read = _inputs(events_of, stop_at)
-        stopped |= {event.artifact for event in events_of if not event.is_output} - read
-        waiting = read - all_artifacts.keys()
-    all_artifacts |= backend.artifacts(stopped - all_artifacts.keys())
+        found = find_makers(backend, waiting)
+        new = backend.events_of(set(found.values()) - set(makers.values()) - beginnings.keys())
+        makers |= found
+        events += new
+        waiting = _inputs(new, stop_at) - makers.keys()
+        seen |= {event.artifact for event in new if not event.is_output}
     return Subgraph(
-        all_artifacts,
-        beginnings | backend.executions(seen_executions - beginnings.keys()),
-        [event for event in events if event.artifact in all_artifacts],
+        backend.artifacts(seen),
+        backend.executions({*beginnings, *makers.values()}),
+        [event for event in events if event.artifact in seen],
         makers,
     )
 
@@ -115,30 +101,16 @@ def _inputs(events: Iterable[Event], stop_at: Collection[str]) -> set[NodeId]:
     }
 
 
-def find_makers(
-    backend: Backend, artifacts: Collection[Artifact]
-) -> tuple[dict[NodeId, NodeId], list[Event]]:
-    """The execution that made each artifact, and all events of these executions.
+def find_makers(backend: Backend, artifacts: Collection[NodeId]) -> dict[NodeId, NodeId]:
+    """The execution that made each artifact: the first that wrote it.
 
-    An artifact that many runs share has an event for every run, so its events are not asked for
-    where the uri names the execution that made it, which the execution's events confirm. Only for
-    other artifacts all events are read; then the first execution that was not cached made it.
+    Later ones took it from the cache, imported or resolved it.
     """
-    hints = {artifact.id: backend.maker_hint(artifact) for artifact in artifacts}
-    events = backend.events_of({hint for hint in hints.values() if hint is not None})
-    outputs = {(event.artifact, event.execution) for event in events if event.is_output}
-    makers = {artifact: hint for artifact, hint in hints.items() if (artifact, hint) in outputs}
-    others = hints.keys() - makers.keys()
-    writers: dict[NodeId, list[NodeId]] = {}
-    for event in backend.events_at(others):
+    makers: dict[NodeId, NodeId] = {}
+    for event in backend.events_at(artifacts):
         if event.is_output:
-            writers.setdefault(event.artifact, []).append(event.execution)
-    executions = backend.executions({e for group in writers.values() for e in group})
-    for artifact, group in writers.items():
-        fresh = [e for e in group if executions[e].state != CACHED] or group
-        makers[artifact] = min(fresh, key=lambda e: (executions[e].started_ms, e))
-    late = set(makers.values()) - {event.execution for event in events}
-    return makers, [*events, *backend.events_of(late)]
+            makers.setdefault(event.artifact, event.execution)
+    return makers
 
 
 def descendants(
@@ -146,8 +118,8 @@ def descendants(
 ) -> Subgraph:
     """Everything that was made from artifacts: their content went into it.
 
-    What only judged, or was judged beside, is left out: evaluations, blessings, and models that
-    were compared with one.
+    Left out is what only judged or was judged: evaluations, blessings, and models that were
+    compared with one of them.
 
     Args:
       backend: the store.
@@ -157,7 +129,7 @@ def descendants(
     Returns:
       The part of the store that was walked, the beginnings included.
     """
-    not_followed = JUDGEMENTS if through_warm_starts else JUDGEMENTS | {WARM_START}
+    not_followed = _JUDGEMENTS if through_warm_starts else _JUDGEMENTS | {WARM_START}
     seen = set(artifacts)
     executions: dict[NodeId, Execution] = {}
     events: dict[Event, None] = {}

@@ -1,20 +1,19 @@
-"""`why`: why was X blessed and pushed or not, and why was a component run again?"""
+"""`why`: why was X blessed and pushed or not, and why did its components run again?"""
 
 import dataclasses
 import re
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.lineage import records
 from pipeline.lineage.backend import Backend
-from pipeline.lineage.differences import Difference, differences
+from pipeline.lineage.diff import Difference, differences
 from pipeline.lineage.fate import Fate, fates
-from pipeline.lineage.records import Execution, NodeId, Run
 from pipeline.lineage.subject import find_subject
 from pipeline.lineage.walk import BROUGHT_BY, find_makers
+from pipeline.metadata.records import CACHED, COMPLETE, Execution, NodeId, Run
 
 _MODEL_MAKERS = ("Trainer", "TFLiteRewriter")
-# TFX runs these anew every time.
+# TFX never caches these.
 _NEVER_CACHED = tuple(BROUGHT_BY)
 _CODE = "code_fingerprint"
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
@@ -22,15 +21,15 @@ _FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 @dataclasses.dataclass(frozen=True)
 class Rerun:
-    """Why a component ran, or did not.
+    """Why a component ran or was cached.
 
     Attributes:
       execution: the component's.
-      before: the execution that its key is compared with: the component's last one before it that
-        did not fail; None when there was none.
+      before: the component's execution that its cache key is compared with: the last one before it
+        that did not fail; None if there was none.
       properties: those that differ; parts of JSON properties by dotted names.
       inputs: channels whose artifacts differ: [channel, ids before, ids after].
-      code: files that differ, when a fingerprint of code does and both runs recorded theirs.
+      code: files that differ, if the code's fingerprint does and both runs recorded their files.
     """
 
     execution: Execution
@@ -43,10 +42,10 @@ class Rerun:
     def reason(self) -> str:
         """One sentence."""
         state = self.execution.state
-        if state == records.CACHED:
-            return "nothing in its key changed"
+        if state == CACHED:
+            return "nothing in its cache key changed"
         if self.execution.node in _NEVER_CACHED:
-            return "looks anew in every run"
+            return "runs every time"
         if self.before is None:
             return "no earlier execution"
         parts = [f"input {channel} changed" for channel, *_ in self.inputs]
@@ -57,8 +56,8 @@ class Rerun:
             files = f" ({', '.join(self.code)})" if self.code else ""
             parts.append(f"its code changed{files}")
         return "; ".join(parts) or (
-            "nothing in its key changed, but no earlier outputs could be used: made by another "
-            "version of the component, or removed"
+            "nothing in its cache key changed, but the earlier outputs were unusable: removed, or "
+            "made by another version of the component"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -88,7 +87,7 @@ class Why:
 
     Attributes:
       run: the run.
-      fate: of the file that it made; None when it got to none.
+      fate: of the file that it made; None if it made none.
       reruns: its components, in the order in which they began.
     """
 
@@ -101,7 +100,7 @@ class Why:
         """One sentence about the push."""
         fate = self.fate
         if fate is None:
-            return "nothing to judge: no file was made"
+            return "not pushed: no file was made"
         refused = []
         if fate.blessed is False:
             refused.append("the Evaluator did not bless it")
@@ -113,8 +112,8 @@ class Why:
         if refused:
             return f"not pushed: {' and '.join(refused)}"
         if fate.blessed is None or fate.infra_blessed is None:
-            return "not pushed: not judged to the end"
-        return "blessed, but not pushed: the Pusher has not finished"
+            return "not pushed: the evaluation did not finish"
+        return "blessed, but not pushed: the Pusher did not finish"
 
     def to_json(self) -> dict[str, Any]:
         """{run, decision, file, baseline_metrics, components}."""
@@ -129,11 +128,11 @@ class Why:
 
 
 def why(backend: Backend, given: str) -> Why:
-    """Why X is what it is.
+    """Why X was pushed or not, and why its components ran.
 
     Args:
       backend: the store.
-      given: a run, or an artifact, which stands for the run that made it; see `find_subject`.
+      given: a run, or an artifact for the run that made it; see `find_subject`.
 
     Raises:
       UserError: see `find_subject`; or no run made it.
@@ -141,16 +140,18 @@ def why(backend: Backend, given: str) -> Why:
     subject = find_subject(backend, given)
     run = subject.run
     if run is None:
-        maker = find_makers(backend, [subject.artifact])[0].get(subject.artifact.id)
+        maker = find_makers(backend, [subject.artifact.id]).get(subject.artifact.id)
         run = backend.runs_of([maker]).get(maker) if maker is not None else None
     if run is None:
         raise UserError(f"Expected something that a run made. Received: {given!r}.")
     members = backend.executions_in(run)
-    return Why(run, _fate(backend, members), [_rerun(backend, run, member) for member in members])
+    earlier = _earlier(backend, run, members)
+    reruns = [_rerun(backend, run, member, earlier.get(member.id)) for member in members]
+    return Why(run, _fate(backend, members), reruns)
 
 
 def _fate(backend: Backend, members: list[Execution]) -> Fate | None:
-    """Of the file that a run made, or found in the cache."""
+    """Of the file that a run made, or took from the cache."""
     made: dict[str, set[NodeId]] = {"model": set(), "shipping_model": set()}
     for event in backend.events_of([m.id for m in members if m.node in _MODEL_MAKERS]):
         if event.is_output and event.channel in made:
@@ -160,17 +161,41 @@ def _fate(backend: Backend, members: list[Execution]) -> Fate | None:
     return next((fate for fate in found if fate.shipping_model.id in made["shipping_model"]), None)
 
 
-def _rerun(backend: Backend, run: Run, execution: Execution) -> Rerun:
-    is_new = execution.state != records.CACHED and execution.node not in _NEVER_CACHED
-    before = backend.earlier(execution) if is_new else None
-    if before is None:
+def _earlier(
+    backend: Backend, run: Run, members: list[Execution]
+) -> dict[NodeId, tuple[Run, Execution]]:
+    """The execution before each one that could have been cached, with its run.
+
+    Goes back through the pipeline's earlier runs until every component is found.
+    """
+    wanted = {m.node: m.id for m in members if m.state != CACHED and m.node not in _NEVER_CACHED}
+    found: dict[NodeId, tuple[Run, Execution]] = {}
+    for other in _runs_before(backend, run):
+        if not wanted:
+            break
+        for candidate in backend.executions_in(other):
+            if candidate.state in (COMPLETE, CACHED) and candidate.node in wanted:
+                found[wanted.pop(candidate.node)] = other, candidate
+    return found
+
+
+def _runs_before(backend: Backend, run: Run) -> list[Run]:
+    """Earlier runs of the same pipeline, the last one first."""
+    runs = backend.runs()
+    before = runs[: [other.name for other in runs].index(run.name)]
+    return [r for r in reversed(before) if r.facts.get("pipeline") == run.facts.get("pipeline")]
+
+
+def _rerun(
+    backend: Backend, run: Run, execution: Execution, earlier: tuple[Run, Execution] | None
+) -> Rerun:
+    if earlier is None:
         return Rerun(execution, None, [], [], [])
+    other, before = earlier
     properties = differences(before.properties, execution.properties)
-    inputs = _inputs(backend, before, execution)
     is_code = any(name.endswith(_CODE) for name, *_ in properties)
-    return Rerun(
-        execution, before, properties, inputs, _code(backend, run, before) if is_code else []
-    )
+    code = _code(backend, other, run) if is_code else []
+    return Rerun(execution, before, properties, _inputs(backend, before, execution), code)
 
 
 def _inputs(backend: Backend, before: Execution, after: Execution) -> list[tuple]:
@@ -186,9 +211,9 @@ def _inputs(backend: Backend, before: Execution, after: Execution) -> list[tuple
     ]
 
 
-def _code(backend: Backend, run: Run, before: Execution) -> list[str]:
-    earlier = backend.runs_of([before.id]).get(before.id)
-    fingerprints = [r.facts.get("code") if r else None for r in (earlier, run)]
+def _code(backend: Backend, before: Run, after: Run) -> list[str]:
+    """Files whose content differs between two runs; empty if one did not record its code."""
+    fingerprints = [run.facts.get("code") for run in (before, after)]
     if None in fingerprints:
         return []
     tables = [backend.record("code", fingerprint) or {} for fingerprint in fingerprints]

@@ -15,7 +15,7 @@ from pipeline.local.console import quiet_but_logged, remember_ctrl_c, say, timed
 from pipeline.local.preparation import complete, require_data
 from pipeline.local.workdir import Workdir
 from pipeline.metadata import store
-from pipeline.metadata.run_facts import record_end, record_start
+from pipeline.metadata.facts import record_end, record_start
 from pipeline.metadata.run_record import read_run
 from pipeline.shipping.folder_publisher import lost_versions
 

@@ -1,4 +1,4 @@
-"""Connections to ML Metadata stores. Imports neither TensorFlow nor TFX.
+"""Opens ML Metadata stores. Imports neither TensorFlow nor TFX.
 
 A store is a SQLite file, or a database of a MySQL, MariaDB or PostgreSQL server:
 
@@ -6,8 +6,8 @@ A store is a SQLite file, or a database of a MySQL, MariaDB or PostgreSQL server
     mysql://user@host:3306/database
     postgresql://user@host:5432/database
 
-The password of a server is in the file that the environment's METADATA_PASSWORD_FILE names, or in
-METADATA_PASSWORD; never in the URL, which shows in process lists, logs and summaries.
+The password comes from the file that the environment variable METADATA_PASSWORD_FILE names, or from
+METADATA_PASSWORD; never from the URL, which shows up in process lists, logs and summaries.
 """
 
 import os
@@ -22,14 +22,13 @@ from ml_metadata.proto import metadata_store_pb2
 from pipeline.errors import UserError, one_line
 from pipeline.metadata import database, postgresql
 
-# A context of this type names the store: its pipeline roots carry the same name.
+# The name of the one context of this type is the store's; its pipeline root carries it too.
 IDENTITY_TYPE = "detector_store"
 PASSWORD_VARIABLE = "METADATA_PASSWORD"
 PASSWORD_FILE_VARIABLE = "METADATA_PASSWORD_FILE"
 _DEFAULT_PORTS = {"mysql": 3306, "postgresql": 5432}
 _FORMS = "a SQLite file, mysql://user@host:port/database or postgresql://user@host:port/database"
-# What ML Metadata says of a SQLite file that another process is just writing to, which takes
-# milliseconds.
+# ML Metadata's errors while another process writes to the SQLite file, which takes milliseconds.
 _BUSY = re.compile(r"subset of tables|locked|Concurrent writes")
 _ATTEMPTS, _WAIT_SECONDS = 50, 0.1
 _READ_RETRIES = 20
@@ -40,15 +39,14 @@ _SQLITE_MODE = metadata_store_pb2.SqliteMetadataSourceConfig
 def connection_config(
     location: str, *, read_only: bool = False
 ) -> metadata_store_pb2.ConnectionConfig:
-    """Where a store is.
+    """How to connect to a store.
 
     Args:
       location: path of a SQLite file, or URL of a database (see the module).
-      read_only: the store has to be there; a SQLite file is opened for reading. Otherwise a
-        SQLite file is made if need be, and so are the tables of an empty database.
+      read_only: a SQLite file must exist, and is opened for reading.
 
     Raises:
-      UserError: when it can't be one.
+      UserError: the location cannot be a store.
     """
     if "://" in location:
         return _server_config(location)
@@ -81,8 +79,8 @@ def _server_config(location: str) -> metadata_store_pb2.ConnectionConfig:
     # The URL is not repeated in this message: it may hold a password.
     if url.password is not None:
         raise UserError(
-            f"Expected the URL of a metadata store without a password. Received: one in it. Put "
-            f"it into a file that ${PASSWORD_FILE_VARIABLE} names, or into ${PASSWORD_VARIABLE}."
+            f"The URL of the metadata store contains a password. Put it into a file that "
+            f"${PASSWORD_FILE_VARIABLE} names, or into ${PASSWORD_VARIABLE}."
         )
     complete = url.hostname and url.username and name and "/" not in name
     if url.scheme not in _DEFAULT_PORTS or not complete:
@@ -103,7 +101,7 @@ def _server_config(location: str) -> metadata_store_pb2.ConnectionConfig:
     server.host = url.hostname
     server.user = urllib.parse.unquote(url.username)
     server.password = _password()
-    # The database is the administrator's to make; its tables are ours.
+    # The administrator creates the database; we create its tables.
     server.skip_db_creation = True
     return config
 
@@ -128,19 +126,19 @@ def open_store(
     """Opens a store.
 
     Args:
-      config: of `connection_config`.
-      read_only: the store has to be there. Otherwise a SQLite file is made if need be, and so are
-        the tables of an empty database.
+      config: from `connection_config`.
+      read_only: the store must exist. Otherwise a SQLite file, or the tables of an empty database,
+        are created if needed.
 
     Raises:
-      UserError: when there is none, it has another schema version, or nobody may connect.
+      UserError: there is no store, it has another schema version, or the connection is refused.
     """
     if config.WhichOneof("config") == "sqlite":
         os.makedirs(os.path.dirname(config.sqlite.filename_uri), exist_ok=True)
     elif read_only and not _has_tables(config):
         raise _no_store(config, _NO_TABLES)
     if read_only:
-        # A question waits for a busy writer, at about two seconds a try, longer than a run does.
+        # At about two seconds a try: a reader waits longer for a busy writer than a run does.
         config.retry_options.max_num_retries = _READ_RETRIES
     is_postgresql = config.HasField("postgresql")
     if is_postgresql:
@@ -150,7 +148,7 @@ def open_store(
         try:
             opened = metadata_store.MetadataStore(config)
             if is_postgresql and not read_only:
-                postgresql.prepare(config)
+                database.shorten_indexes(config)
             return opened
         except database.errors(config) as error:
             raise _no_store(config, _received(error)) from error
@@ -176,7 +174,7 @@ def _has_tables(config: metadata_store_pb2.ConnectionConfig) -> bool:
 
 
 def describe(config: metadata_store_pb2.ConnectionConfig) -> str:
-    """A store's place in words, without the password."""
+    """Where a store is, without the password."""
     kind = config.WhichOneof("config")
     if kind == "sqlite":
         return config.sqlite.filename_uri
@@ -187,13 +185,14 @@ def describe(config: metadata_store_pb2.ConnectionConfig) -> str:
 
 def _received(error: Exception) -> str:
     text = one_line(error)
-    # From the attempt to make the tables.
+    # From an attempt to create the tables.
     return _NO_TABLES if "readonly database" in text else text
 
 
 def identity(store: metadata_store.MetadataStore, proposal: str) -> str:
-    """The store's name; `proposal` becomes it when it has none yet."""
-    contexts = _contexts_of_type(store, IDENTITY_TYPE)
+    """The store's name; it becomes `proposal` if there is none yet."""
+    types = {context_type.name for context_type in store.get_context_types()}
+    contexts = store.get_contexts_by_type(IDENTITY_TYPE) if IDENTITY_TYPE in types else []
     if contexts:
         return contexts[0].name
     type_id = store.put_context_type(metadata_store_pb2.ContextType(name=IDENTITY_TYPE))
@@ -201,6 +200,11 @@ def identity(store: metadata_store.MetadataStore, proposal: str) -> str:
     return proposal
 
 
-def _contexts_of_type(store: metadata_store.MetadataStore, name: str) -> list:
-    known = {context_type.name for context_type in store.get_context_types()}
-    return store.get_contexts_by_type(name) if name in known else []
+def find_context(
+    store: metadata_store.MetadataStore, type_name: str, name: str
+) -> metadata_store_pb2.Context | None:
+    """A context by type and name; None if there is none."""
+    try:
+        return store.get_context_by_type_and_name(type_name, name)
+    except mlmd_errors.NotFoundError:  # there is no such type
+        return None

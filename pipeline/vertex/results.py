@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import PipelineConfig
+from pipeline.metadata.records import from_struct
 from pipeline.metadata.run_record import ArtifactRecord, ComponentRecord
 
 Artifacts = dict[str, list[dict[str, Any]]]
@@ -55,25 +56,12 @@ def component_records(results: Iterable[TaskResult]) -> dict[str, ComponentRecor
 
 
 def _record(artifact: Mapping[str, Any]) -> ArtifactRecord:
-    metadata = artifact["metadata"]
     return ArtifactRecord(
         id=artifact["name"],
         type=artifact["schema_title"],
         uri=artifact["uri"],
-        properties={name: _value(value) for name, value in sorted(metadata.items())},
+        properties=from_struct(artifact["metadata"]),
     )
-
-
-def _value(value: Any) -> Any:
-    """Restores what a protobuf Struct does not keep: integers, and JSON inside of strings."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str) and value[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except json.JSONDecodeError:
-            return value
-    return value
 
 
 def summarize_run(

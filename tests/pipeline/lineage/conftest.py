@@ -10,7 +10,7 @@ from benchmarks.lineage_store import GeneratedStore, generate
 from pipeline.lineage import Backend, open_backend
 from pipeline.metadata import store
 from tests.pipeline.lineage.fake_vertex import LOCATION, FakeVertex, write_credentials
-from tests.pipeline.lineage.servers import PASSWORD, mariadb, postgresql
+from tests.pipeline.metadata.servers import PASSWORD, mariadb, postgresql
 
 RUNS, CHAIN = 24, 8
 

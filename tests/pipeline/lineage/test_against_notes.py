@@ -14,8 +14,8 @@ from pipeline.errors import UserError
 from pipeline.lineage import diff, impact, open_backend, runs, trace, verify, why
 from pipeline.lineage.export import export
 from tests.pipeline.lineage import small_runs
-from tests.pipeline.lineage.servers import PASSWORD, mariadb
 from tests.pipeline.lineage.statements import check_statement
+from tests.pipeline.metadata.servers import PASSWORD, mariadb
 
 pytestmark = pytest.mark.slow
 _ROOT = Path(__file__).resolve().parents[3]

@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.lineage.__main__ import main
 from tests.pipeline.lineage import small_runs
-from tests.pipeline.lineage.servers import PASSWORD, postgresql
 from tests.pipeline.lineage.statements import check_statement
+from tests.pipeline.metadata.servers import PASSWORD, postgresql
 
 pytestmark = pytest.mark.slow
 _ROOT = Path(__file__).resolve().parents[3]

@@ -93,7 +93,7 @@ def test_impact_of_an_evaluation_image_trained_nothing(backend):
 def test_why_names_the_changed_parts_of_the_key(filled, backend):
     reasons = {r.execution.node: r for r in why(backend, filled.made.run_id(FRESH)).reruns}
     assert reasons["SchemaGen"].execution.state == "cached"
-    assert reasons["SchemaGen"].reason == "nothing in its key changed"
+    assert reasons["SchemaGen"].reason == "nothing in its cache key changed"
     assert "input_base: /data/1 -> /data/2" in reasons["ExampleGen"].reason
     trainer = reasons["Trainer"]
     assert "custom_config.settings.training.steps: 111 -> 112" in trainer.reason

@@ -15,7 +15,7 @@ def connection(tmp_path):
 
 def add(connection, node, state, artifact=None):
     """Records an execution as TFX does; returns its id."""
-    type_id = connection.put_execution_type(mlmd.ExecutionType(name=f"type of {node}"))
+    type_id = connection.put_execution_type(mlmd.ExecutionType(name=f"components.{node}"))
     contexts = []
     for kind, name in (("pipeline_run", RUN), ("node", f"demo.{node}")):
         kind_id = connection.put_context_type(mlmd.ContextType(name=kind))
@@ -33,7 +33,7 @@ def add(connection, node, state, artifact=None):
     return execution_id
 
 
-def test_components_come_in_their_order_with_states_and_outputs(connection):
+def test_components_have_states_and_outputs_in_the_order_in_which_they_ran(connection):
     type_id = connection.put_artifact_type(mlmd.ArtifactType(name="Model"))
     artifact = mlmd.Artifact(type_id=type_id, uri="/models/1")
     artifact.custom_properties["size_bytes"].int_value = 7
@@ -58,7 +58,7 @@ def test_components_come_in_their_order_with_states_and_outputs(connection):
     assert run["Evaluator"].seconds == 0
 
 
-def test_a_run_that_is_not_there_is_named(connection):
+def test_an_unknown_run_is_an_error_that_names_it(connection):
     connection.put_context_type(mlmd.ContextType(name="pipeline_run"))
     with pytest.raises(UserError, match="'never'"):
         read_run(connection, "never")

@@ -1,17 +1,19 @@
-"""Facts about runs that TFX does not record, for the lineage. Imports neither TensorFlow nor TFX.
+"""What a run records beyond TFX's own metadata, for the lineage.
 
-They are contexts: an artifact that was changed after it was published would no longer be found in
-TFX's cache, whose keys hold whole artifacts. A run's facts are properties of its `pipeline_run`
-context (the ids of its executions too: ML Metadata has no fast way to ask of which run an
-execution is); what many runs share, and what belongs to artifacts, is a record: a context of type
-`lineage_record`, named by kind and key, with JSON.
+All of it is in contexts: TFX's cache keys hold whole artifacts, so an artifact that changed after
+it was published would never be found in the cache again. The facts of one run are properties of its
+`pipeline_run` context, among them the ids of its executions, because ML Metadata is slow at telling
+which run an execution belongs to. What several runs share, and what belongs to an artifact, is a
+record: a context of type `lineage_record`, named by kind and key, that holds JSON.
 
     configuration/<fingerprint>   all settings, nested
     environment/<fingerprint>     {distribution: version}
     code/<fingerprint>            {file: sha256} of the code that runs
     files/<artifact id>           {relative path: {sha256, size_bytes}} of an artifact
-    evaluation/<artifact id>      figures, thresholds and baseline of a ModelEvaluation
+    evaluation/<artifact id>      metrics, thresholds and baseline of a ModelEvaluation
     sha256/<hex>                  {"artifacts": [ids]} that hold this .tflite
+
+Imports neither TensorFlow nor TFX.
 """
 
 import json
@@ -20,27 +22,28 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ml_metadata import errors as mlmd_errors
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from pipeline.files import hash_files, sha256_of
 from pipeline.fingerprint import ROOT, environment, fingerprint_of, import_closure
-from pipeline.metadata.run_record import RUN_CONTEXT, read_run
+from pipeline.metadata.records import RUN_CONTEXT
+from pipeline.metadata.run_record import read_run
+from pipeline.metadata.store import find_context
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
 
 RECORD_TYPE = "lineage_record"
 _JSON = "json"
-# Where code enters: the DAG, and the modules that TFX finds by their names.
+# Entry points of the code: the DAG, and the modules that TFX loads by name.
 _ENTRIES = ("pipeline.pipeline", "pipeline.training.trainer", "pipeline.data.transform")
 
 
 def record_start(
     store: metadata_store.MetadataStore, run_id: str, config: "PipelineConfig"
 ) -> None:
-    """Records what is known before a run begins; makes its context, which TFX then uses."""
+    """Records what is known before a run begins. Creates the run's context, which TFX then uses."""
     settings = config.model_dump(mode="json")
     facts = {
         "preset": config.preset,
@@ -55,7 +58,7 @@ def record_start(
         fingerprint = fingerprint_of(content)
         write_record(store, kind, fingerprint, content)
         facts[kind] = fingerprint
-    # The manifest of a pushed version names these.
+    # The manifest of a pushed version names these settings by their fingerprint.
     decisive = config.decisive()
     write_record(store, "configuration", fingerprint_of(decisive), decisive)
     _add_facts(store, run_id, facts)
@@ -64,11 +67,11 @@ def record_start(
 def record_end(
     store: metadata_store.MetadataStore, run_id: str, summary: Mapping[str, Any]
 ) -> None:
-    """Records what came out of a run.
+    """Records the results of a run.
 
     Args:
-      store: the run's.
-      run_id: names it.
+      store: holds the run.
+      run_id: of the run.
       summary: see `pipeline.summary.summarize`.
     """
     components = read_run(store, run_id).values()
@@ -100,13 +103,13 @@ def code_files() -> dict[str, str]:
 
 
 def read_record(store: metadata_store.MetadataStore, kind: str, name: str) -> Any:
-    """A record; None if there is none."""
-    context = _context(store, RECORD_TYPE, f"{kind}/{name}")
+    """The record of this kind and name; None if there is none."""
+    context = find_context(store, RECORD_TYPE, f"{kind}/{name}")
     return None if context is None else json.loads(context.custom_properties[_JSON].string_value)
 
 
 def write_record(store: metadata_store.MetadataStore, kind: str, name: str, content: Any) -> None:
-    """Writes a record, over an earlier one of the same name."""
+    """Writes a record; replaces an earlier one of the same kind and name."""
     _put(store, RECORD_TYPE, f"{kind}/{name}", {_JSON: json.dumps(content, sort_keys=True)})
 
 
@@ -115,7 +118,7 @@ def _add_facts(store, run_id: str, facts: Mapping[str, str]) -> None:
 
 
 def _put(store, type_name: str, name: str, properties: Mapping[str, str]) -> None:
-    context = _context(store, type_name, name)
+    context = find_context(store, type_name, name)
     if context is None:
         type_id = store.put_context_type(
             mlmd.ContextType(name=type_name), can_add_fields=True, can_omit_fields=True
@@ -124,10 +127,3 @@ def _put(store, type_name: str, name: str, properties: Mapping[str, str]) -> Non
     for key, value in properties.items():
         context.custom_properties[key].string_value = value
     store.put_contexts([context])
-
-
-def _context(store, type_name: str, name: str) -> mlmd.Context | None:
-    try:
-        return store.get_context_by_type_and_name(type_name, name)
-    except mlmd_errors.NotFoundError:
-        return None
