@@ -163,8 +163,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # Read when TensorFlow and google-auth load; set here because they are for the whole process.
+    # For the whole process and those that it starts, so not in main(), which tests call.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
     # Google's machines answer the question for credentials at once; elsewhere, a network that drops
     # it costs three seconds a try.
     os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")

@@ -1,6 +1,6 @@
 """The results of a job: what each task did, and the summary of the run.
 
-The tasks come from the service or from a rehearsal; the summary is the local runner's.
+The tasks come from the service or from a rehearsal; the summary has the form of the local runner's.
 """
 
 import dataclasses

@@ -1,22 +1,21 @@
 """A rehearsal: the compiled job, executed on this machine as Vertex AI would execute it.
 
 Every container's command runs in a process of its own with its ExecutorInput filled in, drivers
-included; tasks that do not wait for each other run at the same time. The rehearsal's own store
-answers the resolvers, local folders replace the bucket, and this machine replaces the one with the
-accelerator.
+included. The rehearsal's own store answers the resolvers, local folders replace the bucket, and
+this machine replaces the one with the accelerator.
 """
 
 import datetime
 import json
 import os
 import time
-from concurrent import futures
 from pathlib import Path
 from typing import Any
 
 from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
 from pipeline.vertex.compilation import compile_job, fill_in, task_graph
+from pipeline.vertex.rehearsal.process import start_loading
 from pipeline.vertex.rehearsal.store import RehearsalStore
 from pipeline.vertex.rehearsal.tasks import Task, run_task
 from pipeline.vertex.results import Artifacts, TaskResult, component_records
@@ -41,6 +40,7 @@ def rehearse(config: PipelineConfig, folder: str) -> dict[str, Any]:
       UserError: a setting is invalid, or a task failed.
     """
     started = time.monotonic()
+    start_loading()
     root = Path(folder).absolute()
     root.mkdir(parents=True, exist_ok=True)
     if config.vertex.model_registry:
@@ -75,7 +75,7 @@ def rehearse(config: PipelineConfig, folder: str) -> dict[str, Any]:
 def execute(
     job: dict[str, Any], output_root: Path, store: RehearsalStore, run_folder: Path
 ) -> list[TaskResult]:
-    """Executes all tasks of a job, each as soon as those that it needs are done.
+    """Executes all tasks of a job, one after the other.
 
     Args:
       job: see `pipeline.vertex.compilation.compile_job`.
@@ -84,34 +84,17 @@ def execute(
       run_folder: gets a log of each task.
 
     Raises:
-      UserError: a task failed; the tasks that need it did not run.
+      UserError: a task failed; the tasks after it did not run.
     """
     results: dict[str, TaskResult] = {}
-    graph = task_graph(job)
-    graph.prepare()
-    with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        running: dict[futures.Future, str] = {}
-        while graph.is_active():
-            for name in graph.get_ready():
-                _say(f"{name} ...")
-                folder = output_root / f"{name}_{len(results) + len(running) + 1}"
-                running[
-                    pool.submit(
-                        run_task,
-                        _task(job, name),
-                        _inputs(job, name, results),
-                        folder,
-                        store,
-                        run_folder / f"{name}.log",
-                    )
-                ] = name
-            done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
-            for future in done:
-                name = running.pop(future)
-                result = results[name] = future.result()
-                seconds = result.finished - result.started
-                _say(f"{name}: {'cached' if result.state == 'cached' else f'{seconds:.1f} s'}")
-                graph.done(name)
+    for name in task_graph(job).static_order():
+        _say(f"{name} ...")
+        folder = output_root / f"{name}_{len(results) + 1}"
+        inputs = _inputs(job, name, results)
+        result = run_task(_task(job, name), inputs, folder, store, run_folder / f"{name}.log")
+        results[name] = result
+        seconds = result.finished - result.started
+        _say(f"{name}: {'cached' if result.state == 'cached' else f'{seconds:.1f} s'}")
     return list(results.values())
 
 

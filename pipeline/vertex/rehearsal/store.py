@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ class RehearsalStore:
     """Artifacts in the order of their creation, and the outputs of finished tasks by cache key.
 
     An artifact is a dict of `name`, `schema_title`, `state`, `uri`, `type` (as in the component's
-    definition) and `metadata`. Tasks that run at the same time may share the store.
+    definition) and `metadata`.
 
     Args:
       path: of the file; it is read if it exists.
@@ -31,13 +30,11 @@ class RehearsalStore:
         self._artifacts: list[dict[str, Any]] = content.get("artifacts", [])
         self._cache: dict[str, dict[str, list[str]]] = content.get("cache", {})
         self._count = content.get("count", 0)
-        self._lock = threading.Lock()
 
     def new_name(self) -> str:
         """A name that no other artifact has."""
-        with self._lock:
-            self._count += 1
-            return f"{_PARENT}/{self._count}"
+        self._count += 1
+        return f"{_PARENT}/{self._count}"
 
     def cached(self, key: str) -> Artifacts | None:
         """The outputs of an earlier task with this key; None if there is none."""
@@ -49,12 +46,11 @@ class RehearsalStore:
 
     def record(self, key: str, outputs: Artifacts) -> None:
         """Records the outputs of a task that has succeeded, under its cache key."""
-        with self._lock:
-            self._artifacts += [one for listed in outputs.values() for one in listed]
-            self._cache[key] = {
-                output: [one["name"] for one in listed] for output, listed in outputs.items()
-            }
-            self._save()
+        self._artifacts += [one for listed in outputs.values() for one in listed]
+        self._cache[key] = {
+            output: [one["name"] for one in listed] for output, listed in outputs.items()
+        }
+        self._save()
 
     def _save(self) -> None:
         content = {"artifacts": self._artifacts, "cache": self._cache, "count": self._count}

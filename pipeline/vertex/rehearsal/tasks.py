@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +12,12 @@ import yaml
 
 from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT
+from pipeline.vertex.rehearsal.process import run_module
 from pipeline.vertex.rehearsal.store import RehearsalStore, cache_key
 from pipeline.vertex.results import Artifacts, TaskResult
 
 _EXECUTOR_INPUT = "{{$}}"
 _TRAINING_SERVICE = "tfx.extensions.google_cloud_ai_platform.trainer.executor.GenericExecutor"
-_RUN_EXECUTOR = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
 # What a container would get from its image. Nothing else of this environment is passed on.
 _KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
 
@@ -144,21 +142,16 @@ def _apply(executor_output: Mapping[str, Any], outputs: Artifacts) -> dict[str, 
 
 
 def _run(command: list[str], executor_input: str, task: str, log: Path) -> None:
-    arguments = [argument.replace(_EXECUTOR_INPUT, executor_input) for argument in command]
+    # This environment's Python replaces the image's.
+    python, option, module, *arguments = command
+    if (python, option) != ("python", "-m"):
+        raise ValueError(f"Expected the command python -m MODULE. Received: {command[:3]}.")
+    arguments = [argument.replace(_EXECUTOR_INPUT, executor_input) for argument in arguments]
     if _TRAINING_SERVICE in arguments:
-        arguments[arguments.index(_RUN_EXECUTOR)] = "pipeline.vertex.rehearsal.training"
+        module = "pipeline.vertex.rehearsal.training"
     environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     environment |= {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    with open(log, "a") as file:
-        # This environment's Python replaces the image's.
-        code = subprocess.run(
-            [sys.executable, *arguments[1:]],
-            cwd=ROOT,
-            env=environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            check=False,
-        ).returncode
+    code = run_module(module, arguments, environment, ROOT, log)
     if code:
         raise UserError(f"{task} failed with exit code {code}: {_last_line(log)} (log: {log})")
 

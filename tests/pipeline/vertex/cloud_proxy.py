@@ -1,7 +1,7 @@
-"""Brings Google's hosts to a fake cloud: a proxy that ends TLS with a certificate of its own.
+"""Redirects Google's hosts to a fake cloud: a proxy that ends TLS with its own certificate.
 
-A process that finds the proxy in its environment takes it for the cloud, whatever client it uses:
-TensorFlow's file system, Beam, the Python clients. Nothing in its code or settings is different.
+A process with the proxy in its environment takes it for the cloud, whichever client it uses:
+TensorFlow's file system, Beam or the Python clients. Its code and settings stay the same.
 """
 
 import datetime

@@ -1,7 +1,7 @@
-"""A local endpoint that speaks the wire protocol of Vertex AI, and of what `doctor` asks.
+"""A local endpoint with the wire protocol of Vertex AI and of the services that `doctor` asks.
 
-Google's own clients talk to it over HTTP. Every request body is parsed with the service's published
-protos, and an unknown or ill-typed field is answered with 400, as the service would.
+Google's own clients talk to it over HTTP. It parses every request body with the service's published
+protos and answers an unknown or ill-typed field with 400, as the service would.
 """
 
 import json
@@ -17,7 +17,7 @@ from google.protobuf import json_format
 from tests.pipeline.vertex.cloud_proxy import CloudProxy
 from tests.pipeline.vertex.fake_storage import FakeStorage
 
-# Of a run in that project: to be filled with the image's name.
+# Image of a run in that project; to be filled with its name.
 IMAGE = "us-central1-docker.pkg.dev/my-project/detector/{}@sha256:" + "0" * 64
 PARENT = "projects/my-project/locations/us-central1"
 STORE = f"{PARENT}/metadataStores/default"
@@ -26,18 +26,18 @@ TYPE = "type.googleapis.com"
 
 
 class FakeCloud:
-    """The state of the services, and what they were asked.
+    """The state of the services, and the requests that they received.
 
     Attributes:
       storage: see `FakeStorage`; `buckets` and `objects` are its.
       failures: (status, message) to answer the next Vertex AI requests with, oldest first.
-      script: states of the next job, one for each look at it; the last one stays.
+      script: states of the next job, one for each request; the last one stays.
       tasks: details of the job's tasks.
       requests: (method, path) of every request.
-      enabled_apis, quotas, images, bindings: what `doctor` looks at.
-      contexts, children: of ML Metadata; which contexts were put under which.
-      denied: part of the paths that it may not look at.
-      proxy: for processes that are to see the cloud at its usual addresses; see `open_proxy`.
+      enabled_apis, quotas, images, bindings: for `doctor`.
+      contexts, children: of ML Metadata; children are the contexts added to each context.
+      denied: requests with this in their path are forbidden.
+      proxy: for processes that should find the cloud at its usual addresses; see `open_proxy`.
     """
 
     def __init__(self):

@@ -1,4 +1,4 @@
-"""The fake cloud's Vertex AI over gRPC, which its clients speak unless they are told otherwise."""
+"""The fake cloud's Vertex AI over gRPC, the default protocol of its clients."""
 
 from concurrent import futures
 

@@ -1,4 +1,4 @@
-"""Cloud Storage in memory: the JSON API as Google's Python client, TensorFlow and Beam speak it."""
+"""Cloud Storage in memory: the JSON API that Google's Python client, TensorFlow and Beam use."""
 
 import base64
 import email

@@ -1,4 +1,4 @@
-"""What is read from and kept in a bucket, through TensorFlow's and Beam's clients of it."""
+"""Reading from and writing to a bucket, with TensorFlow's and Beam's Cloud Storage clients."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[3]
 FOLDER = "gs://my-bucket/training_state/demo/run"
-# Trains in a process of its own, as the container would; what it is given to do comes as arguments.
+# Trains in a process of its own, as the container would.
 PROGRAM = """
 import sys
 import keras, numpy as np
@@ -98,7 +98,7 @@ def in_the_cloud(cloud, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_preempted_trainer_goes_on_from_its_checkpoint_in_the_bucket(in_the_cloud, cloud):
+def test_a_preempted_trainer_resumes_from_its_checkpoint_in_the_bucket(in_the_cloud, cloud):
     killed = in_the_cloud(PROGRAM, FOLDER, "4")
     assert killed.returncode == 1, killed.stderr
     assert "preempted" in killed.stderr

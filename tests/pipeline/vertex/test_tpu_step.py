@@ -1,4 +1,4 @@
-"""The training step on a TPU, as far as it can be proven on a machine without one."""
+"""The training step for TPUs, as far as it can be tested on a machine without one."""
 
 import importlib.util
 import os
@@ -92,7 +92,7 @@ def assert_same(received, expected, losses: float, updates: float):
 
 
 @pytest.mark.slow
-def test_a_step_that_is_a_little_too_long_or_too_short_is_noticed(single):
+def test_a_slightly_too_long_or_too_short_step_is_noticed(single):
     for factor, limit in ((1.003, 1e-3), (0.95, 3e-2)):
         other = {
             name: value * (factor if name.startswith("update/") else 1.0)
@@ -100,7 +100,7 @@ def test_a_step_that_is_a_little_too_long_or_too_short_is_noticed(single):
         }
         found = differences(other, single)
         updates = [found[name] for name in found if name.startswith("update/")]
-        # Rounding hides it in the variables that this step hardly moves, not in the others.
+        # Rounding hides it only in the variables that this step hardly changes.
         assert np.mean(np.array(updates) > limit) > 0.6
         with pytest.raises(AssertionError):
             assert_same(other, single, losses=1e-5, updates=limit)
@@ -114,7 +114,7 @@ def test_eight_devices_train_like_one(single, tmp_path):
 
 @pytest.mark.slow
 def test_gradients_are_summed_once_over_the_devices(tmp_path):
-    # The step above clips its gradients, which hides a factor that all of them have in common.
+    # The step above clips its gradients, which would hide a factor common to all of them.
     one = take_step("single", tmp_path / "one.npz", "--unclipped")
     two = take_step("replicated", tmp_path / "two.npz", "--unclipped", "--replicas", "2")
     assert_same(two, one, losses=1e-5, updates=1e-2)
@@ -152,4 +152,4 @@ def test_the_step_is_one_xla_program_with_static_shapes(tmp_path):
     program = take_step("hlo", tmp_path / "step.hlo", "--recipe")
     assert program.count("ENTRY") == 1
     assert "u8[128,300,300,3]" in program
-    assert "<=" not in program.split("ENTRY")[1]  # no bounded, that is dynamic, dimension
+    assert "<=" not in program.split("ENTRY")[1]  # no bounded, i.e. dynamic, dimension

@@ -1,4 +1,4 @@
-"""A program that takes, or lowers, the exact training step; tests run it in processes of its own.
+"""A program that takes, or lowers, the exact training step; each test runs it as a process.
 
 The backend and the number of logical devices are fixed when Keras and TensorFlow start, so each way
 to take the step needs its own process:
@@ -48,7 +48,7 @@ def sizes(recipe: bool) -> tuple[SsdConfig, TrainingSettings, int]:
 
 
 def make_batch(config: SsdConfig, batch_size: int, max_boxes: int):
-    """Random pictures and boxes; the number of boxes differs, so that shards differ."""
+    """Random images and boxes; the number of boxes varies, so that shards differ."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch_size, config.input_size, config.input_size, 3), np.uint8)
     low = rng.uniform(0.0, 0.5, (batch_size, max_boxes, 2))

@@ -1,0 +1,34 @@
+import os
+
+from pipeline.vertex.rehearsal.process import run_module
+
+# Prints what it is given, leaves a trace in os, and exits with the last argument.
+PROGRAM = """
+import os, sys
+threads = len(os.listdir("/proc/self/task"))
+print(__name__, sys.argv[1:], sorted(os.environ), os.getcwd(), threads, hasattr(os, "trace"))
+print("tfx.v1" in sys.modules, [name for name in sys.modules if name.startswith("models")])
+print("to the log", file=sys.stderr)
+os.trace = True
+sys.exit(int(sys.argv[-1]))
+"""
+
+
+def test_programs_run_apart_from_each_other_with_tfx_loaded(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    log = tmp_path / "log"
+    codes = [run_module("program", ["x", code], {"A": "1"}, tmp_path, log) for code in ("3", "0")]
+    assert codes == [3, 0]
+    folder = os.path.realpath(tmp_path)
+    received = [
+        # One thread: a fork of a process with more could wait for a lock forever.
+        f"__main__ {['x', code]} ['A'] {folder} 1 False\nTrue []\nto the log\n"
+        for code in ("3", "0")
+    ]
+    assert log.read_text() == "".join(received)
+
+
+def test_a_program_that_raises_fails_with_its_traceback_in_the_log(tmp_path):
+    (tmp_path / "failing.py").write_text("raise ValueError('what went wrong')")
+    assert run_module("failing", [], {}, tmp_path, tmp_path / "log") == 1
+    assert "ValueError: what went wrong" in (tmp_path / "log").read_text()
