@@ -9,7 +9,8 @@ to take the step needs its own process:
     training_step.py lower OUT.mlir       Keras on JAX, lowered for TPU
     training_step.py hlo OUT.txt          TensorFlow, lowered to one XLA program
 
---recipe takes the 2018 recipe's sizes, --unclipped leaves the gradients as they are.
+--recipe takes the 2018 recipe's sizes, --family another family at small sizes, and --unclipped leaves
+the gradients as they are.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import sys
 import keras
 import numpy as np
 
-from models.networks.ssd import SsdConfig, build_ssd
+from models.networks.families import DetectorConfig, build_network
 from models.settings import TrainingSettings
 from models.training.detector import LOSS_TERMS, Detector
 
@@ -27,15 +28,15 @@ STEPS = 1
 REPLICAS = 8
 
 
-def sizes(recipe: bool) -> tuple[SsdConfig, TrainingSettings, int]:
+def sizes(recipe: bool) -> tuple[DetectorConfig, TrainingSettings, int]:
     """Network, settings and boxes an image: the 2018 recipe's sizes, or small ones."""
     if recipe:
-        config = SsdConfig(num_classes=37, input_size=300, depth_multiplier=0.75)
+        config = DetectorConfig(num_classes=37, input_size=300, depth_multiplier=0.75)
         settings = TrainingSettings(
             steps=2000, batch_size=128, optimizer="momentum", learning_rate=0.2, warmup_steps=0
         )
         return config, settings, 8
-    config = SsdConfig(num_classes=3, input_size=64, depth_multiplier=0.25, l2=4e-5)
+    config = DetectorConfig(num_classes=3, input_size=64, depth_multiplier=0.25, l2=4e-5)
     settings = TrainingSettings(
         steps=100,
         batch_size=16,
@@ -47,7 +48,7 @@ def sizes(recipe: bool) -> tuple[SsdConfig, TrainingSettings, int]:
     return config, settings, 4
 
 
-def make_batch(config: SsdConfig, batch_size: int, max_boxes: int):
+def make_batch(config: DetectorConfig, batch_size: int, max_boxes: int):
     """Random pictures and boxes; the number of boxes differs, so that shards differ."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch_size, config.input_size, config.input_size, 3), np.uint8)
@@ -61,11 +62,11 @@ def make_batch(config: SsdConfig, batch_size: int, max_boxes: int):
     return images, {"boxes": boxes, "class_ids": class_ids, "image_index": index}
 
 
-def make_model(config: SsdConfig, settings: TrainingSettings, replicas: int = 1) -> Detector:
+def make_model(config: DetectorConfig, settings: TrainingSettings, replicas: int = 1) -> Detector:
     """The model as the training run compiles it, with weights that depend on the names only."""
     from models.training.optimizer import make_optimizer
 
-    network = build_ssd(config, synchronized=replicas > 1)
+    network = build_network(config, synchronized=replicas > 1)
     for number, variable in enumerate(network.variables):
         if variable.path.endswith("kernel"):
             fan_in = np.prod(variable.shape[:-1])
@@ -137,7 +138,7 @@ def hlo(recipe: bool) -> str:
     return step.experimental_get_compiler_ir(*arguments)(stage="hlo")
 
 
-def jax_step(config: SsdConfig, settings: TrainingSettings):
+def jax_step(config: DetectorConfig, settings: TrainingSettings):
     """The step as a pure function of its state, as Keras's JAX trainer builds it."""
     import jax
     from keras.src.backend.jax import nn
