@@ -1,5 +1,6 @@
 """Small networks, pictures and records for the tests of the detector."""
 
+import keras
 import numpy as np
 
 from models.networks.anchors import make_anchors, ssd_anchor_maps
@@ -95,3 +96,11 @@ def randomize(network, seed: int = 0) -> None:
         elif "kernel" in variable.path:
             fan_in = np.prod(variable.shape[:3]) if variable.shape[-1] != 1 else 9
             variable.assign(rng.normal(0, np.sqrt(2 / fan_in), variable.shape))
+
+
+def settle(network, images) -> None:
+    """Sets the batch norms' statistics to those of a batch, so that activations keep their size."""
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    network(images, training=True)

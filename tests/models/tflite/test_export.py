@@ -14,7 +14,7 @@ from models.tflite.agreement import compare, relative_error
 from models.tflite.detector import TFLiteDetector, TFLiteNetwork
 from models.tflite.export import INPUT_NAME, OUTPUT_NAMES, export_tflite
 from models.tflite.inspection import convolutions
-from tests.models.helpers import KINDS, TINY, randomize
+from tests.models.helpers import KINDS, TINY, randomize, settle
 
 SETTINGS = PostProcessing(max_detections=20, score_threshold=0.05)
 IMAGES = (
@@ -154,17 +154,19 @@ def test_the_network_inside_a_file_equals_the_network(quantized_network, int8_fi
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "ssd"])
 def test_every_family_is_exported(kind, tmp_path):
     config = KINDS[kind]
-    network = spread(build_network(config))
-    folded = build_network(config, quantized=True)
+    network, folded = spread(build_network(config)), build_network(config, quantized=True)
+    images = np.asarray(normalize(IMAGES))
+    settle(network, images)
     fold_batch_norms(network, folded)
-    for _ in range(5):
-        folded(np.asarray(normalize(IMAGES)), training=True)
-    content = export_tflite(network, config, SETTINGS, str(tmp_path / "float"), quantize=False)
-    assert_equal_inside(network, content, 1e-3)
+    for _ in range(3):
+        folded(images, training=True)
     content = export_tflite(folded, config, SETTINGS, str(tmp_path / "int8"))
     assert_equal_inside(folded, content, 0.2)
     assert all_int8(content)
     assert len(TFLiteDetector(content).detect(IMAGES[0]).scores) > 0
+    if kind == "ssd_fpn":
+        content = export_tflite(network, config, SETTINGS, str(tmp_path / "float"), quantize=False)
+        assert_equal_inside(network, content, 1e-3)
 
 
 @pytest.mark.slow
