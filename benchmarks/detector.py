@@ -23,9 +23,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from models.networks.families import DetectorConfig, build_network, normalize
 from models.networks.folding import fold_batch_norms
 from models.networks.post_processing import post_process
-from models.networks.ssd import SsdConfig, build_ssd, normalize
 from models.settings import ModelSettings, PostProcessing
 from models.tflite.detector import TFLiteDetector
 from models.tflite.export import export_tflite
@@ -33,7 +33,7 @@ from models.tflite.export import export_tflite
 _WARM_UP = 5
 
 
-def detectors(config: SsdConfig) -> dict[str, tuple[Callable[[np.ndarray], object], int]]:
+def detectors(config: DetectorConfig) -> dict[str, tuple[Callable[[np.ndarray], object], int]]:
     """What is compared.
 
     Returns:
@@ -41,7 +41,10 @@ def detectors(config: SsdConfig) -> dict[str, tuple[Callable[[np.ndarray], objec
       the weights.
     """
     settings = PostProcessing()
-    network, quantized = build_ssd(config, quantized=False), build_ssd(config, quantized=True)
+    network, quantized = (
+        build_network(config, quantized=False),
+        build_network(config, quantized=True),
+    )
     fold_batch_norms(network, quantized)
     compared: dict[str, tuple[Callable[[np.ndarray], object], int]] = {}
     for name, exported in (("int8 .tflite", quantized), ("float .tflite", network)):
@@ -78,7 +81,7 @@ def main() -> None:
     options = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     model = ModelSettings(input_size=options.input_size, depth_multiplier=options.depth_multiplier)
-    config = SsdConfig(num_classes=options.classes, **model.model_dump())
+    config = DetectorConfig(num_classes=options.classes, **model.model_dump())
     size = options.input_size
     images = np.random.default_rng(0).integers(0, 256, (25, size, size, 3), np.uint8)
     compared = detectors(config)

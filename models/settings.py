@@ -12,6 +12,8 @@ Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 
+_ONLY_SSD = ("extra_depth_multiplier", "head_kernel_size", "min_scale", "max_scale")
+
 
 class Settings(BaseModel):
     """A group of settings: immutable, and an unknown name is an error."""
@@ -21,22 +23,50 @@ class Settings(BaseModel):
     )
 
 
+class PyramidSettings(Settings):
+    """The feature pyramid and its predictor, of the families `ssd_fpn` and `retinanet`.
+
+    The defaults are the zoo's; a detector for phones starts at level 3 or 4, is separable and has
+    one or two layers of 64 to 128 filters.
+    """
+
+    min_level: Literal[3, 4] = 3
+    """The finest level; level l has one cell every 2**l pixels."""
+    max_level: Annotated[int, Field(ge=5, le=7)] = 7
+    """The coarsest level."""
+    depth: Count = 256
+    """Filters of every level."""
+    head_layers: Annotated[int, Field(ge=0, le=8)] = 4
+    """Layers of each of the two towers before the predictions."""
+    head_depth: Count = 256
+    """Filters of the towers."""
+    separable: bool = False
+    """Depthwise separable convolutions, and 1x1 predictions, in the place of 3x3 convolutions."""
+    anchor_scale: Annotated[float, Field(gt=0.0, le=16.0)] | None = 4.0
+    """Side of a level's smallest square anchor, in cells; null fits it to the sizes and ratios of
+    the training boxes."""
+
+
 class ModelSettings(Settings):
     """The network. Two networks with equal settings and classes have equal weights."""
 
+    family: Literal["ssd", "ssd_fpn", "retinanet"] = "ssd"
+    """SSD on MobileNet v1; RetinaNet's adaptation to MobileNet v1; RetinaNet on ResNet-50."""
     input_size: Annotated[int, Field(ge=64, le=1024)] = 300
     """Side of the square input, pixels."""
     depth_multiplier: Annotated[float, Field(ge=0.125, le=1.0)] = 0.75
-    """Scales the number of filters of every layer."""
+    """Scales the number of filters of every layer of the backbone."""
     extra_depth_multiplier: Annotated[float, Field(ge=0.125, le=1.0)] | None = None
-    """The same for the four maps after the backbone; null uses depth_multiplier."""
+    """The same for ssd's four maps after the backbone; null uses depth_multiplier."""
     head_kernel_size: Literal[1, 3] = 1
-    """Of the prediction layers: 1 in the zoo's ssd_mobilenet_v1, 3 in the paper."""
+    """Of ssd's prediction layers: 1 in the zoo's ssd_mobilenet_v1, 3 in the paper."""
     min_scale: Annotated[float, Field(gt=0.0, lt=1.0)] | None = 0.2
-    """Side of the finest map's anchors, as a fraction of the image; null fits it to the
+    """Side of the anchors of ssd's finest map, as a fraction of the image; null fits it to the
     sizes and ratios of the training boxes."""
     max_scale: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
     """The same for the coarsest map; the maps between are evenly spaced."""
+    pyramid: PyramidSettings = PyramidSettings()
+    """The feature pyramid, of the families ssd_fpn and retinanet."""
     class_bias: float = -4.6
     """Initial bias of the class logits; -4.6 is a probability of 0.01, which keeps focal loss
     stable at the start (Lin et al., section 4.1)."""
@@ -48,12 +78,19 @@ class ModelSettings(Settings):
     """Weight of the L2 loss, half the squared norm of the kernels."""
 
     @model_validator(mode="after")
-    def _check_scales(self):
+    def _check(self):
         if self.min_scale is not None and self.min_scale >= self.max_scale:
             raise ValueError(
                 f"model.min_scale ({self.min_scale}) must be below "
                 f"model.max_scale ({self.max_scale})"
             )
+        for name in ("pyramid",) if self.family == "ssd" else _ONLY_SSD:
+            default = ModelSettings.model_fields[name].default
+            if getattr(self, name) != default:
+                raise ValueError(
+                    f"model.{name} has no effect on model.family={self.family}: leave it at its "
+                    f"default ({'null' if default is None else default})"
+                )
         return self
 
 

@@ -1,5 +1,7 @@
 """Folds a float network's batch norms into the convolutions of its quantized form."""
 
+import re
+
 import keras
 import numpy as np
 
@@ -9,11 +11,12 @@ def fold_batch_norms(float_model: keras.Model, quantized_model: keras.Model) -> 
 
     A convolution followed by a batch norm, in inference, is a convolution with another kernel
     and a bias: kernel * gamma / sqrt(variance + epsilon) and beta - mean * the same factor
-    (Jacob et al., section 3.2). Training or calibration finds the ranges of the activations.
+    (Jacob et al., section 3.2). A kernel that several levels share, with a batch norm for each,
+    becomes a kernel for each. Training or calibration finds the ranges of the activations.
 
     Args:
-      float_model: from `models.networks.ssd.build_ssd(config)`.
-      quantized_model: from `models.networks.ssd.build_ssd(config, quantized=True)`;
+      float_model: from `models.networks.families.build_network(config)`.
+      quantized_model: from `models.networks.families.build_network(config, quantized=True)`;
         changed in place.
 
     Raises:
@@ -23,7 +26,8 @@ def fold_batch_norms(float_model: keras.Model, quantized_model: keras.Model) -> 
     for layer in quantized_model.layers:
         if not isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
             continue
-        source = float_layers.get(layer.name)
+        shared_name = re.sub(r"_level_\d+$", "", layer.name)
+        source = float_layers.get(layer.name) or float_layers.get(shared_name)
         if source is None:
             raise ValueError(
                 f"Expected a layer {layer.name!r} in the float network. "

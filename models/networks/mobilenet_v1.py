@@ -7,6 +7,8 @@ from: `keras.applications` pads strided layers otherwise, and on odd sizes its m
 smaller (18 cells instead of 19 at 300 pixels).
 """
 
+from collections.abc import Sequence
+
 import keras
 
 from models.networks.conv_block import ConvBlocks
@@ -27,12 +29,15 @@ BLOCKS = (
     (1024, 2),
     (1024, 1),
 )
-# Blocks whose outputs the detector taps: the last ones at stride 16 and at stride 32.
-TAPS = (11, 13)
+# The layers of the stem and of each block, without their batch norms.
+BLOCK_LAYERS = (
+    ("conv1",),
+    *((f"conv_dw_{index}", f"conv_pw_{index}") for index in range(1, len(BLOCKS) + 1)),
+)
 
 
 def mobilenet_v1(
-    image: keras.KerasTensor, blocks: ConvBlocks, depth_multiplier: float
+    image: keras.KerasTensor, blocks: ConvBlocks, depth_multiplier: float, taps: Sequence[int]
 ) -> list[keras.KerasTensor]:
     """Builds the backbone onto an image.
 
@@ -41,34 +46,17 @@ def mobilenet_v1(
       blocks: makes the layers, in floating point or fake-quantized.
       depth_multiplier: factor of every layer's filters. As in Keras (and unlike TF-Slim, which
         keeps at least 8 filters a layer) it is applied without a floor; they agree from 0.25 up.
+      taps: numbers of the blocks, from 1, whose outputs are wanted, in ascending order.
 
     Returns:
-      The outputs of blocks 11 and 13: [B, S/16, S/16, 512 * multiplier] and
-      [B, S/32, S/32, 1024 * multiplier], sizes rounded up.
+      Their outputs; those of blocks 5, 11 and 13 are [B, S/8, S/8, 256 * multiplier],
+      [B, S/16, S/16, 512 * multiplier] and [B, S/32, S/32, 1024 * multiplier], sizes rounded up.
     """
     x = blocks.conv(image, int(32 * depth_multiplier), kernel_size=3, strides=2, name="conv1")
-    taps = []
+    outputs = []
     for index, (filters, stride) in enumerate(BLOCKS, start=1):
         x = blocks.depthwise(x, strides=stride, name=f"conv_dw_{index}")
         x = blocks.conv(x, int(filters * depth_multiplier), kernel_size=1, name=f"conv_pw_{index}")
-        if index in TAPS:
-            taps.append(x)
-    return taps
-
-
-def freeze_blocks(network: keras.Model, count: int) -> None:
-    """Keeps the first layers as they are: their weights, and their batch norms' statistics.
-
-    Args:
-      network: holds a backbone of this module; changed in place.
-      count: the stem and this many blocks are frozen; 0 freezes nothing.
-    """
-    if not count:
-        return
-    frozen = {"conv1", "conv1_bn"}
-    for index in range(1, count + 1):
-        for kind in ("dw", "pw"):
-            frozen |= {f"conv_{kind}_{index}", f"conv_{kind}_{index}_bn"}
-    for layer in network.layers:
-        if layer.name in frozen:
-            layer.trainable = False
+        if index in taps:
+            outputs.append(x)
+    return outputs

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.networks.boxes import BOX_SCALES
-from models.networks.ssd import SsdConfig
+from models.networks.families import DetectorConfig
 from models.settings import PostProcessing
 from models.tflite.detector import INPUT_NAME
 
@@ -23,7 +23,7 @@ OUTPUT_NAMES = (
 class _ServingModule(tf.Module):
     """The network with its post-processing, as the converter wants to see it."""
 
-    def __init__(self, network: keras.Model, config: SsdConfig, settings: PostProcessing):
+    def __init__(self, network: keras.Model, config: DetectorConfig, settings: PostProcessing):
         super().__init__(name="serving")
         self.network = network
         # Without this list the converter does not see the variables of a Keras 3 network as
@@ -44,7 +44,7 @@ class _ServingModule(tf.Module):
         return dict(zip(OUTPUT_NAMES, detections, strict=True))
 
 
-def _composite_op(config: SsdConfig, settings: PostProcessing):
+def _composite_op(config: DetectorConfig, settings: PostProcessing):
     """A function that the converter replaces by the TFLite_Detection_PostProcess kernel.
 
     Its class scores have no background column, which the kernel takes as well as one.
@@ -94,7 +94,7 @@ def _composite_op(config: SsdConfig, settings: PostProcessing):
 
 def export_tflite(
     network: keras.Model,
-    config: SsdConfig,
+    config: DetectorConfig,
     settings: PostProcessing,
     work_dir: str,
     quantize: bool = True,
@@ -103,7 +103,7 @@ def export_tflite(
     """Converts a network.
 
     Args:
-      network: from `models.networks.ssd.build_ssd`. The quantized form carries its
+      network: from `models.networks.families.build_network`. The quantized form carries its
         ranges; the float form needs `representative_images` to be quantized.
       config: the network's.
       settings: of the post-processing that becomes part of the file.

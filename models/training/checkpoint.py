@@ -13,7 +13,7 @@ import numpy as np
 from tensorflow.io import gfile
 
 from models.files import write_whole
-from models.networks.ssd import SsdConfig, build_ssd
+from models.networks.families import DetectorConfig, build_network
 
 WEIGHTS_FILE = "weights.npz"
 # How to build the network again, and facts about it.
@@ -33,12 +33,12 @@ def _pack(arrays: dict[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def save_detector(folder: str, network: keras.Model, config: SsdConfig, facts: dict) -> None:
+def save_detector(folder: str, network: keras.Model, config: DetectorConfig, facts: dict) -> None:
     """Saves a network so that `load_detector` can build it again.
 
     Args:
       folder: is created; files of the same names are replaced.
-      network: float or quantized, from `models.networks.ssd.build_ssd`.
+      network: float or quantized, from `models.networks.families.build_network`.
       config: the network's.
       facts: anything else worth knowing about it, JSON.
     """
@@ -50,7 +50,7 @@ def save_detector(folder: str, network: keras.Model, config: SsdConfig, facts: d
     write_whole(os.path.join(folder, NETWORK_FILE), content)
 
 
-def load_detector(folder: str) -> tuple[keras.Model, SsdConfig, dict]:
+def load_detector(folder: str) -> tuple[keras.Model, DetectorConfig, dict]:
     """Loads what `save_detector` saved.
 
     Args:
@@ -70,8 +70,8 @@ def load_detector(folder: str) -> tuple[keras.Model, SsdConfig, dict]:
                 f"Received: {folder}, which has no {name}."
             )
     description = json.loads(_read(os.path.join(folder, NETWORK_FILE)))
-    config = SsdConfig(**description["config"])
-    network = build_ssd(config, quantized=description["quantized"])
+    config = DetectorConfig(**description["config"])
+    network = build_network(config, quantized=description["quantized"])
     with np.load(io.BytesIO(_read(os.path.join(folder, WEIGHTS_FILE)))) as arrays:
         names = {variable.path for variable in network.variables}
         if names != set(arrays.files):

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from models.networks.ssd import SsdConfig, normalize
+from models.networks.families import DetectorConfig, normalize
 from models.settings import TrainingSettings
 from models.training.losses import sigmoid_focal_loss, smooth_l1_loss
 from models.training.matching import assign_targets
@@ -47,7 +47,7 @@ class Detector(keras.Model):
     """A detection network with its loss.
 
     Args:
-      network: from `models.networks.ssd.build_ssd`.
+      network: from `models.networks.families.build_network`.
       config: the network's.
       settings: of the loss.
 
@@ -56,7 +56,7 @@ class Detector(keras.Model):
     int32 [B], which names the image when its loss is not finite.
     """
 
-    def __init__(self, network: keras.Model, config: SsdConfig, settings: TrainingSettings):
+    def __init__(self, network: keras.Model, config: DetectorConfig, settings: TrainingSettings):
         super().__init__(name="detector")
         self.network = network
         self.config = config

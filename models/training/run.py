@@ -6,9 +6,8 @@ from typing import Any
 
 import keras
 
+from models.networks.families import DetectorConfig, build_network, freeze_blocks
 from models.networks.folding import fold_batch_norms
-from models.networks.mobilenet_v1 import freeze_blocks
-from models.networks.ssd import SsdConfig, build_ssd
 from models.settings import TrainingSettings
 from models.training import checkpoint
 from models.training.detector import Detector
@@ -40,7 +39,7 @@ class TrainingRun:
 
     def __init__(
         self,
-        config: SsdConfig,
+        config: DetectorConfig,
         settings: TrainingSettings,
         *,
         quantization_aware: bool,
@@ -130,8 +129,8 @@ class TrainingRun:
 
     def _network(self, quantized: bool) -> keras.Model:
         with self.strategy_scope():
-            network = build_ssd(self.config, quantized, synchronized=self.replicas > 1)
-        freeze_blocks(network, self.settings.frozen_blocks)
+            network = build_network(self.config, quantized, synchronized=self.replicas > 1)
+        freeze_blocks(network, self.config, self.settings.frozen_blocks)
         return network
 
     def _compile(self, quantized: bool) -> Detector:

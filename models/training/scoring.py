@@ -6,8 +6,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from models.networks.families import DetectorConfig, normalize
 from models.networks.post_processing import Detections, post_process
-from models.networks.ssd import SsdConfig, normalize
 from models.settings import PostProcessing
 from models.training.coco import coco_metrics
 
@@ -28,7 +28,7 @@ class Scores(NamedTuple):
 
 def score(
     network: keras.Model,
-    config: SsdConfig,
+    config: DetectorConfig,
     batches: Iterable,
     post_processing: PostProcessing,
     class_names: Sequence[str],
@@ -36,7 +36,7 @@ def score(
     """Runs a network over batches and scores its detections.
 
     Args:
-      network: from `models.networks.ssd.build_ssd`.
+      network: from `models.networks.families.build_network`.
       config: the network's.
       batches: from `models.training.input_pipeline.evaluation_batches`.
       post_processing: as on the device.

@@ -9,12 +9,12 @@ import keras
 from tensorflow import errors
 from tensorflow.io import gfile
 
-from models.networks.ssd import SsdConfig
+from models.networks.families import DetectorConfig
 
 _BACKBONE_PREFIX = "conv"
 
 
-def load_imagenet_weights(network: keras.Model, config: SsdConfig, weights: str) -> list[str]:
+def load_imagenet_weights(network: keras.Model, config: DetectorConfig, weights: str) -> list[str]:
     """Loads the backbone from `keras.applications.MobileNet` weights.
 
     Args:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from models.networks.families import DetectorConfig, normalize
 from models.networks.post_processing import post_process
-from models.networks.ssd import SsdConfig, normalize
 from models.settings import PostProcessing
 from models.tflite.agreement import Agreement, compare, relative_error
 from models.tflite.detector import TFLiteDetector, TFLiteNetwork
@@ -81,7 +81,7 @@ class Comparison:
 
 def compare_with_network(
     network: keras.Model,
-    config: SsdConfig,
+    config: DetectorConfig,
     post_processing: PostProcessing,
     content: bytes,
     images: Sequence[np.ndarray],

@@ -11,7 +11,7 @@ import tfx.v1 as tfx
 from tfx.types import standard_artifacts
 
 from models.image import decode_and_resize
-from models.networks.ssd import normalize
+from models.networks.families import normalize
 from models.settings import PostProcessing
 from models.tflite.export import export_tflite
 from models.tflite.labels import format_labels

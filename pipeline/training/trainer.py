@@ -8,8 +8,7 @@ import numpy as np
 from tfx.dsl.io import fileio
 from tfx.utils import io_utils
 
-from models.networks.anchors import best_min_scale
-from models.networks.ssd import SsdConfig, map_sizes
+from models.networks.families import DetectorConfig, anchor_scale, fit_anchors
 from models.settings import Augmentation, ModelSettings, PostProcessing, TrainingSettings
 from models.training import checkpoint, input_pipeline, scoring
 from models.training import run as training
@@ -59,17 +58,17 @@ def run_fn(fn_args) -> None:
         training_settings.eval_images,
     )
     _check_classes(train, class_names)
-    ssd = ssd_config(model_settings, len(class_names), train)
+    detector = detector_config(model_settings, len(class_names), train)
     max_boxes = -(-train.max_boxes // _BOXES_MULTIPLE) * _BOXES_MULTIPLE
     _say(
         f"{len(train.image_ids)} training images, {len(held_out.image_ids)} to evaluate on, "
-        f"{len(class_names)} classes, {len(ssd.anchors)} anchors, smallest scale "
-        f"{ssd.min_scale:.2f}, at most {train.max_boxes} boxes an image"
+        f"{len(class_names)} classes, {len(detector.anchors)} anchors of scale "
+        f"{anchor_scale(detector):.2f}, at most {train.max_boxes} boxes an image"
     )
 
     eval_batches = input_pipeline.evaluation_batches(
         held_out.records,
-        input_size=ssd.input_size,
+        input_size=detector.input_size,
         batch_size=training_settings.batch_size,
         # Evaluation keeps every box, however many an image has.
         max_boxes=max(max_boxes, _most_boxes(held_out)),
@@ -79,7 +78,9 @@ def run_fn(fn_args) -> None:
     log = TensorBoardLog(os.path.join(state_dir, "tensorboard"), class_names)
 
     def score(interval: Interval) -> float:
-        scores = scoring.score(interval.network, ssd, eval_batches, post_processing, class_names)
+        scores = scoring.score(
+            interval.network, detector, eval_batches, post_processing, class_names
+        )
         log.write(interval, scores, eval_batches)
         losses = "  ".join(f"{name} {value:.3f}" for name, value in interval.losses.items())
         _say(
@@ -92,13 +93,13 @@ def run_fn(fn_args) -> None:
     try:
         strategy = choose_strategy(training_settings.distribution, training_settings.batch_size)
         run = training.TrainingRun(
-            ssd,
+            detector,
             training_settings,
             quantization_aware=settings["quantization"] == "aware",
             folder=state_dir,
             batches=lambda step: input_pipeline.training_batches(
                 train.records,
-                input_size=ssd.input_size,
+                input_size=detector.input_size,
                 batch_size=training_settings.batch_size,
                 max_boxes=max_boxes,
                 augmentation=Augmentation(**settings["augmentation"]),
@@ -107,7 +108,7 @@ def run_fn(fn_args) -> None:
                 start_step=step,
             ),
             score=score,
-            initialize=lambda network: _warm_start(network, ssd, settings["warm_start"]),
+            initialize=lambda network: _warm_start(network, detector, settings["warm_start"]),
             say=_say,
             image_name=lambda index: train.image_ids[index],
             strategy_scope=lambda: scope_of(strategy),
@@ -118,7 +119,7 @@ def run_fn(fn_args) -> None:
     except (NonFiniteLossError, ValueError) as error:
         raise UserError(str(error)) from error
     facts |= {"class_names": class_names, "state_dir": state_dir}
-    checkpoint.save_detector(fn_args.serving_model_dir, network, ssd, facts)
+    checkpoint.save_detector(fn_args.serving_model_dir, network, detector, facts)
     run.copy_float_network(os.path.join(fn_args.serving_model_dir, checkpoint.FLOAT_FOLDER))
     log.close()
     io_utils.copy_dir(log.folder, fn_args.model_run_dir)
@@ -137,26 +138,21 @@ def training_settings_of(settings: dict) -> TrainingSettings:
     return training_settings
 
 
-def ssd_config(settings: ModelSettings, num_classes: int, train: TransformedExamples) -> SsdConfig:
+def detector_config(
+    settings: ModelSettings, num_classes: int, train: TransformedExamples
+) -> DetectorConfig:
     """The network's config, completed from the data.
 
     Args:
       settings: as configured.
       num_classes: in the schema.
-      train: the training split; its boxes decide `min_scale` if that is None.
+      train: the training split; its boxes decide the anchors' scale if that is None.
 
     Returns:
       A complete config.
     """
-    values = settings.model_dump()
-    if settings.min_scale is None:
-        values["min_scale"] = best_min_scale(
-            train.box_sizes[_TYPICAL],
-            train.box_ratios[_TYPICAL],
-            map_sizes(settings.input_size),
-            settings.max_scale,
-        )
-    return SsdConfig(num_classes=num_classes, **values)
+    fitted = fit_anchors(settings, train.box_sizes[_TYPICAL], train.box_ratios[_TYPICAL])
+    return DetectorConfig(num_classes=num_classes, **fitted.model_dump())
 
 
 def _say(line: str) -> None:
@@ -192,12 +188,12 @@ def _check_classes(train: TransformedExamples, class_names: list[str]) -> None:
         )
 
 
-def _warm_start(network: keras.Model, ssd: SsdConfig, settings: dict) -> None:
+def _warm_start(network: keras.Model, detector: DetectorConfig, settings: dict) -> None:
     weights = settings["weights"]
     if not weights:
         _say("random initial weights")
     elif warm_start.is_imagenet_weights(weights):
-        loaded = warm_start.load_imagenet_weights(network, ssd, weights)
+        loaded = warm_start.load_imagenet_weights(network, detector, weights)
         _say(f"{len(loaded)} backbone layers from {weights}")
     else:
         # An earlier run's Model artifact holds a saved detector; other folders are one.

@@ -1,11 +1,32 @@
 """Small networks, pictures and records for the tests of the detector."""
 
+import keras
 import numpy as np
 
-from models.networks.ssd import SsdConfig
-from models.settings import TrainingSettings
+from models.networks.anchors import make_anchors, ssd_anchor_maps
+from models.networks.families import DetectorConfig
+from models.settings import PyramidSettings, TrainingSettings
 
-TINY = SsdConfig(num_classes=3, input_size=64, depth_multiplier=0.125)
+TINY = DetectorConfig(num_classes=3, input_size=64, depth_multiplier=0.125)
+_THIN = {"depth": 16, "head_layers": 1, "head_depth": 16}
+# One small network of each kind.
+TINY_FPN = TINY.model_copy(
+    update={"family": "ssd_fpn", "pyramid": PyramidSettings(max_level=6, **_THIN)}
+)
+TINY_LIGHT_FPN = TINY.model_copy(
+    update={"family": "ssd_fpn", "pyramid": PyramidSettings(min_level=4, separable=True, **_THIN)}
+)
+TINY_RETINANET = TINY.model_copy(
+    update={"family": "retinanet", "pyramid": PyramidSettings(max_level=6, **_THIN)}
+)
+KINDS = {
+    "ssd": TINY,
+    "ssd_fpn": TINY_FPN,
+    "light ssd_fpn": TINY_LIGHT_FPN,
+    "retinanet": TINY_RETINANET,
+}
+# Of a few maps: for tests that need any anchors.
+ANCHORS = make_anchors(ssd_anchor_maps((4, 2, 1), 0.2, 0.95))
 
 
 def random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -66,6 +87,8 @@ def randomize(network, seed: int = 0) -> None:
     """Gives a network weights and batch norm statistics as after some training."""
     rng = np.random.default_rng(seed)
     for variable in network.variables:
+        if "mean_colour" in variable.path:  # a constant
+            continue
         if variable.path.endswith(("moving_variance", "gamma")):
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
         elif variable.path.endswith(("moving_mean", "beta", "bias")):
@@ -73,3 +96,11 @@ def randomize(network, seed: int = 0) -> None:
         elif "kernel" in variable.path:
             fan_in = np.prod(variable.shape[:3]) if variable.shape[-1] != 1 else 9
             variable.assign(rng.normal(0, np.sqrt(2 / fan_in), variable.shape))
+
+
+def settle(network, images) -> None:
+    """Sets the batch norms' statistics to those of a batch, so that activations keep their size."""
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    network(images, training=True)

@@ -15,6 +15,10 @@ from models import settings
         (settings.ModelSettings, {"head_kernel_size": 2}),
         (settings.ModelSettings, {"class_bias": float("nan")}),
         (settings.ModelSettings, {"min_scale": 0.9, "max_scale": 0.5}),
+        (settings.ModelSettings, {"family": "yolo"}),
+        (settings.PyramidSettings, {"min_level": 2}),
+        (settings.PyramidSettings, {"max_level": 8}),
+        (settings.PyramidSettings, {"anchor_scale": 0.0}),
         (settings.Augmentation, {"crop_probability": 1.5}),
         (settings.Augmentation, {"crop_probability": 0.7, "zoom_out_probability": 0.7}),
         (settings.Augmentation, {"zoom_out_max": 0.5}),
@@ -37,6 +41,21 @@ def test_unknown_settings_are_rejected():
         settings.TrainingSettings(lerning_rate=0.1)
 
 
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({"family": "ssd", "pyramid": {"min_level": 4}}, "pyramid"),
+        ({"family": "ssd_fpn", "min_scale": 0.3}, "min_scale"),
+        ({"family": "ssd_fpn", "min_scale": None}, "min_scale"),
+        ({"family": "retinanet", "head_kernel_size": 3}, "head_kernel_size"),
+        ({"family": "retinanet", "extra_depth_multiplier": 0.5}, "extra_depth_multiplier"),
+    ],
+)
+def test_settings_that_a_family_ignores_are_rejected(values, name):
+    with pytest.raises(ValidationError, match=rf"model\.{name} has no effect on model\.family="):
+        settings.ModelSettings(**values)
+
+
 def test_settings_are_immutable():
     with pytest.raises(ValidationError):
         settings.Augmentation().flip = True
@@ -46,6 +65,7 @@ def test_settings_are_immutable():
     "group",
     [
         settings.ModelSettings,
+        settings.PyramidSettings,
         settings.Augmentation,
         settings.TrainingSettings,
         settings.PostProcessing,

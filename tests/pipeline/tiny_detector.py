@@ -15,12 +15,12 @@ def tiny_tflite(num_classes: int, quantize: bool, folder: str, seed: int = 0) ->
     import keras
     from keras import layers
 
-    from models.networks.ssd import SsdConfig
+    from models.networks.families import DetectorConfig
     from models.settings import PostProcessing
     from models.tflite.export import export_tflite
 
     keras.utils.set_random_seed(seed)
-    config = SsdConfig(num_classes=num_classes, input_size=TINY_SIZE)
+    config = DetectorConfig(num_classes=num_classes, input_size=TINY_SIZE)
     per_cell = len(config.anchors) // 16
     image = keras.Input((TINY_SIZE, TINY_SIZE, 3))
     x = layers.DepthwiseConv2D(3, padding="same", depthwise_initializer="ones")(image)

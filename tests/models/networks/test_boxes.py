@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from models.networks import boxes
-from models.networks.anchors import make_anchors
-from tests.models.helpers import brute_force_iou, random_boxes
+from tests.models.helpers import ANCHORS, brute_force_iou, random_boxes
 
 WHOLE_IMAGE = np.array([[0, 0, 1, 1]], np.float32)
 
@@ -56,7 +55,7 @@ def test_encoding_by_hand():
 
 
 def test_decode_inverts_encode_for_every_anchor():
-    anchors = make_anchors((4, 2, 1))
+    anchors = ANCHORS
     matched = random_boxes(np.random.default_rng(3), len(anchors))
     decoded = boxes.decode(boxes.encode(matched, anchors), anchors)
     np.testing.assert_allclose(decoded, matched, atol=1e-5)

@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 
 from models.networks import boxes as box_ops
-from models.networks.anchors import make_anchors
 from models.networks.post_processing import decode_boxes, post_process, suppress
 from models.settings import PostProcessing
-from tests.models.helpers import brute_force_iou, random_boxes
-
-ANCHORS = make_anchors((4, 2, 1))
+from tests.models.helpers import ANCHORS, brute_force_iou, random_boxes
 
 
 def logits_of(scores):

@@ -6,15 +6,15 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 
+from models.networks.families import build_network, normalize
 from models.networks.folding import fold_batch_norms
 from models.networks.post_processing import post_process
-from models.networks.ssd import build_ssd, normalize
 from models.settings import PostProcessing
 from models.tflite.agreement import compare, relative_error
 from models.tflite.detector import INPUT_NAME, TFLiteDetector, TFLiteNetwork
 from models.tflite.export import OUTPUT_NAMES, export_tflite
 from models.tflite.inspection import convolutions
-from tests.models.helpers import TINY, randomize
+from tests.models.helpers import KINDS, TINY, randomize, settle
 
 SETTINGS = PostProcessing(max_detections=20, score_threshold=0.05)
 IMAGES = (
@@ -35,12 +35,12 @@ def spread(network):
 
 @pytest.fixture(scope="module")
 def float_network():
-    return spread(build_ssd(TINY))
+    return spread(build_network(TINY))
 
 
 @pytest.fixture(scope="module")
 def quantized_network(float_network):
-    network = build_ssd(TINY, quantized=True)
+    network = build_network(TINY, quantized=True)
     fold_batch_norms(float_network, network)
     for _ in range(5):
         network(np.asarray(normalize(IMAGES)), training=True)
@@ -134,15 +134,39 @@ def test_an_int8_file_finds_what_the_quantized_network_finds(quantized_network, 
     assert agreement.shares["all"] > 0.9
 
 
-@pytest.mark.slow
-def test_the_network_inside_a_file_equals_the_network(quantized_network, int8_file):
-    inner = TFLiteNetwork(int8_file)
-    expected = quantized_network.predict_on_batch(np.asarray(normalize(IMAGES)))
+def assert_equal_inside(network, content, tolerance):
+    """Compares a network and its file before the post-processing."""
+    inner = TFLiteNetwork(content)
+    expected = network.predict_on_batch(np.asarray(normalize(IMAGES)))
     for row, picture in enumerate(IMAGES):
         encodings, scores = inner.outputs(picture)
-        assert relative_error(expected["box_encodings"][row], encodings, 0.01) < 0.2
+        assert relative_error(expected["box_encodings"][row], encodings, 0.01) < tolerance
         probabilities = 1 / (1 + np.exp(-expected["class_logits"][row]))
-        assert relative_error(probabilities, scores, 1 / 64) < 0.2
+        assert relative_error(probabilities, scores, 1 / 64) < tolerance
+
+
+@pytest.mark.slow
+def test_the_network_inside_a_file_equals_the_network(quantized_network, int8_file):
+    assert_equal_inside(quantized_network, int8_file, 0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "ssd"])
+def test_every_family_is_exported(kind, tmp_path):
+    config = KINDS[kind]
+    network, folded = spread(build_network(config)), build_network(config, quantized=True)
+    images = np.asarray(normalize(IMAGES))
+    settle(network, images)
+    fold_batch_norms(network, folded)
+    for _ in range(3):
+        folded(images, training=True)
+    content = export_tflite(folded, config, SETTINGS, str(tmp_path / "int8"))
+    assert_equal_inside(folded, content, 0.2)
+    assert all_int8(content)
+    assert len(TFLiteDetector(content).detect(IMAGES[0]).scores) > 0
+    if kind == "ssd_fpn":
+        content = export_tflite(network, config, SETTINGS, str(tmp_path / "float"), quantize=False)
+        assert_equal_inside(network, content, 1e-3)
 
 
 @pytest.mark.slow

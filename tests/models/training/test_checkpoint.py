@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from models.networks.ssd import build_ssd
+from models.networks.families import build_network
 from models.training import checkpoint
 from models.training.detector import Detector
 from models.training.optimizer import make_optimizer
@@ -14,7 +14,7 @@ from tests.models.helpers import TINY, randomize, training
 
 @pytest.mark.parametrize("quantized", [False, True])
 def test_a_saved_detector_is_restored(tmp_path, quantized):
-    network = build_ssd(TINY, quantized)
+    network = build_network(TINY, quantized)
     randomize(network)
     checkpoint.save_detector(str(tmp_path / "a"), network, TINY, {"score": 0.5})
     again, config, facts = checkpoint.load_detector(str(tmp_path / "a"))
@@ -30,7 +30,7 @@ def test_a_folder_without_a_detector_is_named(tmp_path):
 
 
 def test_weights_of_another_network_are_rejected(tmp_path):
-    checkpoint.save_detector(str(tmp_path), build_ssd(TINY), TINY, {})
+    checkpoint.save_detector(str(tmp_path), build_network(TINY), TINY, {})
     description = json.loads((tmp_path / "detector.json").read_text())
     (tmp_path / "detector.json").write_text(json.dumps(description | {"quantized": True}))
     with pytest.raises(ValueError, match="to stand both in"):
@@ -47,7 +47,7 @@ def test_the_float_network_is_found_beside_a_quantized_one_or_alone(tmp_path, pl
 
 def compiled(steps=6):
     settings = training(steps=steps)
-    model = Detector(build_ssd(TINY), TINY, settings)
+    model = Detector(build_network(TINY), TINY, settings)
     model.compile(optimizer=make_optimizer(settings))
     model.optimizer.build(model.trainable_variables)
     return model
@@ -75,7 +75,7 @@ def test_the_state_of_another_model_is_rejected(tmp_path):
     path = str(tmp_path / "state.npz")
     model = compiled()
     checkpoint.save_state(path, model, {})
-    quantized = Detector(build_ssd(TINY, quantized=True), TINY, training())
+    quantized = Detector(build_network(TINY, quantized=True), TINY, training())
     quantized.compile(optimizer=keras.optimizers.SGD(momentum=0.9))
     with pytest.raises(ValueError, match="Delete it to start over"):
         checkpoint.restore_state(path, quantized)

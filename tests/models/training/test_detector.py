@@ -1,18 +1,22 @@
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from models.networks.ssd import build_ssd, normalize
+from models.networks.families import build_network, normalize
+from models.networks.folding import fold_batch_norms
 from models.training.detector import Detector, NonFiniteImage
 from models.training.losses import sigmoid_focal_loss, smooth_l1_loss
 from models.training.matching import assign_targets
-from tests.models.helpers import TINY, random_boxes, randomize, training
+from models.training.optimizer import make_optimizer
+from tests.models.helpers import KINDS, TINY, random_boxes, randomize, training
 
 SETTINGS = training(focal_alpha=0.6, focal_gamma=1.5, localization_weight=0.7)
 
 
 @pytest.fixture(scope="module")
 def detector():
-    network = build_ssd(TINY)
+    network = build_network(TINY)
     randomize(network)
     model = Detector(network, TINY, SETTINGS)
     model.compile(optimizer="sgd")
@@ -70,3 +74,22 @@ def test_the_image_with_a_non_finite_loss_is_recorded():
     metric.reset_state()
     metric.update_state(np.float32([1, np.nan]), np.int32([7, 8]))
     assert float(metric.result()) == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantized", [False, True], ids=["float", "quantized"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_few_steps_reduce_the_loss(kind, quantized):
+    config, settings = KINDS[kind], training(learning_rate=0.01, steps=100)
+    keras.utils.set_random_seed(0)
+    float_network = build_network(config)
+    network = build_network(config, quantized)
+    if quantized:
+        fold_batch_norms(float_network, network)
+    model = Detector(network, config, settings)
+    model.compile(optimizer=make_optimizer(settings))
+    images, targets = batch(2)
+    data = tf.data.Dataset.from_tensors((images, targets)).repeat()
+    losses = model.fit(data, steps_per_epoch=1, epochs=12, verbose=0).history["loss"]
+    assert np.isfinite(losses).all()
+    assert min(losses[-3:]) < 0.7 * losses[0]

@@ -57,14 +57,14 @@ from tests.models.helpers import TINY, records, training
 from models.training.detector import Detector
 from models.training.input_pipeline import training_batches
 from models.settings import Augmentation
-from models.networks.ssd import build_ssd
+from models.networks.families import build_network
 from models.training.optimizer import make_optimizer
 
 def train(scope, synchronized):
     keras.utils.set_random_seed(0)
     settings = training(optimizer="momentum", learning_rate=0.001, clip_norm=0.0)
     with scope:
-        network = build_ssd(TINY, synchronized=synchronized)
+        network = build_network(TINY, synchronized=synchronized)
         model = Detector(network, TINY, settings)
         model.compile(optimizer=make_optimizer(settings))
         model.optimizer.build(model.trainable_variables)

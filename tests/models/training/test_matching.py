@@ -1,11 +1,9 @@
 import numpy as np
 
 from models.networks import boxes as box_ops
-from models.networks.anchors import make_anchors
 from models.training.matching import assign_targets
-from tests.models.helpers import brute_force_iou, random_boxes
+from tests.models.helpers import ANCHORS, brute_force_iou, random_boxes
 
-ANCHORS = make_anchors((4, 2, 1))
 CORNERS = np.asarray(box_ops.centers_to_corners(ANCHORS))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras.src.legacy.saving import legacy_h5_format
 
-from models.networks.ssd import SsdConfig, build_ssd
+from models.networks.families import DetectorConfig, build_network
 from models.weights.warm_start import (
     is_imagenet_weights,
     load_imagenet_weights,
@@ -28,8 +28,8 @@ def weights_file(tmp_path_factory):
 
 def test_the_whole_backbone_comes_from_the_file(weights_file):
     path, source = weights_file
-    config = SsdConfig(num_classes=2, input_size=96, depth_multiplier=0.25)
-    network = build_ssd(config)
+    config = DetectorConfig(num_classes=2, input_size=96, depth_multiplier=0.25)
+    network = build_network(config)
     loaded = load_imagenet_weights(network, config, path)
     assert len(loaded) == 2 * 27
     for name in loaded:
@@ -46,7 +46,7 @@ def test_another_depth_multiplier_is_one_clear_error(weights_file):
         match=r"^Expected weights of keras.applications.MobileNet with "
         rf"depth multiplier 0.125 and without top\. Received: {path}",
     ):
-        load_imagenet_weights(build_ssd(TINY), TINY, path)
+        load_imagenet_weights(build_network(TINY), TINY, path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights at all"])
@@ -55,13 +55,13 @@ def test_a_file_that_holds_no_weights_is_one_clear_error(tmp_path, content):
     path.write_bytes(content)
     config = TINY.model_copy(update={"depth_multiplier": 0.25})
     with pytest.raises(ValueError, match=r"Expected weights of keras\.applications\.MobileNet"):
-        load_imagenet_weights(build_ssd(config), config, str(path))
+        load_imagenet_weights(build_network(config), config, str(path))
 
 
 def test_an_earlier_run_with_other_classes_gives_all_but_the_class_heads():
-    source = build_ssd(TINY)
+    source = build_network(TINY)
     randomize(source)
-    network = build_ssd(TINY.model_copy(update={"num_classes": 5}))
+    network = build_network(TINY.model_copy(update={"num_classes": 5}))
     loaded, kept = load_matching_weights(network, source)
     assert kept == [f"class_head_{index}" for index in range(6)]
     assert {"conv1", "conv_pw_13_bn", "map_5", "box_head_0"} <= set(loaded)
@@ -71,15 +71,15 @@ def test_an_earlier_run_with_other_classes_gives_all_but_the_class_heads():
 
 
 def test_an_earlier_run_with_the_same_classes_gives_everything():
-    source, network = build_ssd(TINY), build_ssd(TINY)
+    source, network = build_network(TINY), build_network(TINY)
     randomize(source)
     _, kept = load_matching_weights(network, source)
     assert not kept
 
 
 def test_an_earlier_run_of_another_width_gives_nothing():
-    source = build_ssd(TINY.model_copy(update={"depth_multiplier": 0.25}))
-    loaded, _ = load_matching_weights(build_ssd(TINY), source)
+    source = build_network(TINY.model_copy(update={"depth_multiplier": 0.25}))
+    loaded, _ = load_matching_weights(build_network(TINY), source)
     assert not [name for name in loaded if name.startswith("conv")]
 
 

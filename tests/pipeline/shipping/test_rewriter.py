@@ -7,7 +7,7 @@ import pytest
 from keras import layers
 from tfx.types import standard_artifacts
 
-from models.networks.ssd import SsdConfig
+from models.networks.families import DetectorConfig
 from models.settings import PostProcessing
 from models.tflite.detector import TFLiteDetector
 from models.tflite.export import export_tflite as export
@@ -17,7 +17,7 @@ from pipeline.settings import RewriterSettings
 from pipeline.shipping import rewriter
 from tests.pipeline.tiny_detector import LABELS
 
-CONFIG = SsdConfig(num_classes=3, input_size=64)
+CONFIG = DetectorConfig(num_classes=3, input_size=64)
 FACTS = {
     "class_names": list(LABELS),
     "step": 5,

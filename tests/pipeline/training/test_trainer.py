@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.networks.ssd import SsdConfig, build_ssd
+from models.networks.families import DetectorConfig, build_network
 from models.settings import ModelSettings
 from models.training import checkpoint
 from pipeline.errors import UserError
@@ -29,7 +29,7 @@ def with_box_sizes(small):
 
 def test_the_smallest_scale_follows_the_boxes():
     small, large = (
-        trainer.ssd_config(ModelSettings(min_scale=None), 3, with_box_sizes(size))
+        trainer.detector_config(ModelSettings(min_scale=None), 3, with_box_sizes(size))
         for size in (0.08, 0.5)
     )
     assert 0.05 <= small.min_scale < 0.25 < large.min_scale
@@ -37,7 +37,7 @@ def test_the_smallest_scale_follows_the_boxes():
 
 
 def test_a_configured_scale_is_kept():
-    config = trainer.ssd_config(ModelSettings(min_scale=0.2), 3, with_box_sizes(0.01))
+    config = trainer.detector_config(ModelSettings(min_scale=0.2), 3, with_box_sizes(0.01))
     assert config.min_scale == 0.2
 
 
@@ -78,15 +78,15 @@ def test_a_training_run_is_named_by_everything_that_decides_it():
     assert len({key} | {trainer._state_key(*other) for other in others}) == 5
 
 
-SMALL = SsdConfig(num_classes=2, input_size=64, depth_multiplier=0.125)
+SMALL = DetectorConfig(num_classes=2, input_size=64, depth_multiplier=0.125)
 
 
 def test_warm_start_from_an_earlier_model(tmp_path, caplog):
-    earlier = build_ssd(SMALL)
+    earlier = build_network(SMALL)
     folder = tmp_path / "model" / "Format-Serving" / "float"
     checkpoint.save_detector(str(folder), earlier, SMALL, {})
     other = SMALL.model_copy(update={"num_classes": 4})
-    network = build_ssd(other)
+    network = build_network(other)
     with caplog.at_level(logging.INFO, "detector"):
         trainer._warm_start(network, other, {"weights": str(tmp_path / "model")})
     np.testing.assert_array_equal(
@@ -97,4 +97,4 @@ def test_warm_start_from_an_earlier_model(tmp_path, caplog):
 
 def test_warm_start_from_a_folder_without_a_model_names_it(tmp_path):
     with pytest.raises((UserError, FileNotFoundError), match=str(tmp_path)):
-        trainer._warm_start(build_ssd(SMALL), SMALL, {"weights": str(tmp_path)})
+        trainer._warm_start(build_network(SMALL), SMALL, {"weights": str(tmp_path)})

@@ -53,11 +53,11 @@ XML = """<annotation><filename>{name}.png</filename>
 WARM_START = """
 import sys
 import keras
-from models.networks.ssd import SsdConfig, build_ssd
+from models.networks.families import DetectorConfig, build_network
 from models.weights.warm_start import load_imagenet_weights
 
-config = SsdConfig(num_classes=2, input_size=64, depth_multiplier=0.25)
-print("loaded", len(load_imagenet_weights(build_ssd(config), config, sys.argv[1])))
+config = DetectorConfig(num_classes=2, input_size=64, depth_multiplier=0.25)
+print("loaded", len(load_imagenet_weights(build_network(config), config, sys.argv[1])))
 """
 
 EXAMPLE_GEN = """

@@ -138,9 +138,18 @@ def test_the_recipe_has_the_losses_that_tensorflow_computes(tmp_path):
 
 @pytest.mark.slow
 @needs_jax
-def test_the_recipe_lowers_for_tpu_and_stays_on_the_chip(tmp_path):
-    program = take_step("lower", tmp_path / "step.mlir", "--recipe")
-    assert "tensor<128x300x300x3xui8>" in program
+@pytest.mark.parametrize(
+    ("images", "flags"),
+    [
+        ("128x300x300x3", ["--recipe"]),
+        ("16x100x100x3", ["--family", "ssd_fpn"]),
+        ("16x100x100x3", ["--family", "retinanet"]),
+    ],
+    ids=["2018 recipe", "ssd_fpn", "retinanet"],
+)
+def test_the_step_lowers_for_tpu_and_stays_on_the_chip(tmp_path, images, flags):
+    program = take_step("lower", tmp_path / "step.mlir", *flags)
+    assert f"tensor<{images}xui8>" in program
     operations = set(re.findall(r"\b(?:stablehlo|mhlo|chlo)\.(\w+)", program))
     assert "convolution" in operations
     assert not operations & set(LEAVES_THE_CHIP)
@@ -148,8 +157,17 @@ def test_the_recipe_lowers_for_tpu_and_stays_on_the_chip(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_step_is_one_xla_program_with_static_shapes(tmp_path):
-    program = take_step("hlo", tmp_path / "step.hlo", "--recipe")
+@pytest.mark.parametrize(
+    ("images", "flags"),
+    [
+        ("128,300,300,3", ["--recipe"]),
+        ("16,100,100,3", ["--family", "ssd_fpn"]),
+        ("16,100,100,3", ["--family", "retinanet"]),
+    ],
+    ids=["2018 recipe", "ssd_fpn", "retinanet"],
+)
+def test_the_step_is_one_xla_program_with_static_shapes(tmp_path, images, flags):
+    program = take_step("hlo", tmp_path / "step.hlo", *flags)
     assert program.count("ENTRY") == 1
-    assert "u8[128,300,300,3]" in program
+    assert f"u8[{images}]" in program
     assert "<=" not in program.split("ENTRY")[1]  # no bounded, i.e. dynamic, dimension

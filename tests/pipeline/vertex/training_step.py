@@ -9,7 +9,8 @@ to take the step needs its own process:
     training_step.py lower OUT.mlir       Keras on JAX, lowered for TPU
     training_step.py hlo OUT.txt          TensorFlow, lowered to one XLA program
 
---recipe takes the 2018 recipe's sizes, --unclipped leaves the gradients as they are.
+--family takes another family than ssd, --recipe the 2018 recipe's sizes instead of small ones;
+--unclipped leaves the gradients as they are.
 """
 
 import argparse
@@ -18,8 +19,8 @@ import sys
 import keras
 import numpy as np
 
-from models.networks.ssd import SsdConfig, build_ssd
-from models.settings import TrainingSettings
+from models.networks.families import DetectorConfig, build_network
+from models.settings import PyramidSettings, TrainingSettings
 from models.training.detector import LOSS_TERMS, Detector
 
 # Later steps only show how fast rounding errors grow in training from random weights.
@@ -27,15 +28,25 @@ STEPS = 1
 REPLICAS = 8
 
 
-def sizes(recipe: bool) -> tuple[SsdConfig, TrainingSettings, int]:
-    """Network, settings and boxes an image: the 2018 recipe's sizes, or small ones."""
-    if recipe:
-        config = SsdConfig(num_classes=37, input_size=300, depth_multiplier=0.75)
-        settings = TrainingSettings(
-            steps=2000, batch_size=128, optimizer="momentum", learning_rate=0.2, warmup_steps=0
-        )
-        return config, settings, 8
-    config = SsdConfig(num_classes=3, input_size=64, depth_multiplier=0.25, l2=4e-5)
+Sizes = tuple[DetectorConfig, TrainingSettings, int]
+
+
+def recipe_sizes() -> Sizes:
+    """Network, settings and boxes an image of the 2018 recipe."""
+    config = DetectorConfig(num_classes=37, input_size=300, depth_multiplier=0.75)
+    settings = TrainingSettings(
+        steps=2000, batch_size=128, optimizer="momentum", learning_rate=0.2, warmup_steps=0
+    )
+    return config, settings, 8
+
+
+def small_sizes(family: str) -> Sizes:
+    """The same of a family, small."""
+    config = DetectorConfig(num_classes=3, input_size=64, depth_multiplier=0.25, l2=4e-5)
+    if family != "ssd":
+        pyramid = PyramidSettings(depth=16, head_layers=1, head_depth=16)
+        # An odd number of cells, which the pyramid's upsampling crops.
+        config = config.model_copy(update={"family": family, "input_size": 100, "pyramid": pyramid})
     settings = TrainingSettings(
         steps=100,
         batch_size=16,
@@ -47,7 +58,7 @@ def sizes(recipe: bool) -> tuple[SsdConfig, TrainingSettings, int]:
     return config, settings, 4
 
 
-def make_batch(config: SsdConfig, batch_size: int, max_boxes: int):
+def make_batch(config: DetectorConfig, batch_size: int, max_boxes: int):
     """Random images and boxes; the number of boxes varies, so that shards differ."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch_size, config.input_size, config.input_size, 3), np.uint8)
@@ -61,11 +72,11 @@ def make_batch(config: SsdConfig, batch_size: int, max_boxes: int):
     return images, {"boxes": boxes, "class_ids": class_ids, "image_index": index}
 
 
-def make_model(config: SsdConfig, settings: TrainingSettings, replicas: int = 1) -> Detector:
+def make_model(config: DetectorConfig, settings: TrainingSettings, replicas: int = 1) -> Detector:
     """The model as the training run compiles it, with weights that depend on the names only."""
     from models.training.optimizer import make_optimizer
 
-    network = build_ssd(config, synchronized=replicas > 1)
+    network = build_network(config, synchronized=replicas > 1)
     for number, variable in enumerate(network.variables):
         if variable.path.endswith("kernel"):
             fan_in = np.prod(variable.shape[:-1])
@@ -89,13 +100,13 @@ def results(model: Detector, before: dict, losses: list[dict[str, float]]) -> di
     return found
 
 
-def run_tensorflow(replicas: int, recipe: bool, clipped: bool = True) -> dict[str, np.ndarray]:
+def run_tensorflow(sizes: Sizes, replicas: int, clipped: bool = True) -> dict[str, np.ndarray]:
     """Takes the steps through `fit`, on one device or under MirroredStrategy."""
     import tensorflow as tf
 
     from models.training.distribution import scope_of
 
-    config, settings, max_boxes = sizes(recipe)
+    config, settings, max_boxes = sizes
     if not clipped:
         settings = settings.model_copy(update={"clip_norm": 0.0})
     strategy = None
@@ -120,11 +131,11 @@ def run_tensorflow(replicas: int, recipe: bool, clipped: bool = True) -> dict[st
     return results(model, before, losses)
 
 
-def hlo(recipe: bool) -> str:
+def hlo(sizes: Sizes) -> str:
     """The training step as one XLA program, for this machine's platform."""
     import tensorflow as tf
 
-    config, settings, max_boxes = sizes(recipe)
+    config, settings, max_boxes = sizes
     model = make_model(config, settings)
     model.optimizer.build(model.trainable_variables)
     batch = make_batch(config, settings.batch_size, max_boxes)
@@ -137,7 +148,7 @@ def hlo(recipe: bool) -> str:
     return step.experimental_get_compiler_ir(*arguments)(stage="hlo")
 
 
-def jax_step(config: SsdConfig, settings: TrainingSettings):
+def jax_step(config: DetectorConfig, settings: TrainingSettings):
     """The step as a pure function of its state, as Keras's JAX trainer builds it."""
     import jax
     from keras.src.backend.jax import nn
@@ -161,9 +172,9 @@ def jax_step(config: SsdConfig, settings: TrainingSettings):
     return model, jax.jit(model.train_step), state
 
 
-def run_jax() -> dict[str, np.ndarray]:
+def run_jax(sizes: Sizes) -> dict[str, np.ndarray]:
     """Takes the steps on Keras's JAX backend."""
-    config, settings, max_boxes = sizes(recipe=False)
+    config, settings, max_boxes = sizes
     model, step, state = jax_step(config, settings)
     before = weights_of(model)
     batch = make_batch(config, settings.batch_size, max_boxes)
@@ -180,22 +191,22 @@ def run_jax() -> dict[str, np.ndarray]:
     return results(model, before, losses)
 
 
-def jax_losses() -> dict[str, np.ndarray]:
-    """The first step's losses at the recipe's sizes: without its update XLA leaves out the rest."""
+def jax_losses(sizes: Sizes) -> dict[str, np.ndarray]:
+    """The first step's losses: without the update XLA leaves out the rest."""
     import jax
 
-    config, settings, max_boxes = sizes(recipe=True)
+    config, settings, max_boxes = sizes
     model, _, state = jax_step(config, settings)
     losses = jax.jit(lambda state, batch: model.train_step(state, batch)[0])
     logs = losses(state, make_batch(config, settings.batch_size, max_boxes))
     return {name: np.asarray([float(logs[name])]) for name in LOSS_TERMS}
 
 
-def lower(recipe: bool) -> str:
+def lower(sizes: Sizes) -> str:
     """The step as StableHLO for TPU."""
     from jax import export
 
-    config, settings, max_boxes = sizes(recipe)
+    config, settings, max_boxes = sizes
     _, step, state = jax_step(config, settings)
     batch = make_batch(config, settings.batch_size, max_boxes)
     return export.export(step, platforms=["tpu"])(state, batch).mlir_module()
@@ -207,19 +218,21 @@ def main() -> None:
     parser.add_argument("way", choices=("single", "replicated", "hlo", "jax", "lower"))
     parser.add_argument("out")
     parser.add_argument("--recipe", action="store_true")
+    parser.add_argument("--family", default="ssd")
     parser.add_argument("--unclipped", action="store_true")
     parser.add_argument("--replicas", type=int, default=REPLICAS)
     options = parser.parse_args()
     keras.utils.set_random_seed(0)
+    sizes = recipe_sizes() if options.recipe else small_sizes(options.family)
     if options.way in ("hlo", "lower"):
-        text = hlo(options.recipe) if options.way == "hlo" else lower(options.recipe)
+        text = hlo(sizes) if options.way == "hlo" else lower(sizes)
         with open(options.out, "w") as file:
             file.write(text)
     elif options.way == "jax":
-        np.savez(options.out, **(jax_losses() if options.recipe else run_jax()))
+        np.savez(options.out, **(jax_losses(sizes) if options.recipe else run_jax(sizes)))
     else:
         replicas = options.replicas if options.way == "replicated" else 1
-        taken = run_tensorflow(replicas, options.recipe, clipped=not options.unclipped)
+        taken = run_tensorflow(sizes, replicas, clipped=not options.unclipped)
         np.savez(options.out, **taken)
 
 
