@@ -68,8 +68,9 @@ def train(scope, synchronized):
         model = Detector(network, TINY, settings)
         model.compile(optimizer=make_optimizer(settings))
         model.optimizer.build(model.trainable_variables)
+    # As if there were one record: a strategy shuffles in another order, so nothing is shuffled.
     data = training_batches(records(), input_size=64, batch_size=4, max_boxes=4,
-                            augmentation=Augmentation(), seed=1, num_records=10)
+                            augmentation=Augmentation(), seed=1, num_records=1)
     # One step: batch norms over the few cells of so small a network amplify roundings from then on.
     history = model.fit(data, steps_per_epoch=1, epochs=1, verbose=0).history
     return model, data, history

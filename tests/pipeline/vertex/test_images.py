@@ -32,6 +32,8 @@ def make(tmp_path, monkeypatch):
     log = tmp_path / "log"
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("GCLOUD_LOG", str(log))
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # of the `make test` that runs this
+        monkeypatch.delenv(name, raising=False)
 
     def run(*arguments: str, build_code: int = 0):
         log.write_text("")
