@@ -1,4 +1,8 @@
-"""The graph of a lineage as one self-contained HTML page: layers from left to right, as SVG."""
+"""The graph of a lineage as one self-contained HTML page: layers from left to right, as SVG.
+
+Lines keep to lanes between the boxes. Without lanes, 30 of the 85 lines of a run with seven warm
+starts behind it would run through a box of another node.
+"""
 
 import html
 import itertools
@@ -22,8 +26,8 @@ def page(graph: dict[str, Any]) -> str:
       graph: see `pipeline.lineage.graph.to_json`.
 
     Returns:
-      HTML that loads nothing; every artifact and execution can be clicked, or reached with the
-      keyboard, and then shows its properties.
+      HTML that loads nothing; every artifact and execution shows its properties when it is clicked,
+      or chosen with the keyboard.
     """
     places, ways = layout([node["key"] for node in graph["nodes"]], graph["edges"])
     width = max((x for x, _ in places.values()), default=0) + _WIDTH + _MARGIN
@@ -37,23 +41,23 @@ def page(graph: dict[str, Any]) -> str:
         # Nothing inside the JSON may end the script element.
         "GRAPH": json.dumps(graph).replace("<", "\\u003c"),
     }
-    # In one pass: what is filled in is not looked at again.
+    # In one pass, so that nothing inside the values is replaced.
     return re.sub("@([A-Z]+)@", lambda match: replaced[match[1]], _TEMPLATE.read_text())
 
 
 def layout(
     keys: Iterable[str], edges: list[dict[str, Any]]
 ) -> tuple[dict[str, tuple[int, int]], list[list[str]]]:
-    """Sources left of their targets, few crossings.
+    """Places the nodes: sources left of their targets, with few crossings.
 
     Args:
       keys: of the nodes.
       edges: with `source` and `target`.
 
     Returns:
-      Left upper corners in pixels, by key; and for every edge the keys that it passes, its ends
-      included. Between them are lanes: places that are kept free in the columns on its way, one for
-      all edges of a source. A graph with very many of them has none.
+      Upper left corners in pixels by key; and for every edge the keys on its way, from its source
+      to its target. Those between are lanes: places kept free in the columns that it passes, shared
+      by all edges of a source. Graphs that would need more than `_MOST_LANES` have none.
     """
     keys = list(keys)
     ends = [(edge["source"], edge["target"]) for edge in edges]
@@ -76,7 +80,7 @@ def layout(
             row |= {key: _mean(row, neighbours[key], row[key]) for key in layer}
             layer.sort(key=row.__getitem__)
             row |= {key: float(place) for place, key in enumerate(layer)}
-    for level in sorted(layers):  # the order is settled; now lines are made straighter
+    for level in sorted(layers):  # straightens lines without changing the order
         free = 0.0
         for key in layers[level]:
             row[key] = max(free, _mean(row, before[key], free))
@@ -107,10 +111,10 @@ def _mean(row: dict[str, float], keys: list[str], default: float) -> float:
 
 
 def _depths(before: dict[str, list[str]], after: dict[str, list[str]]) -> dict[str, int]:
-    """Columns: sources left of their targets, as near as they can be.
+    """Columns: sources left of their targets, as close as possible.
 
-    First every node is as far left as it can be: its column is the longest way to it. Then, from
-    the right on, every node with targets goes to just before the first of them.
+    First every node is as far left as possible: its column is the longest path to it. Then, from
+    the right, every node with targets moves to the column before the first of them.
     """
     depth = dict.fromkeys(before, 0)
     open_inputs = {key: len(sources) for key, sources in before.items()}
@@ -141,7 +145,7 @@ def _lines(
 
 
 def _path(corners: list[tuple[int, int]]) -> str:
-    """From the right side of the first box to the left side of the last, straight along lanes."""
+    """From the right side of the first box to the left side of the last, straight in lanes."""
     (x, y), *rest = corners
     x, y = x + _WIDTH, y + _HEIGHT // 2
     text = f"M{x},{y}"

@@ -2,9 +2,9 @@
 
     python small_runs.py PROJECT WORKDIR STORE NOTES.json [first]
 
-PROJECT is a copy of the project, because one of the runs has edited code; the first run alone needs
-none. The notes hold nothing
-that was read from the metadata store: the folders as they were, the flags, and summary.json.
+PROJECT is a copy of the project, because one of the runs edits its code; for the first run alone it
+may be the project itself. Nothing in the notes comes from the metadata store: they hold the state
+of the folders, the flags, and summary.json.
 """
 
 import functools
@@ -46,7 +46,7 @@ REMOVED, CHANGED, ADDED, BROKEN = "image_03", "image_05", "image_90", "image_91"
 
 
 def add_image(folder: Path, name: str, seed: int) -> None:
-    """A bright square on noise, and one that nobody can see: no model finds everything."""
+    """A bright square on noise, and an invisible one, so that no model finds everything."""
     pixels = np.random.default_rng(seed).integers(0, 60, (96, 96, 3), np.uint8)
     x = 12 + seed % 8
     pixels[16:80, x : x + 64] = (250, 240, 30)
