@@ -10,6 +10,18 @@ time of several, each on a newly opened store. The whole command is timed by the
 The other ways get one task that all can do: everything behind one artifact, along the same edges.
 `nodes` must be equal for the first two. ML Metadata's get_lineage_subgraph stops at 100 hops, and
 also enters cached executions and baselines, which it cannot leave out.
+
+Measured on 2026-11-24 on 2 shared cores at a load of 1 to 2, with 1,800 runs (20,099 executions)
+and a chain of 300. "Before" is the code with bisection, maker hints and lazy properties; it had a
+load of 2.
+
+    milliseconds                       before    now
+    trace, the chain                      339    338
+    impact, the chain's first model       351    365
+    impact, an image                      361    412
+    why, the chain's end                   23     58
+    diff, both ends of the chain           11     62
+    whole command, trace of the chain     908    734
 """
 
 import argparse

@@ -50,6 +50,7 @@ class MlmdBackend:
         self._events_of: dict[int, list[Event]] = {}
         self._events_at: dict[int, list[Event]] = {}
         self._records: dict[tuple[str, str], Any] = {}
+        self._runs: list[Run] | None = None
         types = {context_type.name for context_type in store.get_context_types()}
         if RUN_CONTEXT not in types:
             raise UserError(
@@ -119,8 +120,10 @@ class MlmdBackend:
 
     def runs(self) -> list[Run]:
         """See `Backend`."""
-        contexts = self._store.get_contexts_by_type(RUN_CONTEXT)
-        return sorted(map(to_run, contexts), key=lambda run: run.context)
+        if self._runs is None:
+            contexts = self._store.get_contexts_by_type(RUN_CONTEXT)
+            self._runs = sorted(map(to_run, contexts), key=lambda run: run.context)
+        return self._runs
 
     def run(self, name: str) -> Run | None:
         """See `Backend`."""

@@ -9,7 +9,7 @@ import functools
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf import json_format
 from ml_metadata.proto import metadata_store_pb2 as mlmd
@@ -124,8 +124,7 @@ def _node(type_name: str) -> str:
     return _OTHER_NODES.get(name, known)
 
 
-@dataclasses.dataclass(frozen=True, order=True)
-class Event:
+class Event(NamedTuple):
     """An input or output of an execution; `channel` is its name there."""
 
     execution: NodeId
@@ -197,11 +196,13 @@ def _properties(node: mlmd.Artifact | mlmd.Execution | mlmd.Context) -> dict[str
 
 def _value(value: mlmd.Value) -> Any:
     kind = value.WhichOneof("value")
+    if kind == "string_value":
+        return parsed(value.string_value)
     if kind == "struct_value":
         # TFX wraps JSON that is not an object in a struct with this one field.
         plain = json_format.MessageToDict(value.struct_value)
         return parsed(plain.get("__value__", plain))
-    return parsed(getattr(value, kind)) if kind else None
+    return getattr(value, kind) if kind else None
 
 
 def from_struct(values: Mapping[str, Any]) -> dict[str, Any]:

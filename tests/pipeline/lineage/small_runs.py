@@ -3,8 +3,8 @@
     python small_runs.py PROJECT WORKDIR STORE NOTES.json [first]
 
 PROJECT is a copy of the project, because one of the runs edits its code; for the first run alone it
-may be the project itself. Nothing in the notes comes from the metadata store: they are the
-state of the folders, the flags, and summary.json.
+may be the project itself. Nothing in the notes comes from the metadata store: they hold the state
+of the folders, the flags, and summary.json.
 """
 
 import functools
