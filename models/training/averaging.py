@@ -41,7 +41,8 @@ class AdamW(_GrowingMomentum, keras.optimizers.AdamW):
 @contextlib.contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
     """Puts the averages in the place of a model's weights, when its optimizer keeps averages."""
-    if not model.optimizer.use_ema:
+    # Before the first step there are none: Keras starts them at zero.
+    if not model.optimizer.use_ema or int(model.optimizer.iterations) == 0:
         yield
         return
     weights = [np.asarray(variable) for variable in model.trainable_variables]

@@ -1,7 +1,6 @@
 """One run on this machine: prepares the workdir, runs the DAG, and tells what came out."""
 
 import datetime
-import hashlib
 import json
 import logging
 import os
@@ -9,6 +8,7 @@ import time
 import traceback
 from pathlib import Path
 
+from models.weights.source import files_of, sha256_of
 from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
 from pipeline.data.paths import check_data_paths
@@ -143,13 +143,13 @@ def _complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
         filled["schema_dir"] = str(folder)
     weights = config.warm_start.weights
     if weights and weights != "imagenet":
-        if not os.path.exists(weights):
+        if not files_of(weights):
             raise UserError(
-                "Expected --warm-start to be 'imagenet', a weights file, or a folder of an earlier "
-                f"run's model. Received: {weights}, which does not exist."
+                "Expected --warm-start to be 'imagenet', a weights file, a TF1 checkpoint, or a "
+                f"folder of an earlier run's model. Received: {weights}, which does not exist."
             )
-        filled["warm_start.weights"] = os.path.abspath(weights)
-        filled["warm_start.sha256"] = sha256 = _sha256(Path(weights))
+        filled["warm_start.weights"] = _local(weights)
+        filled["warm_start.sha256"] = sha256 = sha256_of(weights)
         if config.warm_start.sha256 not in ("", sha256):
             raise UserError(
                 f"Expected weights with the sha256 {config.warm_start.sha256} "
@@ -177,15 +177,6 @@ def _check_can_push(destination: str) -> None:
         )
 
 
-def _sha256(path: Path) -> str:
-    """Of a file, or of all files of a folder."""
-    digest = hashlib.sha256()
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
 def _run_dag(config: PipelineConfig, connection, run_id: str, console: Console) -> None:
     from absl import logging as absl_logging
 
@@ -202,8 +193,10 @@ def _run_dag(config: PipelineConfig, connection, run_id: str, console: Console) 
         from tfx.orchestration.portable import runtime_parameter_utils
 
         from pipeline.pipeline import create_pipeline
+        from pipeline.training.initial_weights import check_warm_start
 
         check_ctrl_c()
+        check_warm_start(config.warm_start.model_dump(), config.model)
         console.between_components = check_ctrl_c
         compiled = Compiler().compile(create_pipeline(config, connection))
         record_start(store.open_store(connection), run_id, config)
