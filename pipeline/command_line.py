@@ -53,8 +53,9 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--list-settings", action="store_true", help="show all settings and exit")
     run.add_argument(
         "--warm-start",
-        metavar="FILE",
-        help="'imagenet', a mobilenet_*_no_top.h5, or an earlier run's model folder",
+        metavar="PATH",
+        help="'imagenet', a mobilenet_*_no_top.h5, a .tflite or TF1 checkpoint of the TF Object "
+        "Detection API, or an earlier run's model folder",
     )
 
 

@@ -10,6 +10,7 @@ from tfx.dsl.components.base.base_node import BaseNode
 from tfx.types import BaseChannel, standard_artifacts
 from tfx.v1.extensions import google_cloud_ai_platform
 
+from models.weights.source import kind_of
 from pipeline import features
 from pipeline.config import PipelineConfig
 from pipeline.data.example_gen import TfRecordExampleGen, VocExampleGen
@@ -244,11 +245,14 @@ def _warm_start(config: PipelineConfig) -> BaseNode | None:
     weights = config.warm_start.weights
     if not weights or weights == "imagenet":
         return None
+    kind = kind_of(weights, look="://" not in weights)  # compiling reads no bucket
     return tfx.dsl.Importer(
         source_uri=weights,
         artifact_type=standard_artifacts.Model,
         # An artifact that exists is taken up only as it is: nothing is added to a model of ours.
         custom_properties=(
-            {"sha256": config.warm_start.sha256} if weights.endswith(".h5") else None
+            {"sha256": config.warm_start.sha256, "kind": kind, "source": weights}
+            if kind != "detector"
+            else None
         ),
     ).with_id("WarmStart")

@@ -58,11 +58,23 @@ class WarmStart(Settings):
     """The weights that training starts from."""
 
     weights: str = ""
-    """"imagenet" (downloaded by Keras), a file of the same kind (mobilenet_*_no_top.h5), the model
-    folder of an earlier run, or empty for random weights."""
+    """"imagenet" (Keras's own download), a file of the same kind (mobilenet_*_no_top.h5, .keras), a
+    detector of the TF Object Detection API (a .tflite file or a TF1 checkpoint: .tar.gz, folder or
+    prefix), a folder of an earlier run's model, or empty: random weights."""
     sha256: str = ""
-    """Of the weights file. The runner fills it in, so that a changed file is not served from the
-    cache."""
+    """Of the weights; the runner fills it in, so that other weights are another run."""
+    class_heads: Literal["auto", "by_name", "fresh"] = "auto"
+    """Of the Object Detection API's detectors: each class starts from the class of the same name,
+    or else from the one that fires most on its objects; by_name leaves out the second, fresh
+    both."""
+    labels: str = ""
+    """The names of the weights' classes: a label file, one name a line, or a label map (.pbtxt).
+    Empty looks inside of a .tflite file, and then beside the weights."""
+    fine_tune_checkpoint_type: Literal["detection", "classification"] = "detection"
+    """Of a TF1 checkpoint, as in the Object Detection API: a detector, or an image classifier of
+    TF-Slim's, whose backbone is loaded."""
+    load_all_detection_checkpoint_vars: bool = True
+    """Load the predictors of the Object Detection API's detectors too; the API's default is off."""
 
 
 class EvaluationSettings(Settings):

@@ -125,7 +125,8 @@ def make_optimizer(
 @contextlib.contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
     """Swaps the averages in for a model's weights, if its optimizer keeps averages."""
-    if not model.optimizer.use_ema:
+    # Before the first step there are no averages: Keras starts them at zero.
+    if not model.optimizer.use_ema or int(model.optimizer.iterations) == 0:
         yield
         return
     weights = [np.asarray(variable) for variable in model.trainable_variables]

@@ -20,8 +20,9 @@ def load_imagenet_weights(network: keras.Model, config: DetectorConfig, weights:
     Args:
       network: the float network; its backbone is changed in place.
       config: the network's.
-      weights: "imagenet" for Keras's own download, or a .h5 file of the same kind, local or on
-        cloud storage (`mobilenet_2_5_224_tf_no_top.h5` for a depth multiplier of 0.25).
+      weights: "imagenet" for Keras's own download, or a .h5 or .keras file of the same network,
+        local or on cloud storage (`mobilenet_2_5_224_tf_no_top.h5` for a depth multiplier of
+        0.25). Of either only the weights are read.
 
     Returns:
       Names of the layers that were loaded.
@@ -86,8 +87,3 @@ def load_matching_weights(network: keras.Model, source: keras.Model) -> tuple[li
         else:
             kept.append(layer.name)
     return loaded, kept
-
-
-def is_imagenet_weights(path: str) -> bool:
-    """Whether a warm start is Keras's ImageNet weights rather than an earlier run's model."""
-    return path == "imagenet" or path.endswith(".h5")

@@ -4,10 +4,11 @@ import glob
 import os
 from pathlib import Path
 
+from models.weights.source import files_of, sha256_of
 from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
 from pipeline.errors import UserError
-from pipeline.files import SCHEMA_FILE, sha256_of
+from pipeline.files import SCHEMA_FILE
 from pipeline.fingerprint import ROOT
 from pipeline.local.workdir import Workdir
 from pipeline.settings import DataSettings
@@ -42,7 +43,7 @@ def complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
         filled["schema_dir"] = _schema_folder(config.schema_dir)
     weights = config.warm_start.weights
     if weights and weights != "imagenet":
-        filled["warm_start.weights"] = os.path.abspath(weights)
+        filled["warm_start.weights"] = _absolute(weights)
         filled["warm_start.sha256"] = _weights_sha256(weights, config.warm_start.sha256)
     return override(config, filled)
 
@@ -95,10 +96,10 @@ def _schema_folder(schema_dir: str) -> str:
 
 
 def _weights_sha256(weights: str, expected: str) -> str:
-    if not os.path.exists(weights):
+    if not files_of(weights):
         raise UserError(
-            "Expected --warm-start to be 'imagenet', a weights file, or the model folder of an "
-            f"earlier run. Received: {weights}, which does not exist."
+            "Expected --warm-start to be 'imagenet', a weights file, a TF1 checkpoint, or the "
+            f"model folder of an earlier run. Received: {weights}, which does not exist."
         )
     sha256 = sha256_of(weights)
     if expected not in ("", sha256):

@@ -102,7 +102,9 @@ def _compile(config: PipelineConfig, connection, run_id: str):
     from tfx.orchestration.portable import runtime_parameter_utils
 
     from pipeline.pipeline import create_pipeline
+    from pipeline.training.initial_weights import check_warm_start
 
+    check_warm_start(config.warm_start.model_dump(), config.model)
     compiled = Compiler().compile(create_pipeline(config, connection))
     # TFX's runner would name the run after the time; its facts are recorded before it starts.
     runtime_parameter_utils.substitute_runtime_parameter(

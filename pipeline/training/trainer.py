@@ -3,9 +3,7 @@
 import logging
 import os
 
-import keras
 import numpy as np
-from tfx.dsl.io import fileio
 from tfx.utils import io_utils
 
 from models.networks.families import DetectorConfig, anchor_scale, fit_anchors
@@ -14,12 +12,11 @@ from models.training import checkpoint, input_pipeline, scoring
 from models.training import run as training
 from models.training.distribution import choose_strategy, scope_of, use_xla
 from models.training.watch import Interval, NonFiniteLossError
-from models.weights import warm_start
 from pipeline import features
 from pipeline.data.schema import class_names_of
 from pipeline.errors import UserError
-from pipeline.files import SERVING_FOLDER
 from pipeline.fingerprint import fingerprint_of
+from pipeline.training import initial_weights
 from pipeline.training.tensorboard_log import TensorBoardLog
 from pipeline.training.transformed_examples import TransformedExamples, read_transformed_examples
 
@@ -58,6 +55,12 @@ def run_fn(fn_args) -> None:
         training_settings.eval_images,
     )
     _check_classes(train, class_names)
+    weights = initial_weights.read_zoo(settings["warm_start"])
+    if model_settings.min_scale is None and weights is not None and weights.num_classes:
+        # Box heads are worth something with the anchors that they were trained on alone.
+        min_scale, max_scale = weights.scales
+        scales = {"min_scale": min_scale, "max_scale": max_scale}
+        model_settings = model_settings.model_copy(update=scales)
     detector = detector_config(model_settings, len(class_names), train)
     max_boxes = -(-train.max_boxes // _BOXES_MULTIPLE) * _BOXES_MULTIPLE
     _say(
@@ -90,6 +93,18 @@ def run_fn(fn_args) -> None:
         )
         return float(np.nan_to_num(scores.metrics["mAP50"]))
 
+    def batches(step: int):
+        return input_pipeline.training_batches(
+            train.records,
+            input_size=detector.input_size,
+            batch_size=training_settings.batch_size,
+            max_boxes=max_boxes,
+            augmentation=Augmentation(**settings["augmentation"]),
+            seed=training_settings.seed,
+            num_records=len(train.image_ids),
+            start_step=step,
+        )
+
     try:
         strategy = choose_strategy(training_settings.distribution, training_settings.batch_size)
         run = training.TrainingRun(
@@ -97,18 +112,18 @@ def run_fn(fn_args) -> None:
             training_settings,
             quantization_aware=settings["quantization"] == "aware",
             folder=state_dir,
-            batches=lambda step: input_pipeline.training_batches(
-                train.records,
-                input_size=detector.input_size,
-                batch_size=training_settings.batch_size,
-                max_boxes=max_boxes,
-                augmentation=Augmentation(**settings["augmentation"]),
-                seed=training_settings.seed,
-                num_records=len(train.image_ids),
-                start_step=step,
-            ),
+            batches=batches,
             score=score,
-            initialize=lambda network: _warm_start(network, detector, settings["warm_start"]),
+            initialize=lambda network: initial_weights.set_initial_weights(
+                network,
+                detector,
+                settings["warm_start"],
+                weights=weights,
+                class_names=class_names,
+                training=training_settings,
+                batches=lambda: batches(0),
+                state_dir=state_dir,
+            ),
             say=_say,
             image_name=lambda index: train.image_ids[index],
             strategy_scope=lambda: scope_of(strategy),
@@ -120,6 +135,7 @@ def run_fn(fn_args) -> None:
         raise UserError(str(error)) from error
     facts |= {"class_names": class_names, "state_dir": state_dir}
     checkpoint.save_detector(fn_args.serving_model_dir, network, detector, facts)
+    initial_weights.copy_table(state_dir, fn_args.serving_model_dir)
     run.copy_float_network(os.path.join(fn_args.serving_model_dir, checkpoint.FLOAT_FOLDER))
     log.close()
     io_utils.copy_dir(log.folder, fn_args.model_run_dir)
@@ -186,24 +202,3 @@ def _check_classes(train: TransformedExamples, class_names: list[str]) -> None:
             ", ".join(missing),
             "it" if len(missing) == 1 else "them",
         )
-
-
-def _warm_start(network: keras.Model, detector: DetectorConfig, settings: dict) -> None:
-    weights = settings["weights"]
-    if not weights:
-        _say("random initial weights")
-    elif warm_start.is_imagenet_weights(weights):
-        loaded = warm_start.load_imagenet_weights(network, detector, weights)
-        _say(f"{len(loaded)} backbone layers from {weights}")
-    else:
-        # An earlier run's Model artifact holds a saved detector; other folders are one.
-        inside = os.path.join(weights, SERVING_FOLDER)
-        folder = checkpoint.float_folder(inside if fileio.exists(inside) else weights)
-        source, _, _ = checkpoint.load_detector(folder)
-        loaded, kept = warm_start.load_matching_weights(network, source)
-        if not loaded:
-            raise UserError(
-                "Expected a warm start that shares layers with this network. "
-                f"Received: {weights}, of which no layer fits. Compare model.depth_multiplier."
-            )
-        _say(f"{len(loaded)} layers from {weights}; new: {', '.join(kept) or 'none'}")

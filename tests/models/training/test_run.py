@@ -155,6 +155,19 @@ def test_quantization_from_the_first_step(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_warm_start_survives_averaging_from_the_first_step(tmp_path):
+    class WarmStart(Recorder):
+        def initialize(self, network):
+            kernel = network.get_layer("conv_pw_13").kernel
+            kernel.assign(np.ones(kernel.shape))
+
+    settings = training(steps=1, quantization_delay=0, ema_momentum=0.9)
+    make_run(tmp_path, WarmStart(), settings).train()
+    float_network, *_ = checkpoint.load_detector(str(tmp_path / checkpoint.FLOAT_FOLDER))
+    assert np.all(float_network.get_layer("conv_pw_13").kernel == 1)
+
+
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_names_its_terms_and_its_image(tmp_path):
     def poisoned(step):
         def poison(images, targets):

@@ -6,7 +6,6 @@ from keras.src.legacy.saving import legacy_h5_format
 
 from models.networks.families import DetectorConfig, build_network
 from models.weights.warm_start import (
-    is_imagenet_weights,
     load_imagenet_weights,
     load_matching_weights,
 )
@@ -37,6 +36,18 @@ def test_the_whole_backbone_comes_from_the_file(weights_file):
             network.get_layer(name).get_weights(), source.get_layer(name).get_weights(), strict=True
         ):
             np.testing.assert_array_equal(received, expected)
+
+
+def test_a_keras_file_gives_its_weights_alone(weights_file, tmp_path):
+    _, source = weights_file
+    path = str(tmp_path / "mobilenet.keras")
+    source.save(path)
+    config = DetectorConfig(num_classes=2, input_size=96, depth_multiplier=0.25)
+    network = build_network(config)
+    load_imagenet_weights(network, config, path)
+    np.testing.assert_array_equal(
+        network.get_layer("conv_pw_9").kernel, source.get_layer("conv_pw_9").kernel
+    )
 
 
 def test_another_depth_multiplier_is_one_clear_error(weights_file):
@@ -81,16 +92,3 @@ def test_an_earlier_run_of_another_width_gives_nothing():
     source = build_network(TINY.model_copy(update={"depth_multiplier": 0.25}))
     loaded, _ = load_matching_weights(build_network(TINY), source)
     assert not [name for name in loaded if name.startswith("conv")]
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("imagenet", True),
-        ("/data/mobilenet_2_5_224_tf_no_top.h5", True),
-        ("weights.h5", True),
-        ("workdir/pipeline_root/Trainer/model/7", False),
-    ],
-)
-def test_kinds_of_warm_starts_are_recognised_by_their_names(path, expected):
-    assert is_imagenet_weights(path) == expected

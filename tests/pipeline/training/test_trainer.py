@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.networks.families import DetectorConfig, build_network
 from models.settings import ModelSettings
-from models.training import checkpoint
 from pipeline.errors import UserError
 from pipeline.training import trainer
 from pipeline.training.transformed_examples import TransformedExamples
@@ -76,25 +74,3 @@ def test_a_training_run_is_named_by_everything_that_decides_it():
         (SimpleNamespace(train_files=["t"], eval_files=["e"], schema_path="z"), config),
     ]
     assert len({key} | {trainer._state_key(*other) for other in others}) == 5
-
-
-SMALL = DetectorConfig(num_classes=2, input_size=64, depth_multiplier=0.125)
-
-
-def test_warm_start_from_an_earlier_model(tmp_path, caplog):
-    earlier = build_network(SMALL)
-    folder = tmp_path / "model" / "Format-Serving" / "float"
-    checkpoint.save_detector(str(folder), earlier, SMALL, {})
-    other = SMALL.model_copy(update={"num_classes": 4})
-    network = build_network(other)
-    with caplog.at_level(logging.INFO, "detector"):
-        trainer._warm_start(network, other, {"weights": str(tmp_path / "model")})
-    np.testing.assert_array_equal(
-        network.get_layer("conv_pw_9").kernel, earlier.get_layer("conv_pw_9").kernel
-    )
-    assert "new: class_head_0" in caplog.text
-
-
-def test_warm_start_from_a_folder_without_a_model_names_it(tmp_path):
-    with pytest.raises((UserError, FileNotFoundError), match=str(tmp_path)):
-        trainer._warm_start(build_network(SMALL), SMALL, {"weights": str(tmp_path)})

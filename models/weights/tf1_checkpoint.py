@@ -1,0 +1,269 @@
+"""Reads a TF1 checkpoint of the TF Object Detection API's zoo, without the Object Detection API.
+
+What is loaded is what `fine_tune_checkpoint_type` and `load_all_detection_checkpoint_vars` mean
+there (research/object_detection/protos/train.proto): a "detection" checkpoint gives what is under
+its feature extractor and, with the second, the predictors too; a "classification" checkpoint, one
+of TF-Slim's image classifiers, has the same backbone without the feature extractor's scope.
+
+TensorFlow's reader aborts the process over some damaged files. It runs in a process of its own.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from models.weights import zoo
+from models.weights.source import checkpoint_prefix, open_file
+from models.weights.zoo import LayerWeights, Variable, ZooWeights
+
+Contents = dict[str, tuple[tuple[int, ...], np.ndarray | None]]
+CheckpointType = Literal["detection", "classification"]
+_TIMEOUT_SECONDS = 600
+# Of an archive unpacked; the zoo's SSDs have 100 to 400 MB with all that is around the checkpoint.
+_MAX_BYTES = 1 << 32
+_CHECKPOINT_FILE = re.compile(r".+\.(index|data-\d{5}-of-\d{5})")
+# Variables that are no weights, and why they are left out.
+_LEFT_OUT = (
+    (r".*_quant/.*", "a range of quantization: training here finds its own"),
+    (r".*/(biased|local_step)", "a range of quantization: training here finds its own"),
+    (r".*/(Momentum|RMSProp(_1)?|Adam(_1)?)", "state of its optimizer"),
+    (r".*/ExponentialMovingAverage", "an average: the variable itself is loaded"),
+    (r"global_step|.*beta[12]_power|learning_rate", "a counter of its training"),
+)
+_CLASSIFIER = (r"MobilenetV1/(Logits|AuxLogits|Predictions)/.*", "a detector has no classifier")
+_BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+def read_tf1_checkpoint(
+    path: str, checkpoint_type: CheckpointType = "detection", load_all: bool = True
+) -> ZooWeights:
+    """Reads a checkpoint.
+
+    Args:
+      path: its .tar.gz, its folder or its prefix (`.../model.ckpt`), local or on cloud storage.
+      checkpoint_type: see the module.
+      load_all: the predictors too.
+
+    Returns:
+      Its weights, still without names of the classes; every variable of the checkpoint is among
+      its `variables`.
+
+    Raises:
+      ValueError: when it is damaged, or not of this network.
+    """
+    with _prefix_of(path) as prefix:
+        found = _read_apart(prefix, path)
+    return weights_of(found, path, checkpoint_type, load_all)
+
+
+def weights_of(
+    found: Contents, path: str, checkpoint_type: CheckpointType, load_all: bool
+) -> ZooWeights:
+    """`read_tf1_checkpoint` of a checkpoint that is read.
+
+    Args:
+      found: shape and values of every variable; None for values that are not wanted or no float32.
+      path: for messages.
+      checkpoint_type: see `read_tf1_checkpoint`.
+      load_all: see `read_tf1_checkpoint`.
+    """
+    rows, arrays, extra = [], {}, []
+    for name, (shape, values) in sorted(found.items()):
+        row, key = _account(name, shape, checkpoint_type, load_all)
+        if row is None:
+            extra.append(name)
+            continue
+        rows.append(row)
+        if key is not None:
+            arrays[key] = _checked(values, name, path)
+    _check_scope(found, checkpoint_type, path)
+    layers = _layers(arrays, path)
+    heads = checkpoint_type == "detection" and load_all
+    extras = checkpoint_type == "detection"
+    zoo.check_layers(path, layers, list(found), extras=extras, heads=heads)
+    if extra:
+        raise ValueError(
+            f"Expected only variables of ssd_mobilenet_v1. Received: {path}, which also has "
+            f"{zoo.shortened(extra)}: it is {zoo.family_of(extra)}."
+        )
+    return ZooWeights(path, layers, rows)
+
+
+def _account(
+    name: str, shape: tuple[int, ...], checkpoint_type: str, load_all: bool
+) -> tuple[Variable | None, tuple[str, str] | None]:
+    """The row of a variable, None for an unknown one, and (layer, variable) if it is loaded."""
+    patterns = (*_LEFT_OUT, _CLASSIFIER) if checkpoint_type == "classification" else _LEFT_OUT
+    for pattern, reason in patterns:
+        if re.fullmatch(pattern, name):
+            return Variable(name, shape, "", f"left out: {reason}"), None
+    split = zoo.split_name(name)
+    if split is None:
+        return None, None
+    layer, variable, in_detector = split
+    if in_detector != (checkpoint_type == "detection"):
+        return None, None
+    if "head" in layer and not load_all:
+        note = "left out: load_all_detection_checkpoint_vars is off"
+        return Variable(name, shape, "", note), None
+    known = variable in ("weights", "depthwise_weights", "biases")
+    if not known and variable.removeprefix("BatchNorm/") not in _BATCH_NORM:
+        return None, None
+    return Variable(name, shape, layer), (layer, variable)
+
+
+def _checked(values: np.ndarray | None, name: str, path: str) -> np.ndarray:
+    if values is None:
+        raise ValueError(f"Expected float32 values for {name}. Received: others (in {path}).")
+    return values
+
+
+def _check_scope(names, checkpoint_type: str, path: str) -> None:
+    """Tells the two types of checkpoint apart."""
+    kinds = {split[2] for split in map(zoo.split_name, names) if split}
+    if kinds == {checkpoint_type != "detection"}:
+        other = {"detection": "classification", "classification": "detection"}[checkpoint_type]
+        raise ValueError(
+            f"Expected a {checkpoint_type} checkpoint. Received: {path}, a {other} checkpoint. "
+            f"Set warm_start.fine_tune_checkpoint_type={other}."
+        )
+
+
+def _layers(arrays: dict[tuple[str, str], np.ndarray], path: str) -> dict[str, LayerWeights]:
+    layers = {}
+    for layer in dict.fromkeys(layer for layer, _ in arrays):
+        own = {variable: array for (other, variable), array in arrays.items() if other == layer}
+        kernel = own.get("depthwise_weights" if "_dw_" in layer else "weights")
+        needed = ["biases"] if "head" in layer else [f"BatchNorm/{name}" for name in _BATCH_NORM]
+        missing = [name for name in needed if name not in own]
+        if kernel is None or missing:
+            raise ValueError(
+                f"Expected kernel and {', '.join(needed)} for {layer}. Received: {path}, which has "
+                f"only {', '.join(own)}."
+            )
+        values = tuple(own[name] for name in needed)
+        if "head" in layer:
+            layers[layer] = LayerWeights(kernel, bias=values[0])
+        else:
+            layers[layer] = LayerWeights(kernel, batch_norm=values)
+    return layers
+
+
+@contextlib.contextmanager
+def _prefix_of(path: str) -> Iterator[str]:
+    """The prefix of the checkpoint, unpacked if it is packed."""
+    if not path.endswith((".tar.gz", ".tgz", ".tar")):
+        prefix = checkpoint_prefix(path)
+        if prefix is None:
+            raise FileNotFoundError(
+                f"Expected a TF1 checkpoint (model.ckpt.index and its data). Received: {path}, "
+                "which has none."
+            )
+        yield prefix
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with open_file(path) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
+                _unpack(archive, folder, path)
+        except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+            raise ValueError(
+                f"Expected a .tar.gz with a TF1 checkpoint. Received: {path} ({error})."
+            ) from error
+        prefix = checkpoint_prefix(folder)
+        if prefix is None:
+            raise ValueError(
+                "Expected a .tar.gz with a TF1 checkpoint (model.ckpt.index and its data). "
+                f"Received: {path}, which has none."
+            )
+        yield prefix
+
+
+def _unpack(archive: tarfile.TarFile, folder: str, path: str) -> None:
+    """Writes the checkpoint's files; no name in the archive decides where."""
+    size = 0
+    for member in archive:
+        name = Path(member.name)
+        if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
+            raise ValueError(
+                "Expected an archive of plain files and folders inside of it. Received: "
+                f"{member.name!r} (in {path})."
+            )
+        size += member.size
+        if size > _MAX_BYTES:
+            raise ValueError(
+                f"Expected at most {_MAX_BYTES} bytes unpacked. Received: more (in {path})."
+            )
+        if member.isfile() and _CHECKPOINT_FILE.fullmatch(name.name):
+            target = os.path.join(folder, name.name)
+            with archive.extractfile(member) as content, open(target, "wb") as file:
+                shutil.copyfileobj(content, file)
+
+
+def _read_apart(prefix: str, path: str) -> Contents:
+    """The variables of a checkpoint, read by another process."""
+    root = str(Path(__file__).parents[2])
+    with tempfile.TemporaryDirectory() as folder:
+        out = os.path.join(folder, "variables.npz")
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+        }
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", __name__, prefix, out],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_SECONDS,
+                check=False,
+            )
+            failure = "" if done.returncode == 0 else _last_line(done.stderr)
+        except subprocess.TimeoutExpired:
+            failure = f"not read within {_TIMEOUT_SECONDS} s"
+        if failure:
+            raise ValueError(
+                f"Expected a whole TF1 checkpoint. Received: {path}, which is truncated or damaged "
+                f"({failure})."
+            )
+        with np.load(out, allow_pickle=False) as arrays:
+            index = json.loads(str(arrays["index"]))
+            return {
+                name: (tuple(shape), arrays[key] if key in arrays.files else None)
+                for key, (name, shape) in index.items()
+            }
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "the reader crashed"
+
+
+def _dump(prefix: str, out: str) -> None:
+    """What the process of its own does: all of a checkpoint into a .npz file."""
+    from tensorflow.train import load_checkpoint
+
+    reader = load_checkpoint(prefix)
+    dtypes = reader.get_variable_to_dtype_map()
+    index, arrays = {}, {}
+    for number, (name, shape) in enumerate(reader.get_variable_to_shape_map().items()):
+        index[str(number)] = [name, shape]
+        unwanted = any(re.fullmatch(pattern, name) for pattern, _ in _LEFT_OUT)
+        if not unwanted and dtypes[name].name == "float32":
+            arrays[str(number)] = reader.get_tensor(name)
+    np.savez(out, index=np.array(json.dumps(index)), **arrays)
+
+
+if __name__ == "__main__":
+    _dump(*sys.argv[1:])

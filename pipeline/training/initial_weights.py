@@ -1,0 +1,154 @@
+"""The weights that training starts from: reads what `--warm-start` names, and says what it gave."""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+import keras
+from tensorflow import errors
+from tensorflow.io import gfile
+
+from models.networks.families import DetectorConfig
+from models.settings import ModelSettings, TrainingSettings
+from models.training import checkpoint
+from models.weights import warm_start, zoo, zoo_start
+from models.weights.source import ZOO_KINDS, kind_of, sha256_of
+from models.weights.zoo import ZooWeights
+from pipeline.errors import UserError
+from pipeline.files import SERVING_FOLDER, write_whole
+
+# In the state of a training run and in the model artifact: what became of the weights.
+TABLE_FILE = "warm_start.json"
+# Pictures that folded batch norms and class heads are measured on.
+NUM_PICTURES = 192
+
+_log = logging.getLogger("detector")
+
+
+def read_zoo(settings: dict) -> ZooWeights | None:
+    """The weights of the Object Detection API that a run starts from; None for other starts.
+
+    Args:
+      settings: the section `warm_start` of the configuration.
+
+    Raises:
+      UserError: when they are damaged or another network's.
+    """
+    if kind_of(settings["weights"]) not in ZOO_KINDS:
+        return None
+    try:
+        return zoo_start.read_zoo_weights(
+            settings["weights"],
+            checkpoint_type=settings["fine_tune_checkpoint_type"],
+            load_all=settings["load_all_detection_checkpoint_vars"],
+            labels=settings["labels"],
+        )
+    except (ValueError, OSError, errors.OpError) as error:
+        raise UserError(str(error)) from error
+
+
+def check_warm_start(settings: dict, model: ModelSettings) -> None:
+    """Finds out before anything else runs whether weights of the Object Detection API fit.
+
+    Args:
+      settings: the section `warm_start` of the configuration.
+      model: the section `model`.
+
+    Raises:
+      UserError: when they do not.
+    """
+    weights = read_zoo(settings)
+    if weights is not None:
+        try:
+            zoo.check_fits(weights, model)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+
+def set_initial_weights(
+    network: keras.Model,
+    detector: DetectorConfig,
+    settings: dict,
+    *,
+    weights: ZooWeights | None,
+    class_names: Sequence[str],
+    training: TrainingSettings,
+    batches: Callable[[], Iterable],
+    state_dir: str,
+) -> None:
+    """Sets the weights of a network that is about to be trained, and logs where they come from.
+
+    Args:
+      network: float; changed in place.
+      detector: the network's config.
+      settings: the section `warm_start` of the configuration.
+      weights: of `read_zoo`.
+      class_names: to detect.
+      training: the optimisation's settings.
+      batches: gives endless training batches, the same at each call.
+      state_dir: folder for `TABLE_FILE`.
+
+    Raises:
+      UserError: when the weights do not fit.
+    """
+    path = settings["weights"]
+    kind = kind_of(path)
+    if not path:
+        _say("random initial weights")
+    elif weights is not None:
+        start = zoo_start.load_zoo_weights(
+            network,
+            detector,
+            weights,
+            class_names,
+            heads=settings["class_heads"],
+            match_iou=training.match_iou,
+            batches=lambda: batches().take(-(-NUM_PICTURES // training.batch_size)),
+        )
+        _report(path, settings["sha256"] or sha256_of(path), start, state_dir)
+    elif kind in ("imagenet", "keras"):
+        loaded = warm_start.load_imagenet_weights(network, detector, path)
+        _say(f"{len(loaded)} backbone layers from {path}")
+    else:
+        # An earlier run's Model artifact holds a saved detector; other folders are one.
+        inside = os.path.join(path, SERVING_FOLDER)
+        folder = checkpoint.float_folder(inside if gfile.exists(inside) else path)
+        source, _, _ = checkpoint.load_detector(folder)
+        loaded, kept = warm_start.load_matching_weights(network, source)
+        if not loaded:
+            raise UserError(
+                "Expected a warm start that shares layers with this network. "
+                f"Received: {path}, of which no layer fits. Compare model.depth_multiplier."
+            )
+        _say(f"{len(loaded)} layers from {path}; new: {', '.join(kept) or 'none'}")
+
+
+def copy_table(state_dir: str, folder: str) -> None:
+    """Copies the account of a warm start into the model artifact, if there is one."""
+    source = os.path.join(state_dir, TABLE_FILE)
+    if gfile.exists(source):
+        gfile.copy(source, os.path.join(folder, TABLE_FILE), overwrite=True)
+
+
+def _report(path: str, sha256: str, start: zoo_start.ZooStart, state_dir: str) -> None:
+    kind = kind_of(path)
+    loaded = [variable for variable in start.variables if variable.layer]
+    layers = {variable.layer for variable in loaded}
+    _say(
+        f"{len(layers)} layers from {path} ({kind}): {len(loaded)} of its {len(start.variables)} "
+        f"variables; {TABLE_FILE} in the model says where each went, or why not"
+    )
+    if start.unfolded:
+        _say(f"its folded batch norms got the statistics of {start.unfolded} training pictures")
+    if start.choices:
+        _say("class heads: " + "; ".join(map(str, start.choices)))
+    # Hundreds of lines, for the log alone: consoles show what "detector" itself says.
+    logging.getLogger("detector.warm_start").info("variables of %s\n%s", path, start.table())
+    facts = {"source": path, "kind": kind, "sha256": sha256, **start.to_json()}
+    content = json.dumps(facts, indent=1).encode()
+    write_whole(os.path.join(state_dir, TABLE_FILE), content)
+
+
+def _say(line: str) -> None:
+    _log.info("Trainer: %s", line)

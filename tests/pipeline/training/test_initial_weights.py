@@ -1,0 +1,134 @@
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from models.networks.families import DetectorConfig, build_network
+from models.settings import Augmentation, ModelSettings
+from models.training import checkpoint, input_pipeline
+from pipeline.config import WarmStart
+from pipeline.errors import UserError
+from pipeline.training import initial_weights
+from tests.models.helpers import randomize, records, training
+from tests.models.weights.api_files import tflite_of, variables_of, write_checkpoint
+
+SMALL = DetectorConfig(num_classes=2, input_size=64, depth_multiplier=0.125)
+SETTINGS = ModelSettings(input_size=64, depth_multiplier=0.125, min_scale=None)
+
+
+def batches():
+    return input_pipeline.training_batches(
+        records(),
+        input_size=64,
+        batch_size=4,
+        max_boxes=4,
+        augmentation=Augmentation(flip=True),
+        seed=1,
+        num_records=10,
+    )
+
+
+def start(network, ssd, settings, state_dir, class_names=("a", "b", "c")):
+    settings = settings.model_dump()
+    initial_weights.set_initial_weights(
+        network,
+        ssd,
+        settings,
+        weights=initial_weights.read_zoo(settings),
+        class_names=class_names,
+        training=training(),
+        batches=batches,
+        state_dir=str(state_dir),
+    )
+
+
+def test_an_earlier_model_gives_what_fits(tmp_path, caplog):
+    earlier = build_network(SMALL)
+    folder = tmp_path / "model" / "Format-Serving" / "float"
+    checkpoint.save_detector(str(folder), earlier, SMALL, {})
+    other = SMALL.model_copy(update={"num_classes": 4})
+    network = build_network(other)
+    with caplog.at_level(logging.INFO, "detector"):
+        start(network, other, WarmStart(weights=str(tmp_path / "model")), tmp_path)
+    np.testing.assert_array_equal(
+        network.get_layer("conv_pw_9").kernel, earlier.get_layer("conv_pw_9").kernel
+    )
+    assert "new: class_head_0" in caplog.text
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises((UserError, FileNotFoundError), match=str(tmp_path)):
+        start(build_network(SMALL), SMALL, WarmStart(weights=str(tmp_path)), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def detector_file(tmp_path_factory):
+    """A .tflite of the Object Detection API, with labels beside it, and its network."""
+    network = build_network(SMALL)
+    randomize(network)
+    path = tmp_path_factory.mktemp("zoo") / "detect.tflite"
+    path.write_bytes(tflite_of(network, SMALL, quantized=True))
+    path.with_name("labels.txt").write_text("???\ncat\ndog\n")
+    return str(path), network
+
+
+def test_a_detector_of_the_object_detection_api_is_accounted_for(detector_file, tmp_path, caplog):
+    path, source = detector_file
+    ssd = SMALL.model_copy(update={"num_classes": 3})
+    network = build_network(ssd)
+    with caplog.at_level(logging.INFO, "detector"):
+        start(network, ssd, WarmStart(weights=path), tmp_path, ("dog", "b", "c"))
+    np.testing.assert_allclose(
+        network.get_layer("box_head_1").kernel, source.get_layer("box_head_1").kernel, atol=0.01
+    )
+    assert "47 layers from" in caplog.text
+    assert "the statistics of 192 training pictures" in caplog.text
+    # No picture shows b.
+    classes = "dog from dog (same name); b: fresh, no class of that name; c from "
+    assert f"class heads: {classes}" in caplog.text
+    (tmp_path / "model").mkdir()
+    initial_weights.copy_table(str(tmp_path), str(tmp_path / "model"))
+    table = json.loads((tmp_path / "model" / "warm_start.json").read_text())
+    assert (table["kind"], table["source"], len(table["sha256"])) == ("tflite", path, 64)
+    assert len(table["variables"]) == 95
+    assert [choice["name"] for choice in table["classes"]] == ["dog", "b", "c"]
+    # Each of them is in the log, too.
+    assert all(variable["name"] in caplog.text for variable in table["variables"])
+
+
+def test_without_predictors_the_heads_stay_fresh(detector_file, tmp_path):
+    network = build_network(SMALL)
+    before = network.get_layer("box_head_1").get_weights()
+    warm_start = WarmStart(weights=detector_file[0], load_all_detection_checkpoint_vars=False)
+    start(network, SMALL, warm_start, tmp_path)
+    np.testing.assert_array_equal(network.get_layer("box_head_1").kernel, before[0])
+    table = json.loads((tmp_path / "warm_start.json").read_text())
+    assert not [row for row in table["variables"] if "head" in row["layer"]]
+
+
+def test_unfit_weights_are_found_before_training(detector_file):
+    settings = WarmStart(weights=detector_file[0]).model_dump()
+    initial_weights.check_warm_start(settings, SETTINGS)
+    for change in ({"depth_multiplier": 0.25}, {"min_scale": 0.4}):
+        model = SETTINGS.model_copy(update=change)
+        with pytest.raises(UserError, match=r"which fits --set model\.depth_multiplier=0\.125 "):
+            initial_weights.check_warm_start(settings, model)
+
+
+def test_other_starts_need_no_check(tmp_path):
+    for weights in ("", "imagenet", "x.h5", str(tmp_path)):
+        initial_weights.check_warm_start(WarmStart(weights=weights).model_dump(), SETTINGS)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_keeps_its_batch_norms(detector_file, tmp_path):
+    source = detector_file[1]
+    prefix = write_checkpoint(str(tmp_path / "model.ckpt"), variables_of(source, SMALL))
+    network = build_network(SMALL)
+    start(network, SMALL, WarmStart(weights=prefix), tmp_path, ("a", "b"))
+    for expected, received in zip(source.variables, network.variables, strict=True):
+        np.testing.assert_array_equal(received, expected, err_msg=expected.path)
+    table = json.loads((tmp_path / "warm_start.json").read_text())
+    assert len(table["variables"]) == 388
+    assert table["pictures_for_batch_norms"] == 0
