@@ -26,7 +26,6 @@ _TINY = {
     # What 20 steps learn is next to nothing; the gate's decisions are not the subject here.
     "evaluation.min_map50": 1e-9,
     "evaluation.max_drop": 1.0,
-    "rewriter.min_agreement": 0.0,
 }
 
 
