@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from models.settings import Count, Fraction, NotNegative, Settings
+from models.settings import Count, Fraction, NotNegative, Positive, Settings
 
 Accelerator = Literal[
     "tpu-v2-8", "tpu-v3-8", "tpu-v5e-1", "tpu-v5e-4", "tpu-v5e-8", "gpu-t4", "gpu-l4", "cpu"
@@ -99,23 +99,20 @@ class DeviceSettings(Settings):
 
 
 class RewriterSettings(Settings):
-    """The comparison of the .tflite with the network that it was made from."""
+    """When the .tflite counts as broken, compared with the network it was made from."""
 
-    num_images: Count = 32
-    """Evaluation images that are compared."""
-    min_score: Fraction = 0.3
-    """Both must find every detection with at least this score."""
-    max_score_difference: Fraction = 0.1
-    """Between the two scores of a detection."""
-    min_iou: Fraction = 0.85
-    """Overlap of the two boxes of a detection."""
-    min_agreement: Fraction = 0.95
-    """Share of the detections that must agree."""
+    num_images: Count = 500
+    """Evaluation images that are compared, at most."""
+    max_seconds: Positive = 300.0
+    """After this time the comparison ends with the images it has, at least 16 of them."""
+    max_map_drop: Fraction = 0.01
+    """By how much mAP@.5 and mAP@[.5:.95] may be below the network's. A larger drop is refused
+    when the 95% bootstrap interval of the drop is above this, too."""
     max_raw_box_error: NotNegative = 0.3
-    """Before post-processing: how far the box encodings may be off, as the root mean square of the
-    difference relative to the values' standard deviation. Measured: 0.01 to 0.07."""
+    """Before the post-processing: how far the box encodings may be off, as the root mean square
+    of the difference relative to the values' standard deviation. Measured: 0.01 to 0.07."""
     max_raw_score_error: NotNegative = 0.3
-    """The same for the class scores. Measured: 0.04 to 0.12."""
+    """The same of the class scores. Measured: 0.04 to 0.12."""
 
 
 class PushSettings(Settings):

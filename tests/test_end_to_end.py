@@ -32,7 +32,6 @@ SHORT = {
     "training.eval_every": 5,
     "training.warmup_steps": 1,
     "training.batch_size": 8,
-    "rewriter.min_agreement": 0.0,
 }
 
 # The local runner, dying after the new version is published and before the Pusher has recorded it.

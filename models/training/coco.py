@@ -4,6 +4,7 @@ import contextlib
 import io
 import threading
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -13,6 +14,22 @@ from pycocotools.cocoeval import COCOeval
 _MAX_DETECTIONS = 100
 
 _SILENCE = threading.Lock()
+
+
+class ClassMatches(NamedTuple):
+    """How the detections of one class match its objects.
+
+    Attributes:
+      pictures: int64 [D], the picture of each detection, ascending.
+      scores: float64 [D].
+      matched: bool [10, D], whether a detection has an object at overlaps 0.5, 0.55 ... 0.95.
+      num_objects: int64 [number of pictures].
+    """
+
+    pictures: np.ndarray
+    scores: np.ndarray
+    matched: np.ndarray
+    num_objects: np.ndarray
 
 
 def metric_names(class_names: Sequence[str]) -> list[str]:
@@ -48,12 +65,77 @@ def coco_metrics(
     Raises:
       ValueError: lengths that differ, class ids out of range, or values that are not finite.
     """
+    num_classes = len(class_names)
+    evaluation = _evaluate(groundtruth, detections, num_classes)
+    if not evaluation.cocoGt.anns:
+        return dict.fromkeys(metric_names(class_names), float("nan"))
+    with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"][..., 0, 0]  # [10 overlaps, 101 recalls, C]
+    precision = np.where(precision > -1, precision, np.nan)  # -1: no ground truth
+    ap50 = precision[0].mean(axis=0)  # [C]
+    ap = precision.mean(axis=(0, 1))  # [C]
+    values = [np.nanmean(ap50), np.nanmean(ap)]
+    for class_id in range(num_classes):
+        values += [ap50[class_id], ap[class_id]]
+    return {
+        name: float(value) for name, value in zip(metric_names(class_names), values, strict=True)
+    }
+
+
+def match_detections(
+    groundtruth: Sequence[tuple[np.ndarray, np.ndarray]],
+    detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    num_classes: int,
+) -> list[ClassMatches]:
+    """Matches detections with objects, as `coco_metrics` does, and leaves the counting to others.
+
+    Args:
+      groundtruth: see `coco_metrics`.
+      detections: see `coco_metrics`.
+      num_classes: class ids are below it.
+
+    Returns:
+      One entry a class.
+
+    Raises:
+      ValueError: see `coco_metrics`.
+    """
+    evaluation = _evaluate(groundtruth, detections, num_classes)
+    num_images, num_overlaps = len(groundtruth), len(evaluation.params.iouThrs)
+    matches = []
+    for class_id in range(num_classes):
+        # None stands for a picture without objects and detections of the class.
+        pictures = evaluation.evalImgs[class_id * num_images :][:num_images]
+        found = [(index, picture) for index, picture in enumerate(pictures) if picture]
+        num_objects = np.zeros(num_images, np.int64)
+        for index, picture in found:
+            num_objects[index] = len(picture["gtIds"])
+        matches.append(
+            ClassMatches(
+                np.repeat(
+                    np.array([index for index, _ in found], np.int64),
+                    [len(picture["dtScores"]) for _, picture in found],
+                ),
+                np.concatenate([[], *(picture["dtScores"] for _, picture in found)]),
+                np.concatenate(
+                    [np.zeros((num_overlaps, 0), bool)]
+                    + [picture["dtMatches"] > 0 for _, picture in found],
+                    axis=1,
+                ),
+                num_objects,
+            )
+        )
+    return matches
+
+
+def _evaluate(groundtruth, detections, num_classes) -> COCOeval:
+    """Matches detections with objects, class by class and picture by picture."""
     if len(groundtruth) != len(detections):
         raise ValueError(
             "Expected as many detections as pictures with ground truth. "
             f"Received: {len(groundtruth)} ground truths, {len(detections)} detections."
         )
-    num_classes = len(class_names)
     truth = [
         annotation
         for index, (boxes, class_ids) in enumerate(groundtruth)
@@ -64,19 +146,18 @@ def coco_metrics(
         for index, (boxes, class_ids, scores) in enumerate(detections)
         for annotation in _annotations(index, boxes, class_ids, scores, num_classes)
     ]
-    if not truth:
-        return dict.fromkeys(metric_names(class_names), float("nan"))
-
-    precision = _precision(truth, found, len(groundtruth), num_classes)  # [10, R, C]
-    precision = np.where(precision > -1, precision, np.nan)  # -1: no ground truth
-    ap50 = precision[0].mean(axis=0)  # [C]
-    ap = precision.mean(axis=(0, 1))  # [C]
-    values = [np.nanmean(ap50), np.nanmean(ap)]
-    for class_id in range(num_classes):
-        values += [ap50[class_id], ap[class_id]]
-    return {
-        name: float(value) for name, value in zip(metric_names(class_names), values, strict=True)
-    }
+    # pycocotools prints its progress, and sys.stdout is the whole process's: one at a time.
+    with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(
+            _coco(truth, len(groundtruth), num_classes),
+            _coco(found, len(groundtruth), num_classes),
+            iouType="bbox",
+        )
+        evaluation.params.areaRng = evaluation.params.areaRng[:1]
+        evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]  # "all"
+        evaluation.params.maxDets = [_MAX_DETECTIONS]
+        evaluation.evaluate()
+    return evaluation
 
 
 def _annotations(index, boxes, class_ids, scores, num_classes):
@@ -110,23 +191,6 @@ def _annotations(index, boxes, class_ids, scores, num_classes):
             "iscrowd": 0,
         }
         yield annotation if scores is None else annotation | {"score": score}
-
-
-def _precision(truth, found, num_images, num_classes):
-    """Interpolated precision by pycocotools: [10 overlaps, 101 recalls, num_classes]."""
-    # pycocotools prints its progress, and sys.stdout is the whole process's: one at a time.
-    with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(
-            _coco(truth, num_images, num_classes),
-            _coco(found, num_images, num_classes),
-            iouType="bbox",
-        )
-        evaluation.params.areaRng = evaluation.params.areaRng[:1]
-        evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]  # "all"
-        evaluation.params.maxDets = [_MAX_DETECTIONS]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation.eval["precision"][..., 0, 0]
 
 
 def _coco(annotations, num_images, num_classes):

@@ -12,7 +12,7 @@ from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 from tfx.utils import io_utils
 
-from pipeline.data.raw_example import encoded_pictures
+from pipeline.data.raw_example import labelled_pictures
 from pipeline.files import DEVICE_REPORT_FILE, LABELS_FILE, SHIPPING_MODEL_FILE, serving_path
 from pipeline.shipping.app_check import DeviceReport, Limits, check_detector
 
@@ -58,7 +58,8 @@ def DeviceCheck(
         content = file.read()
     with fileio.open(serving_path(model.uri, LABELS_FILE), "r") as file:
         labels_text = file.read()
-    pictures = encoded_pictures(examples, "eval", num_images)
+    labelled = labelled_pictures(examples, "eval", num_images)
+    pictures = [picture.encoded for picture in labelled]
     report = check_detector(content, labels_text, pictures, limits)
     _mark(blessing, report)
 

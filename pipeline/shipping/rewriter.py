@@ -1,4 +1,4 @@
-"""TFLiteRewriter: turns the trained network into the .tflite that ships, and proves it equal."""
+"""TFLiteRewriter: turns the trained network into the .tflite that ships, and checks the file."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from models.settings import PostProcessing
 from models.tflite.export import export_tflite
 from models.tflite.labels import format_labels
 from models.training import checkpoint
-from pipeline.data.raw_example import encoded_pictures
+from pipeline.data.raw_example import labelled_pictures
 from pipeline.files import (
     LABELS_FILE,
     SERVING_FOLDER,
@@ -26,7 +26,7 @@ from pipeline.files import (
     write_whole,
 )
 from pipeline.settings import RewriterSettings
-from pipeline.shipping.comparison import compare_with_network, require_agreement
+from pipeline.shipping.comparison import Picture, compare_with_network, refuse_broken_file
 
 # Pictures of the training split that set the ranges in post-training quantization.
 _NUM_REPRESENTATIVE = 100
@@ -58,22 +58,18 @@ def TFLiteRewriter(
       code_fingerprint: part of the cache key.
 
     Raises:
-      UserError: when the file does not compute what the network computes.
+      UserError: when the file does not find what the network finds.
     """
     del code_fingerprint
     settings = PostProcessing(**json.loads(post_processing))
-    tolerances = RewriterSettings(**json.loads(comparison))
+    limits = RewriterSettings(**json.loads(comparison))
     network, config, facts = checkpoint.load_detector(os.path.join(model.uri, SERVING_FOLDER))
-    size = config.input_size
-
-    def pictures(split: str, count: int) -> list[np.ndarray]:
-        encoded = encoded_pictures(examples, split, count)
-        return [decode_and_resize(picture, size).numpy() for picture in encoded]
-
+    size, class_names = config.input_size, facts["class_names"]
     representative = None
     if quantization == "post_training":
         representative = [
-            np.asarray(normalize(picture)) for picture in pictures("train", _NUM_REPRESENTATIVE)
+            np.asarray(normalize(decode_and_resize(picture.encoded, size)))
+            for picture in labelled_pictures(examples, "train", _NUM_REPRESENTATIVE)
         ]
     with tempfile.TemporaryDirectory() as work_dir:
         content = export_tflite(
@@ -85,12 +81,18 @@ def TFLiteRewriter(
             representative_images=representative,
         )
 
-    images = pictures("eval", tolerances.num_images)
-    found = compare_with_network(network, config, settings, content, images, tolerances)
+    pictures = (
+        Picture(
+            decode_and_resize(picture.encoded, size).numpy(),
+            picture.boxes,
+            np.array([class_names.index(label) for label in picture.labels], np.int64),
+        )
+        for picture in labelled_pictures(examples, "eval", limits.num_images)
+    )
+    found = compare_with_network(network, config, settings, content, pictures, limits.max_seconds)
     _log.info("TFLiteRewriter: %s", found)
-    require_agreement(found, tolerances)
+    refuse_broken_file(found, limits)
 
-    class_names = facts["class_names"]
     description = {
         "input_size": size,
         "quantization": quantization,

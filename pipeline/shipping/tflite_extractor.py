@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping
 
 import apache_beam as beam
-import numpy as np
 import tensorflow as tf
 import tfx.v1  # noqa: F401 - TFX patches EvalConfig into TFMA, so it comes first
 from tensorflow_model_analysis import constants
@@ -21,6 +20,7 @@ from models.image import decode_and_resize
 from models.tflite.detector import TFLiteDetector
 from models.tflite.labels import parse_labels
 from pipeline import features
+from pipeline.data.raw_example import read_objects
 from pipeline.files import LABELS_FILE, SHIPPING_MODEL_FILE
 
 
@@ -71,10 +71,12 @@ class _DetectDoFn(beam.DoFn):
             name: _predict(detector, labels, encoded)
             for name, (detector, labels) in self._models.items()
         }
+        boxes, labels = read_objects(example)
         return {
             constants.LABELS_KEY: {
                 "source_id": values[features.SOURCE_ID].bytes_list.value[0].decode(),
-                **read_ground_truth(example),
+                "boxes": boxes,
+                "labels": labels,
             },
             constants.PREDICTIONS_KEY: predictions.get("", predictions),
         }
@@ -87,16 +89,6 @@ def load_model(model_dir: str) -> tuple[TFLiteDetector, tuple[str, ...]]:
     labels_path = os.path.join(model_dir, LABELS_FILE)
     with fileio.open(labels_path, "r") as file:
         return detector, parse_labels(file.read(), labels_path)
-
-
-def read_ground_truth(example: tf.train.Example) -> dict:
-    """The objects of a raw example: {"boxes": float32 [n, 4], "labels": n class names}."""
-    values = example.features.feature
-    columns = [np.array(values[key].float_list.value, np.float32) for key in features.BOX]
-    return {
-        "boxes": np.stack(columns, axis=1),
-        "labels": [text.decode() for text in values[features.CLASS_TEXT].bytes_list.value],
-    }
 
 
 def _predict(detector, labels, encoded):

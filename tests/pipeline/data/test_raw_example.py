@@ -1,12 +1,15 @@
 """The tf.Example of a labelled image, and its picture back out of it."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from pipeline import features
 from pipeline.data.labelled_image import LabelledImage
-from pipeline.data.raw_example import encoded_pictures, to_example
+from pipeline.data.raw_example import labelled_pictures, to_example
 from tests.pipeline.data_samples import picture
+
+BOXES = np.array([[0.1, 0.2, 0.5, 0.6], [0, 0, 1, 1]], np.float32)
 
 
 def test_every_feature_has_its_kind_and_value():
@@ -57,4 +60,16 @@ def test_the_first_pictures_as_they_were_found(examples_artifact, write_examples
         examples_artifact, [(str(seed), encoded, [], []) for seed, encoded in enumerate(pictures)]
     )
     expected = pictures[::-1]  # the fixture writes back to front
-    assert encoded_pictures(examples_artifact, "eval", count) == expected[:count]
+    found = labelled_pictures(examples_artifact, "eval", count)
+    assert [one.encoded for one in found] == expected[:count]
+
+
+def test_pictures_come_with_their_objects(examples_artifact, write_examples):
+    write_examples(
+        examples_artifact, [("a", picture(0), [], []), ("b", picture(1), BOXES, ["cat", "dog"])]
+    )
+    labelled, empty = labelled_pictures(examples_artifact, "eval", 2)
+    np.testing.assert_array_equal(labelled.boxes, BOXES)
+    assert labelled.labels == ["cat", "dog"]
+    assert empty.boxes.shape == (0, 4)
+    assert empty.labels == []

@@ -29,7 +29,6 @@ SETTINGS = (
     "training.eval_every=4",
     "augmentation.crop_probability=0",
     "augmentation.zoom_out_probability=0",
-    "rewriter.min_agreement=0",
     "rewriter.num_images=2",
     "device.num_images=2",
     "evaluation.min_map50=0.000001",

@@ -53,7 +53,7 @@ SILENT = -8.0
 def rewrite(tmp_path, monkeypatch, examples_artifact):
     """Runs the component over the given network; gives its output artifact."""
 
-    def run(original=None, exported=None, **tolerances):
+    def run(original=None, exported=None, **limits):
         original = original or network()
         monkeypatch.setattr(checkpoint, "load_detector", lambda folder: (original, CONFIG, FACTS))
         if exported is not None:
@@ -71,7 +71,7 @@ def rewrite(tmp_path, monkeypatch, examples_artifact):
             post_processing=PostProcessing(
                 score_threshold=0.3, max_detections=20
             ).model_dump_json(),
-            comparison=RewriterSettings(**tolerances).model_dump_json(),
+            comparison=RewriterSettings(**limits).model_dump_json(),
             code_fingerprint="c0de",
         )
         return output
@@ -94,6 +94,11 @@ def test_the_shipping_model_is_whole(rewrite):
     for output in ("", "_boxes", "_classes", "_scores", "_count"):
         assert artifact.get_float_custom_property(f"agreement{output}") == 1
     assert artifact.get_int_custom_property("compared_images") == 12
+    assert artifact.get_int_custom_property("compared_labelled_images") == 9
+    file, network = (
+        artifact.get_float_custom_property(f"map50_of_{name}") for name in ("file", "network")
+    )
+    assert file == network
     assert artifact.get_int_custom_property("compared_detections") > 10
     assert 0 <= artifact.get_float_custom_property("raw_box_error") < 1e-3
     assert (folder / "labels.txt").read_text().splitlines() == list(LABELS)
@@ -104,8 +109,12 @@ def test_the_shipping_model_is_whole(rewrite):
     assert description["training"]["step"] == 5
 
 
+def test_as_many_pictures_are_compared_as_the_setting_says(rewrite):
+    assert rewrite(num_images=7).get_int_custom_property("compared_images") == 7
+
+
 def test_a_file_that_computes_something_else_is_not_written(rewrite, tmp_path):
-    with pytest.raises(UserError, match=r"find what the network finds.*count: .*min_agreement"):
+    with pytest.raises(UserError, match=r"raw box encodings differ by 1\.\d+.*rewriter\.max_raw"):
         rewrite(exported=network(seed=1))
     assert not (tmp_path / "out").exists()
 
@@ -114,6 +123,5 @@ def test_a_file_of_a_silent_network_is_told_from_another_silent_one(rewrite):
     silent = network(class_bias=SILENT)
     artifact = rewrite(silent)
     assert artifact.get_int_custom_property("compared_detections") == 0
-    expected = r"box encodings before the post-processing: 1\.\d+.*no detection was compared"
-    with pytest.raises(UserError, match=expected):
+    with pytest.raises(UserError, match=r"raw box encodings differ by 1\.\d+"):
         rewrite(silent, exported=network(seed=1, class_bias=SILENT))
