@@ -4,7 +4,8 @@ A file without batch norms says what a layer computes, not what its statistics w
 variance v give the same function in inference with gamma = sqrt(v + epsilon) and beta = bias + m;
 but training normalises by the batch, and only the statistics of training pictures keep the function
 there. Measured with COCO's SSD on MobileNet v1 0.75, outputs in training mode against inference:
-apart by 1.8 of their spread with identity batch norms, by 0.2 with measured ones (November 2026).
+apart by 1.7 to 1.9 of their spread with identity batch norms, by 0.14 to 0.19 with measured ones;
+inference stays within 2e-6 (2026-11-24, 160 photographs to measure, 32 others to compare).
 """
 
 from collections.abc import Iterable

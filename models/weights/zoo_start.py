@@ -3,7 +3,13 @@
 The weights first become a network of their own, with the file's classes: what it holds, measured
 statistics and class heads for the new classes included, then goes into the network to train.
 
-Measured with the COCO file of Google's Android sample (0.75 depth, 300x300, uint8): PROOF
+Measured on 2026-11-24 with the COCO file of Google's Android sample (0.75 depth, 300x300, uint8):
+our float network with its weights against the file in the TFLite runtime, on 48 photographs of
+pets. Root mean square of the difference, relative to the spread: 0.041 for the box encodings, 0.044
+for the logits (correlation 0.999). All 72 detections from score 0.5 up are found again with their
+class, 68 of them with an overlap above 0.85. Anchors are within half a quantization step.
+Trained for 300 steps (`small_data_cpu` at depth 0.75, 5 frozen blocks, 157 photographs of three
+breeds), the int8 file has mAP@.5 0.926 and mAP@[.5:.95] 0.726 on the 43 others.
 """
 
 import dataclasses

@@ -67,8 +67,12 @@ def test_bad_data_stops_before_transform(complete):
 
 
 def test_a_warm_start_file_is_an_artifact(complete, tmp_path):
-    weights = {"warm_start.weights": str(tmp_path / "w.h5"), "warm_start.sha256": "5a"}
-    assert "WarmStart" in ids(create_pipeline(complete(**weights)))
+    path = str(tmp_path / "w.tflite")
+    weights = {"warm_start.weights": path, "warm_start.sha256": "5a"}
+    components = create_pipeline(complete(**weights)).components
+    (importer,) = (node for node in components if node.id == "WarmStart")
+    properties = importer.outputs["result"].additional_custom_properties
+    assert properties == {"sha256": "5a", "kind": "tflite", "source": path}
     downloaded = create_pipeline(complete(**{"warm_start.weights": "imagenet"}))
     assert "WarmStart" not in ids(downloaded)
 
