@@ -134,10 +134,14 @@ def test_an_int8_file_finds_what_the_quantized_network_finds(quantized_network, 
     assert agreement.shares["all"] > 0.9
 
 
-def assert_equal_inside(network, content, tolerance):
+# The pictures as an int8 file reads them, half a step from `normalize`.
+ON_THE_GRID = (IMAGES.astype(np.float32) - 128) / np.float32(127.5)
+
+
+def assert_equal_inside(network, content, inputs, tolerance):
     """Compares a network and its file before the post-processing."""
     inner = TFLiteNetwork(content)
-    expected = network.predict_on_batch(np.asarray(normalize(IMAGES)))
+    expected = network.predict_on_batch(inputs)
     for row, picture in enumerate(IMAGES):
         encodings, scores = inner.outputs(picture)
         assert relative_error(expected["box_encodings"][row], encodings, 0.01) < tolerance
@@ -147,7 +151,7 @@ def assert_equal_inside(network, content, tolerance):
 
 @pytest.mark.slow
 def test_the_network_inside_a_file_equals_the_network(quantized_network, int8_file):
-    assert_equal_inside(quantized_network, int8_file, 0.2)
+    assert_equal_inside(quantized_network, int8_file, np.asarray(normalize(IMAGES)), 0.2)
 
 
 @pytest.mark.slow
@@ -156,17 +160,30 @@ def test_every_family_is_exported(kind, tmp_path):
     config = KINDS[kind]
     network, folded = spread(build_network(config)), build_network(config, quantized=True)
     images = np.asarray(normalize(IMAGES))
-    settle(network, images)
+    if config.family == "retinanet":
+        tame(network, images)
     fold_batch_norms(network, folded)
     for _ in range(3):
         folded(images, training=True)
     content = export_tflite(folded, config, SETTINGS, str(tmp_path / "int8"))
-    assert_equal_inside(folded, content, 0.2)
+    assert_equal_inside(folded, content, ON_THE_GRID, 0.2)
     assert all_int8(content)
     assert len(TFLiteDetector(content).detect(IMAGES[0]).scores) > 0
     if kind == "ssd_fpn":
         content = export_tflite(network, config, SETTINGS, str(tmp_path / "float"), quantize=False)
-        assert_equal_inside(network, content, 1e-3)
+        assert_equal_inside(network, content, images, 1e-3)
+
+
+def tame(resnet, images):
+    """Makes a deep random network behave as a trained one: otherwise activations grow to 1e6.
+
+    Residual branches add little (random ones amplify any rounding), and the batch norms' statistics
+    are those of some images.
+    """
+    for layer in resnet.layers:
+        if layer.name.endswith("_3_bn"):
+            layer.gamma.assign(0.2 * layer.gamma)
+    settle(resnet, images)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from models.training.detector import Detector, NonFiniteImage
 from models.training.losses import sigmoid_focal_loss, smooth_l1_loss
 from models.training.matching import assign_targets
 from models.training.optimizer import make_optimizer
-from tests.models.helpers import KINDS, TINY, random_boxes, randomize, training
+from tests.models.helpers import KINDS, TINY, random_boxes, randomize, settle, training
 
 SETTINGS = training(focal_alpha=0.6, focal_gamma=1.5, localization_weight=0.7)
 
@@ -80,16 +80,20 @@ def test_the_image_with_a_non_finite_loss_is_recorded():
 @pytest.mark.parametrize("quantized", [False, True], ids=["float", "quantized"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_few_steps_reduce_the_loss(kind, quantized):
-    config, settings = KINDS[kind], training(learning_rate=0.01, steps=100)
+    config = KINDS[kind]
+    # Without batch norms, fifty layers take smaller steps.
+    rate = 0.003 if config.family == "retinanet" else 0.01
+    settings = training(optimizer="adam", learning_rate=rate, steps=100)
     keras.utils.set_random_seed(0)
-    float_network = build_network(config)
-    network = build_network(config, quantized)
+    network = float_network = build_network(config)
+    images, targets = batch(2)
     if quantized:
+        network = build_network(config, quantized=True)
+        settle(float_network, normalize(images))
         fold_batch_norms(float_network, network)
     model = Detector(network, config, settings)
     model.compile(optimizer=make_optimizer(settings))
-    images, targets = batch(2)
     data = tf.data.Dataset.from_tensors((images, targets)).repeat()
-    losses = model.fit(data, steps_per_epoch=1, epochs=12, verbose=0).history["loss"]
+    losses = model.fit(data, steps_per_epoch=1, epochs=15, verbose=0).history["loss"]
     assert np.isfinite(losses).all()
-    assert min(losses[-3:]) < 0.7 * losses[0]
+    assert losses[-1] < 0.6 * losses[0]
