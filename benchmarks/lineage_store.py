@@ -63,7 +63,7 @@ def generate(
     """Fills a store.
 
     Args:
-      store: empty: the ids of its nodes have to count from 1.
+      store: empty: the ids of its nodes must count from 1.
       root: of the artifacts' uris; the data sets' images.jsonl are written there.
       runs: how many; each has 11 executions, a warm-started one 12.
       chain: the first so many runs each start from the model of the one before.

@@ -32,7 +32,7 @@ class Writer:
     """Collects nodes, and writes them all in the end.
 
     Args:
-      store: empty: the ids of its nodes have to count from 1.
+      store: empty: the ids of its nodes must count from 1.
       root: of the artifacts' uris.
     """
 

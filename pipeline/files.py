@@ -62,17 +62,10 @@ def hash_files(folder: str | os.PathLike) -> dict[str, dict[str, Any]]:
     root = Path(folder)
     if root.is_file():
         return {".": hash_file(root)}
-    return {path.relative_to(root).as_posix(): hash_file(path) for path in _files_of(root)}
+    files = (path for path in sorted(root.rglob("*")) if path.is_file())
+    return {path.relative_to(root).as_posix(): hash_file(path) for path in files}
 
 
 def sha256_of(path: str | os.PathLike) -> str:
-    """Hex sha256 of a local file, or of the contents of a folder's files in the order of paths."""
-    root = Path(path)
-    digest = hashlib.sha256()
-    for file in _files_of(root) if root.is_dir() else [root]:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _files_of(root: Path) -> list[Path]:
-    return [path for path in sorted(root.rglob("*")) if path.is_file()]
+    """Hex sha256 of a local file."""
+    return hash_file(path)["sha256"]

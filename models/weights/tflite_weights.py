@@ -111,7 +111,7 @@ def _anchors(graph: Graph, path: str) -> Tensor:
 
 
 def _scales(graph: Graph, anchors: Tensor, path: str) -> tuple[float, float]:
-    """Smallest and largest scale of the anchors, which have to be laid out as ours are."""
+    """Smallest and largest scale of the anchors, which must be laid out as ours are."""
     shape = graph.tensors[graph.inputs[0]].shape if graph.inputs else ()
     side = shape[1] if len(shape) == 4 else 0
     if len(shape) != 4 or shape[1:] != (side, side, 3) or not 64 <= side <= 1024:

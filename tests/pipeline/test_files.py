@@ -32,9 +32,8 @@ def test_every_file_of_a_folder_is_hashed_by_its_relative_path(folder):
     assert hash_files(folder / "nothing") == {}
 
 
-def test_one_digest_covers_a_file_or_all_contents_of_a_folder(folder):
+def test_the_digest_of_a_file_is_that_of_its_contents(folder):
     assert sha256_of(folder / "a.txt") == entry(b"one")["sha256"]
-    assert sha256_of(folder) == entry(b"onetwo")["sha256"]
     with pytest.raises(FileNotFoundError):
         sha256_of(folder / "nothing")
 
