@@ -10,8 +10,12 @@ import keras
 from keras import ops
 from keras.quantizers import fake_quant_with_min_max_vars
 
-# A channel whose weights are all zero still needs a range that can be divided by.
 _MIN_RANGE = 1e-6
+# On the device a bias is an int32 in steps of (input step) x (kernel step). In a channel whose
+# weights are next to zero, as some of ImageNet's MobileNet 0.25 are, these must not be so fine that
+# the bias overflows: with 1e-6 a bias of 4 was cut to 0.07. This leaves room for biases of 6 with
+# inputs of 0..1, and of 40 with 0..6.
+_MIN_KERNEL_RANGE = 1e-4
 # Of the moving average of each batch's min and max.
 _MOMENTUM = 0.99
 
@@ -27,7 +31,7 @@ def fake_quant_kernel(kernel, axis: int):
       The same shape, with at most 255 different values a channel.
     """
     other = [dim for dim in range(len(kernel.shape)) if dim != axis]
-    limit = ops.maximum(ops.max(ops.abs(ops.stop_gradient(kernel)), axis=other), _MIN_RANGE)
+    limit = ops.maximum(ops.max(ops.abs(ops.stop_gradient(kernel)), axis=other), _MIN_KERNEL_RANGE)
     return fake_quant_with_min_max_vars(kernel, -limit, limit, narrow_range=True, axis=axis)
 
 

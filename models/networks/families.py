@@ -12,6 +12,10 @@ from models.settings import Count, ModelSettings
 # What `fit_anchors` chooses from: of SSD fractions of the image, of a pyramid strides.
 _SSD_SCALES = tuple(round(0.05 * step, 2) for step in range(1, 13))
 _PYRAMID_SCALES = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
+# Of the quantized pixels. A pixel lies halfway between two of the 256 steps; fake quantization
+# rounds it up, and with this range so does the device: it takes pixel v as v - 127. With -1..1 it
+# would take v - 128, a whole step below what the network was trained with.
+_IMAGE_RANGE = (-127 / 127.5, 128 / 127.5)
 _NAMES = {
     "ssd": "ssd_mobilenet_v1",
     "ssd_fpn": "ssd_mobilenet_v1_fpn",
@@ -53,7 +57,7 @@ def build_network(
     """
     blocks = ConvBlocks(quantized, config.bn_momentum, config.bn_epsilon, config.l2, synchronized)
     image: KerasTensor = Input((config.input_size, config.input_size, 3), name="image")
-    x = blocks.rounded(image, "image_quant", initial_range=(-1.0, 1.0), fixed=True)
+    x = blocks.rounded(image, "image_quant", initial_range=_IMAGE_RANGE, fixed=True)
     family = ssd.ssd if config.family == "ssd" else retinanet.retinanet
     encodings, logits = family(x, blocks, config, config.num_classes)
     form = "quantized" if quantized else "float"

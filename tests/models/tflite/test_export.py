@@ -134,10 +134,6 @@ def test_an_int8_file_finds_what_the_quantized_network_finds(quantized_network, 
     assert agreement.shares["all"] > 0.9
 
 
-# The pictures as an int8 file reads them, half a step from `normalize`.
-ON_THE_GRID = (IMAGES.astype(np.float32) - 128) / np.float32(127.5)
-
-
 def assert_equal_inside(network, content, inputs, tolerance):
     """Compares a network and its file before the post-processing."""
     inner = TFLiteNetwork(content)
@@ -166,7 +162,7 @@ def test_every_family_is_exported(kind, tmp_path):
     for _ in range(3):
         folded(images, training=True)
     content = export_tflite(folded, config, SETTINGS, str(tmp_path / "int8"))
-    assert_equal_inside(folded, content, ON_THE_GRID, 0.2)
+    assert_equal_inside(folded, content, images, 0.2)
     assert all_int8(content)
     assert len(TFLiteDetector(content).detect(IMAGES[0]).scores) > 0
     if kind == "ssd_fpn":
@@ -203,6 +199,24 @@ def test_post_training_quantization_takes_its_ranges_from_pictures(float_network
 
 
 @pytest.mark.slow
+def test_a_channel_without_weights_keeps_its_bias(quantized_network, tmp_path):
+    network = build_network(TINY, quantized=True)
+    network.set_weights(quantized_network.get_weights())
+    layer = network.get_layer("conv_pw_1")
+    kernel, bias = layer.get_weights()
+    kernel[..., ::2], bias[::2] = 0, 4
+    layer.set_weights([kernel, bias])
+    interpreter = Interpreter(model_content=export(network, tmp_path))
+    biases = [
+        interpreter.get_tensor(details["index"])
+        for details in interpreter.get_tensor_details()
+        if details["dtype"] == np.int32 and len(details["quantization_parameters"]["scales"])
+    ]
+    assert len(biases) > 27
+    assert max(np.abs(bias.astype(np.int64)).max() for bias in biases) < 2**31 - 1
+
+
+@pytest.mark.slow
 def test_every_convolution_is_int8(int8_file, float_file):
     assert all_int8(int8_file)
     assert not all_int8(float_file)
@@ -235,6 +249,15 @@ def test_a_pixel_means_what_the_network_was_trained_on(int8_file):
     scale, zero_point = runner.get_input_details()[INPUT_NAME]["quantization"]
     values = (np.arange(256) - zero_point) * scale
     np.testing.assert_allclose(values, np.asarray(normalize(np.arange(256))), atol=0.51 / 127.5)
+
+
+@pytest.mark.slow
+def test_the_quantized_network_sees_the_pixels_that_the_device_sees(quantized_network, int8_file):
+    runner = Interpreter(model_content=int8_file).get_signature_runner("serving_default")
+    scale, zero_point = runner.get_input_details()[INPUT_NAME]["quantization"]
+    pixels = np.arange(256)
+    seen = quantized_network.get_layer("image_quant")(np.asarray(normalize(pixels)))
+    np.testing.assert_allclose(np.asarray(seen), (pixels - zero_point) * scale, atol=1e-6)
 
 
 @pytest.mark.slow
