@@ -132,6 +132,9 @@ class Augmentation(Settings):
 class TrainingSettings(Settings):
     """The optimisation."""
 
+    minutes: NotNegative = 0.0
+    """When above 0, the steps that fit are found by measuring, so that the whole run ends within
+    this many minutes; the schedule keeps its proportions. On Vertex AI, of the training job."""
     steps: Count = 2000
     """Training steps, quantization-aware ones included."""
     batch_size: Count = 32
