@@ -133,8 +133,9 @@ class TrainingSettings(Settings):
     """The optimisation."""
 
     minutes: NotNegative = 0.0
-    """When above 0, the steps that fit are found by measuring, so that the whole run ends within
-    this many minutes; the schedule keeps its proportions. On Vertex AI, of the training job."""
+    """Above 0, this machine is measured and the steps are chosen so that the whole run ends within
+    so many minutes: steps, quantization_delay, warmup_steps and eval_every keep their proportions.
+    On Vertex AI the minutes are those of the training job, from the Trainer's start."""
     steps: Count = 2000
     """Training steps, quantization-aware ones included."""
     batch_size: Count = 32

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from models.settings import TrainingSettings
@@ -39,6 +41,26 @@ def test_a_planned_run_uses_its_time_and_ends_within_it(minutes, aware, unit):
     assert (planned.learning_rate, planned.minutes) == (preset.learning_rate, 0.0)
 
 
+@pytest.mark.parametrize("evaluation", [0.1, 5.0, 60.0])
+@pytest.mark.parametrize("delay", [100, 450, 600, 890])
+@pytest.mark.parametrize("aware", [True, False])
+def test_a_run_with_slow_evaluations_ends_in_time_as_well(evaluation, delay, aware):
+    rates = Rates(0.5, 0.8, evaluation)
+    preset = PRESET.model_copy(update={"quantization_delay": delay})
+    planned = fit_into(600, preset, rates, aware)
+    assert 0.8 * 600 < seconds_of(planned, rates, aware) <= 600
+
+
+def test_quantization_from_the_first_step_stays_so():
+    planned = fit_into(600, PRESET.model_copy(update={"quantization_delay": 0}), RATES, True)
+    assert planned.quantization_delay == 0
+
+
+def test_set_up_comes_off_the_time():
+    slow = Rates(0.5, 0.8, 2.0, set_up=100.0)
+    assert fit_into(600, PRESET, slow, True) == fit_into(500, PRESET, RATES, True)
+
+
 def test_slow_evaluations_become_rarer():
     quick = fit_into(600, PRESET, RATES, True)
     slow = fit_into(600, PRESET, Rates(0.5, 0.8, 30.0), True)
@@ -46,10 +68,17 @@ def test_slow_evaluations_become_rarer():
     assert seconds_of(slow, Rates(0.5, 0.8, 30.0), True) <= 600
 
 
-def test_too_little_time_says_how_much_is_missing():
-    with pytest.raises(TooLittleTimeError, match=r"0.2 minutes are left .* at least 0.\d more"):
-        fit_into(10, PRESET, RATES, True)
-    fit_into(10 + 60 * 0.5, PRESET, RATES, True)
+@pytest.mark.parametrize("left", [-50, 10])
+@pytest.mark.parametrize("unit", [1, 10])
+def test_too_little_time_says_how_many_minutes_suffice(left, unit):
+    preset = PRESET.model_copy(update={"minutes": 3.0, "steps_per_execution": unit})
+    rates = Rates(0.5, 0.8, 2.0, set_up=7.0)
+    with pytest.raises(TooLittleTimeError, match=f"{max(left, 0)} s are left") as error:
+        fit_into(left, preset, rates, True)
+    enough = float(re.search(r"at least ([\d.]+)\.$", str(error.value)).group(1))
+    assert fit_into(left + 60 * (enough - 3), preset, rates, True).steps >= 20
+    with pytest.raises(TooLittleTimeError):
+        fit_into(left + 60 * (enough - 0.2 - 3), preset, rates, True)
 
 
 def test_a_plan_is_described_in_one_line():
