@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 
@@ -144,15 +145,17 @@ def run_fn(fn_args) -> None:
         )
 
     def measure() -> Rates:
-        folder = os.path.join(state_dir, "measuring")
-        throwaway = TensorBoardLog(os.path.join(folder, "tensorboard"), class_names)
-        with _silent(), contextlib.closing(throwaway):
+        with (
+            _silent(),
+            tempfile.TemporaryDirectory() as events,
+            contextlib.closing(TensorBoardLog(events, class_names)) as throwaway,
+        ):
             return measure_rates(
                 make_run,
                 training_settings,
                 quantization_aware=quantization_aware,
                 evaluate=lambda interval: evaluate(interval, throwaway),
-                folder=folder,
+                folder=os.path.join(state_dir, "measuring"),
             )
 
     plan = None
