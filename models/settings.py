@@ -132,6 +132,10 @@ class Augmentation(Settings):
 class TrainingSettings(Settings):
     """The optimisation."""
 
+    minutes: NotNegative = 0.0
+    """Above 0, this machine is measured and the steps are chosen so that the whole run ends within
+    so many minutes: steps, quantization_delay, warmup_steps and eval_every keep their proportions.
+    On Vertex AI the minutes are those of the training job, from the Trainer's start."""
     steps: Count = 2000
     """Training steps, quantization-aware ones included."""
     batch_size: Count = 32

@@ -7,8 +7,10 @@ import argparse
 import os
 import re
 
+from models.training.plan import PLANNED
 from pipeline import presets
 from pipeline.config import PipelineConfig, override, parse_assignments
+from pipeline.errors import UserError
 from pipeline.settings import DataSettings
 
 EXIT_PUSHED, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_BLESSED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
@@ -50,6 +52,12 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="override settings; may be repeated",
     )
+    run.add_argument(
+        "--minutes",
+        metavar="N",
+        help="measure this machine, and train for as many steps as let the whole run (on Vertex "
+        "AI, its training job) end within N minutes",
+    )
     run.add_argument("--list-settings", action="store_true", help="show all settings and exit")
     run.add_argument(
         "--warm-start",
@@ -69,7 +77,8 @@ def make_config(
       assignments: from the runner's own flags; `--set` overrides them.
 
     Raises:
-      UserError: an unknown preset or setting, or an invalid value.
+      UserError: an unknown preset or setting, an invalid value, or settings given together of
+        which one would be ignored.
     """
     flags = {
         "data.path": options.data,
@@ -78,6 +87,7 @@ def make_config(
         "data.train": options.train,
         "data.eval": options.eval,
         "schema_dir": options.schema,
+        "training.minutes": options.minutes,
         "warm_start.weights": options.warm_start,
         "push.destination": options.push_to,
         **(assignments or {}),
@@ -90,10 +100,22 @@ def make_config(
     if own_data and preset == presets.DEFAULT:
         # The demo's schema lists the classes of its own pictures.
         given = {"schema_dir": "", **given}
+    _check_minutes(config, given)
     config = override(config, given)
     if own_data and "name" not in given:
         config = override(config, {"name": _name_of_data(config.data) or config.name})
     return config
+
+
+def _check_minutes(config: PipelineConfig, given: dict[str, str]) -> None:
+    """Rejects minutes together with a setting that they decide: one would be ignored."""
+    minutes = {name: given[name] for name in ("training.minutes",) if name in given}
+    ignored = [name for name in (f"training.{key}" for key in PLANNED) if name in given]
+    if ignored and override(config, minutes).training.minutes:
+        raise UserError(
+            f"--minutes (training.minutes) finds {', '.join(ignored)} itself. Leave out one or the "
+            "other; to repeat a planned run, give its settings without --minutes."
+        )
 
 
 def _name_of_data(data: DataSettings) -> str:

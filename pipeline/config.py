@@ -29,6 +29,8 @@ from pipeline.settings import (
     WarmStart,
 )
 
+_LEAST_MINUTES = 2
+
 
 class PipelineConfig(Settings):
     """Everything that decides what a run does, besides its data and code."""
@@ -63,6 +65,11 @@ class PipelineConfig(Settings):
                 f"model.input_size ({self.model.input_size})"
             )
         training = self.training
+        if 0 < training.minutes < _LEAST_MINUTES:
+            raise ValueError(
+                f"training.minutes ({training.minutes:g}) must be at least {_LEAST_MINUTES}, or 0: "
+                "a run takes about one and a half without any training"
+            )
         if self.quantization == "aware" and training.quantization_delay >= training.steps:
             raise ValueError(
                 f"training.quantization_delay ({training.quantization_delay}) must be below "

@@ -55,7 +55,8 @@ def summarize(
 
     Returns:
       JSON. `status` ("pushed", "not_blessed" or "failed"), `components`, `images`, `metrics`
-      (of the .tflite that ships: `mAP50`, `mAP`, `per_class`), `classes_not_evaluated`,
+      (of the .tflite that ships: `mAP50`, `mAP`, `per_class`), `classes_not_evaluated`, `plan`
+      (see `pipeline.training.time_budget.make_plan`; null without `training.minutes`),
       `size_bytes`, `latency_ms`, `blessed`, `reasons`, `gate`, `pushed_path`, `run_id` and paths.
       Values that the run did not get to are null.
     """
@@ -90,6 +91,7 @@ def summarize(
         "images": _images(examples),
         "metrics": _metrics(evaluation),
         "classes_not_evaluated": _not_evaluated(evaluation, shipping),
+        "plan": _plan(output("Trainer", "model")) if config.training.minutes else None,
         "size_bytes": shipping.properties["size_bytes"] if shipping else None,
         "sha256": shipping.properties["sha256"] if shipping else None,
         "latency_ms": (device.get("latency") or {}).get("median_ms") if device else None,
@@ -110,6 +112,16 @@ def summarize(
 
 def _uri(artifact: ArtifactRecord | None) -> str | None:
     return artifact.uri if artifact else None
+
+
+def _plan(model: ArtifactRecord | None) -> dict | None:
+    """The plan of a training within `training.minutes`."""
+    if model is None or "://" in model.uri:  # a bucket is not read
+        return None
+    from models.training.checkpoint import NETWORK_FILE  # loads TensorFlow
+
+    description = json.loads(Path(serving_path(model.uri, NETWORK_FILE)).read_text())
+    return description["facts"]["plan"]
 
 
 def _images(examples: ArtifactRecord | None) -> dict | None:

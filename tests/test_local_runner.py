@@ -67,6 +67,17 @@ def test_help_and_lists_load_neither_tensorflow_nor_tfx(flag):
         (["--set", "training.steps"], ["--set section.key=value"]),
         (["--train", "here"], ["data.train and data.eval go together"]),
         (["--set", "execution.state_dir=x"], ["execution.state_dir", "the runner fills in"]),
+        (["--minutes", "soon"], ["training.minutes", "'soon'"]),
+        (["--minutes", "-1"], ["training.minutes", "greater than or equal to 0"]),
+        (["--minutes", "1.5"], ["training.minutes (1.5) must be at least 2"]),
+        (
+            ["--minutes", "9", "--set", "training.steps=5", "training.eval_every=5"],
+            ["--minutes (training.minutes) finds training.steps, training.eval_every itself"],
+        ),
+        (
+            ["--set", "training.minutes=9", "training.quantization_delay=5"],
+            ["finds training.quantization_delay itself"],
+        ),
     ],
 )
 def test_a_wrong_setting_gives_one_line_and_exit_code_2(run, arguments, parts):

@@ -198,7 +198,8 @@ def _recorded_differences(
 
 
 def _settings(backend: Backend, training: Training) -> dict[str, Any]:
-    return training.recorded(backend, "configuration") or training.settings
+    settings = training.recorded(backend, "configuration") or training.settings
+    return {**settings, "plan": training.plan} if training.plan else settings
 
 
 def _metrics(training: Training) -> dict[str, float]:

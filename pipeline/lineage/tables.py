@@ -146,6 +146,9 @@ def _training(training: Training) -> Iterator[str]:
                 f"{key} {value}" for key, value in values.items()
             )  # fmt: skip
             yield _hanging("  settings     ", f"{section}: {text}")
+    if training.plan:
+        text = ", ".join(f"{key} {value}" for key, value in training.plan.items() if key != "rates")
+        yield f"  plan         {text}"
     base = training.warm_start
     weights = training.settings.get("warm_start", {}).get("weights")
     yield (f"  warm start   {f'model {base.id}, {base.uri}' if base else weights or 'none'}")

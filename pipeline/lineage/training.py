@@ -52,6 +52,11 @@ class Training:
         return self._config.get("settings", {})
 
     @property
+    def plan(self) -> dict[str, Any] | None:
+        """What `training.minutes` was planned to; None without it, or if it is not recorded."""
+        return self.run.facts.get("plan") if self.run else None
+
+    @property
     def _config(self) -> dict[str, Any]:
         config = self.execution.properties.get("custom_config")
         return config if isinstance(config, dict) else {}
@@ -78,6 +83,7 @@ class Training:
                 "settings": self.transform.properties.get("custom_config"),
             },
             "settings": self.settings,
+            "plan": self.plan,
             "warm_start": _place(
                 self.warm_start,
                 sha256=self.warm_start and self.warm_start.properties.get("sha256"),

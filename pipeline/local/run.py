@@ -18,6 +18,7 @@ from pipeline.metadata import store
 from pipeline.metadata.facts import record_end, record_start
 from pipeline.metadata.run_record import read_run
 from pipeline.shipping.folder_publisher import lost_versions
+from pipeline.training import time_budget
 
 
 def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> dict:
@@ -36,6 +37,7 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
       KeyboardInterrupt: Ctrl-C; finished components are kept, as after a crash.
     """
     started = time.monotonic()
+    time_budget.start_clock()
     places = Workdir(workdir)
     with places.lock():
         config = complete(config, places)

@@ -76,6 +76,8 @@ def record_end(
     """
     components = read_run(store, run_id).values()
     facts = {name: summary[name] for name in ("status", "error") if summary[name]}
+    if summary["plan"]:
+        facts["plan"] = json.dumps(summary["plan"], sort_keys=True)
     facts["executions"] = json.dumps(sorted(component.execution_id for component in components))
     _add_facts(store, run_id, facts)
     for component in components:

@@ -1,7 +1,11 @@
 """The Trainer's module: trains a network on transformed examples."""
 
+import contextlib
 import logging
 import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from tfx.utils import io_utils
@@ -11,12 +15,14 @@ from models.settings import Augmentation, ModelSettings, PostProcessing, Trainin
 from models.training import checkpoint, input_pipeline, scoring
 from models.training import run as training
 from models.training.distribution import choose_strategy, scope_of, use_xla
+from models.training.plan import Rates
+from models.training.rates import measure_rates
 from models.training.watch import Interval, NonFiniteLossError
 from pipeline import features
 from pipeline.data.schema import class_names_of
 from pipeline.errors import UserError
 from pipeline.fingerprint import fingerprint_of
-from pipeline.training import initial_weights
+from pipeline.training import initial_weights, time_budget
 from pipeline.training.tensorboard_log import TensorBoardLog
 from pipeline.training.transformed_examples import TransformedExamples, read_transformed_examples
 
@@ -38,8 +44,9 @@ def run_fn(fn_args) -> None:
 
     Raises:
       UserError: no labelled objects, a batch that can't be divided among the replicas, a warm start
-        that does not fit, or a loss that is not finite.
+        that does not fit, a loss that is not finite, or too few minutes to train.
     """
+    started = time.monotonic()
     config = fn_args.custom_config
     settings = config["settings"]
     training_settings = training_settings_of(settings)
@@ -79,12 +86,17 @@ def run_fn(fn_args) -> None:
     eval_batches = eval_batches.cache()
     state_dir = os.path.join(config["state_dir"], _state_key(fn_args, config))
     log = TensorBoardLog(os.path.join(state_dir, "tensorboard"), class_names)
+    quantization_aware = settings["quantization"] == "aware"
 
-    def score(interval: Interval) -> float:
+    def evaluate(interval: Interval, log: TensorBoardLog) -> scoring.Scores:
         scores = scoring.score(
             interval.network, detector, eval_batches, post_processing, class_names
         )
         log.write(interval, scores, eval_batches)
+        return scores
+
+    def score(interval: Interval) -> float:
+        scores = evaluate(interval, log)
         losses = "  ".join(f"{name} {value:.3f}" for name, value in interval.losses.items())
         _say(
             f"step {interval.step}/{training_settings.steps}  {losses}  "
@@ -105,13 +117,14 @@ def run_fn(fn_args) -> None:
             start_step=step,
         )
 
-    try:
-        strategy = choose_strategy(training_settings.distribution, training_settings.batch_size)
-        run = training.TrainingRun(
+    def make_run(
+        training_settings: TrainingSettings, folder: str, score: Callable[[Interval], float]
+    ) -> training.TrainingRun:
+        return training.TrainingRun(
             detector,
             training_settings,
-            quantization_aware=settings["quantization"] == "aware",
-            folder=state_dir,
+            quantization_aware=quantization_aware,
+            folder=folder,
             batches=batches,
             score=score,
             initialize=lambda network: initial_weights.set_initial_weights(
@@ -122,7 +135,7 @@ def run_fn(fn_args) -> None:
                 class_names=class_names,
                 training=training_settings,
                 batches=lambda: batches(0),
-                state_dir=state_dir,
+                state_dir=folder,
             ),
             say=_say,
             image_name=lambda index: train.image_ids[index],
@@ -130,10 +143,38 @@ def run_fn(fn_args) -> None:
             replicas=strategy.num_replicas_in_sync if strategy else 1,
             jit_compile=use_xla(training_settings.jit_compile),
         )
+
+    def measure() -> Rates:
+        with (
+            _silent(),
+            tempfile.TemporaryDirectory() as events,
+            contextlib.closing(TensorBoardLog(events, class_names)) as throwaway,
+        ):
+            return measure_rates(
+                make_run,
+                training_settings,
+                quantization_aware=quantization_aware,
+                evaluate=lambda interval: evaluate(interval, throwaway),
+                folder=os.path.join(state_dir, "measuring"),
+            )
+
+    plan = None
+    try:
+        strategy = choose_strategy(training_settings.distribution, training_settings.batch_size)
+        if training_settings.minutes:
+            plan = time_budget.make_plan(
+                training_settings,
+                quantization_aware=quantization_aware,
+                measure=measure,
+                state_dir=state_dir,
+                trainer_started=started,
+            )
+            training_settings = time_budget.apply_plan(training_settings, plan)
+        run = make_run(training_settings, state_dir, score)
         network, facts = run.train()
     except (NonFiniteLossError, ValueError) as error:
         raise UserError(str(error)) from error
-    facts |= {"class_names": class_names, "state_dir": state_dir}
+    facts |= {"class_names": class_names, "state_dir": state_dir, "plan": plan}
     checkpoint.save_detector(fn_args.serving_model_dir, network, detector, facts)
     initial_weights.copy_table(state_dir, fn_args.serving_model_dir)
     run.copy_float_network(os.path.join(fn_args.serving_model_dir, checkpoint.FLOAT_FOLDER))
@@ -173,6 +214,17 @@ def detector_config(
 
 def _say(line: str) -> None:
     _log.info("Trainer: %s", line)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keeps a throwaway run from reporting its progress as if it were the real one's."""
+    level = _log.level
+    _log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        _log.setLevel(level)
 
 
 def _state_key(fn_args, config: dict) -> str:

@@ -130,7 +130,8 @@ def _task_steps(
         machine = MACHINES[vertex.accelerator]
         rate = _price(guess.training_images_per_second, vertex.accelerator)
         images = config.training.steps * config.training.batch_size
-        hours = guess.training_start_minutes / 60 + images / rate / 3600
+        training_hours = config.training.minutes / 60 or images / rate / 3600
+        hours = guess.training_start_minutes / 60 + training_hours
         cost = hours * _price(prices.machine_hour, machine.price)
         what = f"{machine.machine_type} ({vertex.accelerator})"
         extra.append(

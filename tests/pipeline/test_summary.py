@@ -4,7 +4,7 @@ import json
 import pytest
 
 from pipeline import summary as summary_module
-from pipeline.config import PipelineConfig
+from pipeline.config import PipelineConfig, override
 from pipeline.metadata.run_record import ArtifactRecord, ComponentRecord
 from pipeline.summary import print_summary, summarize
 
@@ -112,6 +112,20 @@ def test_the_summary_of_a_pushed_run(make, tmp_path):
     inferred = tmp_path / "schema" / "detector" / "schema.pbtxt"
     assert summary["inferred_schema"] == str(inferred.parent)
     assert inferred.read_text() == "the schema"
+
+
+def test_a_plan_comes_from_the_model(make, tmp_path):
+    planned = override(CONFIG, {"training.minutes": 9})
+    plan = {"minutes": 9.0, "steps": 400}
+    serving = tmp_path / "trained" / "Format-Serving"
+    serving.mkdir(parents=True)
+    (serving / "detector.json").write_text(json.dumps({"facts": {"plan": plan}}))
+    records = components(tmp_path)
+    model = ArtifactRecord(9, "Model", str(tmp_path / "trained"), {})
+    records["Trainer"].outputs["model"] = [model]
+    assert make(records, config=planned)["plan"] == plan
+    assert make(records)["plan"] is None
+    assert make({}, config=planned)["plan"] is None
 
 
 def test_the_printed_summary_has_all_that_a_newcomer_needs(make):

@@ -157,6 +157,11 @@ def test_the_plan_has_the_tpu_and_its_cost(config):
     # Evaluation waits for the training; tasks that do not wait for each other run at once.
     by_task = {step.task: step for step in steps}
     assert by_task["Evaluator"].ends > trainer.ends + by_task["Evaluator"].hours - 1e-9
+    bounded = override(config, {"training.minutes": 60})
+    bounded_steps = make_plan(bounded, compile_job(bounded), prices, num_images=10_000)
+    (bounded_trainer,) = [step for step in bounded_steps if step.task == "Trainer: custom job"]
+    start = prices.assumptions.training_start_minutes / 60
+    assert bounded_trainer.hours == pytest.approx(start + 1)
     tasks = [step for step in steps if ":" not in step.task]
     assert trainer.hours < total_hours(steps) < sum(step.hours for step in tasks)
     cost = total_cost(steps, prices)
