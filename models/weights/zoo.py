@@ -170,21 +170,22 @@ def check_layers(source: str, found: Iterable[str], names: list[str], *, extras,
         )
 
 
-def check_fits(weights: ZooWeights, settings: ModelSettings) -> None:
-    """Checks that the weights are those of a network of the settings, up to its classes.
+def fitted(weights: ZooWeights, settings: ModelSettings) -> ZooWeights:
+    """The weights that a network takes, up to its classes.
 
     Args:
       weights: of the file.
       settings: of the network; a null `min_scale` fits any.
 
+    Returns:
+      The weights themselves, or, for another family on the same backbone, their backbone; what is
+      left out says so among the variables.
+
     Raises:
       ValueError: says which settings fit, or which layer has another shape.
     """
     if settings.family != "ssd":
-        raise ValueError(
-            f"Expected weights for model.family={settings.family}. Received: {weights.source}, an "
-            "ssd_mobilenet_v1, which fits --set model.family=ssd."
-        )
+        weights = _backbone_of(weights, settings.family)
     wanted = _settings_of(weights)
     received = settings.model_dump()
     received["extra_depth_multiplier"] = (
@@ -204,13 +205,38 @@ def check_fits(weights: ZooWeights, settings: ModelSettings) -> None:
             # Theirs has a column for the background besides.
             shape = (*shape[:3], shape[3] // weights.num_classes * (weights.num_classes + 1))
         _check_arrays(weights.source, layer, found, shape)
+    return weights
 
 
 def config_of(weights: ZooWeights, settings: ModelSettings) -> DetectorConfig:
     """The config of the network that the weights are from, as far as they say."""
     values = settings.model_dump() | {"num_classes": max(weights.num_classes, 1)}
-    values["min_scale"], values["max_scale"] = weights.scales
+    if settings.family == "ssd":
+        values["min_scale"], values["max_scale"] = weights.scales
+    else:
+        # A backbone alone: any anchors do.
+        values["pyramid"]["anchor_scale"] = settings.pyramid.anchor_scale or 1.0
     return DetectorConfig(**values)
+
+
+def _backbone_of(weights: ZooWeights, family: str) -> ZooWeights:
+    if family != "ssd_fpn":
+        raise ValueError(
+            f"Expected weights for model.family={family}. Received: {weights.source}, an "
+            "ssd_mobilenet_v1, which fits --set model.family=ssd; its backbone fits "
+            "model.family=ssd_fpn, too."
+        )
+    note = f"left out: {family} has no such layer"
+    return dataclasses.replace(
+        weights,
+        layers={name: layer for name, layer in weights.layers.items() if name in _BACKBONE},
+        variables=[
+            row
+            if row.layer in _BACKBONE or not row.layer
+            else Variable(row.name, row.shape, "", note)
+            for row in weights.variables
+        ],
+    )
 
 
 def _spelled(settings: dict[str, float]) -> str:

@@ -107,7 +107,7 @@ def network_of(weights: ZooWeights, settings: ModelSettings) -> tuple[keras.Mode
     """The network that the weights are from, with the file's classes.
 
     Args:
-      weights: fit the settings, see `models.weights.zoo.check_fits`.
+      weights: fit the settings, see `models.weights.zoo.fitted`.
       settings: of the network to train.
 
     Returns:
@@ -166,7 +166,7 @@ def load_zoo_weights(
     Raises:
       ValueError: when they do not fit.
     """
-    zoo.check_fits(weights, settings)
+    weights = zoo.fitted(weights, settings)
     source, config = network_of(weights, settings)
     folded = [
         name

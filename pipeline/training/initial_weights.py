@@ -61,7 +61,7 @@ def check_warm_start(settings: dict, model: ModelSettings) -> None:
     weights = read_zoo(settings)
     if weights is not None:
         try:
-            zoo.check_fits(weights, model)
+            zoo.fitted(weights, model)
         except ValueError as error:
             raise UserError(str(error)) from error
 
