@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from models.networks.conv_block import ConvBlocks
-from models.networks.resnet50 import BLOCK_LAYERS, resnet50
+from models.networks.resnet50 import resnet50
+from models.weights.warm_start import load_resnet50
 from tests.models.helpers import randomize
 
 # The last layers of the four stages in keras.applications.
@@ -12,19 +13,8 @@ STAGE_ENDS = ("conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5
 
 def backbone(size, multiplier=1.0, quantized=False):
     image = keras.Input((size, size, 3))
-    blocks = ConvBlocks(quantized, bn_epsilon=1.001e-5)
+    blocks = ConvBlocks(quantized)
     return keras.Model(image, resnet50(image, blocks, multiplier))
-
-
-def load(ours, theirs):
-    """Copies weights layer by layer: BGR to RGB, and biases into the batch norms' means."""
-    for names in BLOCK_LAYERS:
-        for name in names:
-            kernel, bias = theirs.get_layer(f"{name}_conv").get_weights()
-            gamma, beta, mean, variance = theirs.get_layer(f"{name}_bn").get_weights()
-            kernel = kernel[:, :, ::-1] if name == "conv1" else kernel
-            ours.get_layer(name).set_weights([kernel])
-            ours.get_layer(f"{name}_bn").set_weights([gamma, beta, mean - bias, variance])
 
 
 @pytest.mark.slow
@@ -35,7 +25,7 @@ def test_equals_keras_from_pixels_to_every_stage(size):
     )
     randomize(theirs)
     ours = backbone(size)
-    load(ours, theirs)
+    load_resnet50(ours, theirs)
     ends = keras.Model(theirs.input, [theirs.get_layer(name).output for name in STAGE_ENDS])
     pixels = np.random.default_rng(0).uniform(0, 255, (1, size, size, 3)).astype(np.float32)
     expected = ends(keras.applications.resnet50.preprocess_input(pixels.copy()))

@@ -136,6 +136,13 @@ def test_other_starts_need_no_check(tmp_path):
         initial_weights.check_warm_start(WarmStart(weights=weights).model_dump(), SETTINGS)
 
 
+def test_a_depth_without_imagenet_weights_is_found_before_training():
+    settings = WarmStart(weights="imagenet").model_dump()
+    model = ModelSettings(family="retinanet")
+    with pytest.raises(UserError, match=r"model\.depth_multiplier=1.* Received: 0\.75"):
+        initial_weights.check_warm_start(settings, model)
+
+
 @pytest.mark.slow
 def test_a_checkpoint_keeps_its_batch_norms(detector_file, tmp_path):
     source = detector_file[1]
