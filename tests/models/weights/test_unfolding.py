@@ -1,12 +1,14 @@
 import numpy as np
 
 from models.networks.families import build_network, normalize
-from models.weights import zoo
 from models.weights.unfolding import set_folded, unfold, with_epsilon
+from models.weights.zoo_names import Names
 from tests.models.helpers import TINY, randomize
 from tests.models.weights.api_files import folded
 
-LAYERS = zoo.expected_layers(extras=True, heads=False)
+NAMES = Names("ssd")
+LAYERS = NAMES.expected(extras=True, heads=False)
+HEADS = set(NAMES.expected(extras=True, heads=True)) - set(LAYERS)
 
 
 def pictures(count: int, size: int, seed: int) -> list:
@@ -23,7 +25,7 @@ def folded_network():
     randomize(source)
     for layer in LAYERS:
         set_folded(network, layer, *folded(source, layer))
-    for head in zoo.BOX_HEADS + zoo.CLASS_HEADS:
+    for head in HEADS:
         network.get_layer(head).set_weights(source.get_layer(head).get_weights())
     return source, network
 
