@@ -9,7 +9,7 @@ and inside of the residual blocks, ImageNet's classifiers with "relu".
 
 A layer X here is `X_conv` in Keras, X_bn is X_bn. Kernels match but for the first, whose input
 channels are BGR there; convolutions have no biases here, which the batch norms make superfluous,
-and the batch norms' epsilon is a setting (1.001e-5 there).
+and the batch norms' epsilon is a setting (1.001e-5 there, 1e-5 in TF-Slim).
 """
 
 import keras

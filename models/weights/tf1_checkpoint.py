@@ -54,8 +54,6 @@ _LEFT_OUT_OF_CLASSIFIERS = (
     (r"(MobilenetV1/(Aux)?Logits|resnet_v1_50/logits)/.*", "a detector has no classifier"),
     (r"(resnet_v1_50/)?mean_rgb", "the network has the mean colour itself"),
 )
-# Of TF-Slim's ResNet; its MobileNet v1 has that of the detectors.
-_RESNET_CLASSIFIER_EPSILON = 1e-5
 
 
 def read_tf1_checkpoint(
@@ -117,9 +115,7 @@ def weights_of(
             f"has {zoo.shortened(extra)}: it is {network_in_words(extra)}."
         )
     layers = _layers(arrays, path)
-    is_resnet_classifier = names.family == "retinanet" and not is_detector
-    epsilon = _RESNET_CLASSIFIER_EPSILON if is_resnet_classifier else zoo.BN_EPSILON
-    weights = ZooWeights(path, layers, rows, family=names.family, bn_epsilon=epsilon)
+    weights = ZooWeights(path, layers, rows, family=names.family)
     zoo.check_classes(weights)
     return weights
 

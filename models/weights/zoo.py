@@ -28,8 +28,6 @@ from models.weights.zoo_names import (
 _ANCHORS = {"class_head_0": 3, "class_head": 6}
 # Of the zoo's pyramids; a checkpoint does not say.
 _ANCHOR_SCALE = 4.0
-# Of all detectors there, and of MobileNet v1.
-BN_EPSILON = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +75,6 @@ class ZooWeights:
         Empty when the names are not known.
       scales: smallest and largest scale of the anchors, of ssd.
       family: ours.
-      bn_epsilon: of its batch norms.
     """
 
     source: str
@@ -86,7 +83,6 @@ class ZooWeights:
     class_names: tuple[str, ...] = ()
     scales: tuple[float, float] = (0.2, 0.95)
     family: str = "ssd"
-    bn_epsilon: float = BN_EPSILON
 
     @property
     def num_classes(self) -> int:

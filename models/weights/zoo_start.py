@@ -28,7 +28,7 @@ from models.weights.tf1_checkpoint import CheckpointType, read_tf1_checkpoint
 from models.weights.tflite_weights import read_tflite
 from models.weights.unfolding import set_folded, unfold, with_epsilon
 from models.weights.zoo import Variable, ZooWeights
-from models.weights.zoo_names import is_class_head, is_predictor
+from models.weights.zoo_names import batch_norm_epsilon, is_class_head, is_predictor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,8 +123,8 @@ def network_of(weights: ZooWeights, settings: ModelSettings) -> tuple[keras.Mode
             continue
         if layer.batch_norm is not None:
             batch_norm = network.get_layer(f"{name}_bn")
-            values = with_epsilon(layer.batch_norm, weights.bn_epsilon, batch_norm.epsilon)
-            batch_norm.set_weights(values)
+            epsilon = batch_norm_epsilon(weights.family, name)
+            batch_norm.set_weights(with_epsilon(layer.batch_norm, epsilon, batch_norm.epsilon))
         if layer.kernel is not None:
             values = [array for array in (layer.kernel, layer.bias) if array is not None]
             if is_class_head(name):

@@ -6,6 +6,7 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import Builder
 
 from models.networks.ssd import EXTRA_MAPS
+from models.weights.unfolding import with_epsilon
 
 BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
@@ -72,6 +73,13 @@ def pyramid_variables_of(network, config) -> dict[str, np.ndarray]:
     """A float network's weights as the variables of a zoo checkpoint with a feature pyramid."""
     variables = {"global_step": np.int64(25_000)}
     layers = {layer.name: layer.get_weights() for layer in network.layers}
+    if config.family == "retinanet":
+        # The same function with the epsilon of TF-Slim's ResNet.
+        layers |= {
+            name: with_epsilon(values, config.bn_epsilon, 1e-5)
+            for name, values in layers.items()
+            if name.startswith("conv") and name.endswith("_bn")
+        }
     for layer, scope in pyramid_scopes(config).items():
         if layer.endswith("_bn"):
             names = (f"{scope}/{statistic}" for statistic in BATCH_NORM)
