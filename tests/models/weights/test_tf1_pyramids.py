@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from models.networks.families import DetectorConfig, build_network
-from models.settings import PyramidSettings
+from models.settings import Augmentation, PyramidSettings
+from models.training import input_pipeline
 from models.weights import zoo
 from models.weights.class_heads import choose_by_name, copy_class_heads
 from models.weights.tf1_checkpoint import read_tf1_checkpoint, weights_of
 from models.weights.zoo_start import load_zoo_weights, network_of
-from tests.models.helpers import TINY_FPN, TINY_RETINANET, randomize
+from tests.models.helpers import TINY_FPN, TINY_RETINANET, randomize, records
 from tests.models.weights.api_files import pyramid_variables_of, write_checkpoint
 
 # The zoo's form, but thin.
@@ -152,6 +153,41 @@ def test_training_starts_with_the_rows_of_classes_of_the_same_name(networks, var
     )
     kernel, _ = network.get_layer("class_head").get_weights()
     np.testing.assert_array_equal(kernel[..., 1::2], fresh[0][..., 1::2])
+
+
+@pytest.mark.parametrize(
+    ("heads", "how", "note"),
+    [
+        ("auto", "fires most", "the rows of class"),
+        ("fresh", "fresh", "left out: the class heads are fresh"),
+    ],
+)
+def test_classes_without_names_are_chosen_by_score_or_stay_fresh(variables, heads, how, note):
+    def batches():
+        return input_pipeline.training_batches(
+            records(num_classes=2),
+            input_size=64,
+            batch_size=4,
+            max_boxes=4,
+            augmentation=Augmentation(),
+            seed=1,
+            num_records=10,
+        ).take(3)
+
+    config = CONFIGS["ssd_fpn"].model_copy(update={"num_classes": 2})
+    weights = read(variables["ssd_fpn"])
+    start = load_zoo_weights(
+        build_network(config),
+        config,
+        weights,
+        ("lamp", "chair"),
+        heads=heads,
+        match_iou=0.5,
+        batches=batches,
+    )
+    assert all(choice.how.startswith(how) for choice in start.choices)
+    notes = {row.note for row in start.variables if "/ClassPredictor/" in row.name}
+    assert all(text.startswith(note) for text in notes)
 
 
 def test_the_rows_of_a_shared_head_are_in_each_of_its_anchors(networks):
