@@ -12,7 +12,15 @@ Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 
-_ONLY_SSD = ("extra_depth_multiplier", "head_kernel_size", "min_scale", "max_scale")
+# The families that a setting has an effect on, where it is not all of them.
+_FAMILIES = {
+    "extra_depth_multiplier": ("ssd",),
+    "head_kernel_size": ("ssd",),
+    "min_scale": ("ssd",),
+    "max_scale": ("ssd",),
+    "pyramid": ("ssd_fpn", "retinanet"),
+    "resnet_activation": ("retinanet",),
+}
 
 
 class Settings(BaseModel):
@@ -67,6 +75,8 @@ class ModelSettings(Settings):
     """The same for the coarsest map; the maps between are evenly spaced."""
     pyramid: PyramidSettings = PyramidSettings()
     """The feature pyramid, of the families ssd_fpn and retinanet."""
+    resnet_activation: Literal["relu", "relu6"] = "relu"
+    """Of retinanet's backbone: relu as in ImageNet's weights, or relu6 as in the zoo's detector."""
     class_bias: float = -4.6
     """Initial bias of the class logits; -4.6 is a probability of 0.01, which keeps focal loss
     stable at the start (Lin et al., section 4.1)."""
@@ -84,9 +94,9 @@ class ModelSettings(Settings):
                 f"model.min_scale ({self.min_scale}) must be below "
                 f"model.max_scale ({self.max_scale})"
             )
-        for name in ("pyramid",) if self.family == "ssd" else _ONLY_SSD:
+        for name, families in _FAMILIES.items():
             default = ModelSettings.model_fields[name].default
-            if getattr(self, name) != default:
+            if self.family not in families and getattr(self, name) != default:
                 raise ValueError(
                     f"model.{name} has no effect on model.family={self.family}: leave it at its "
                     f"default ({'null' if default is None else default})"

@@ -58,9 +58,10 @@ class WarmStart(Settings):
     """The weights that training starts from."""
 
     weights: str = ""
-    """"imagenet" (Keras's own download), a file of the same kind (mobilenet_*_no_top.h5, .keras), a
-    detector of the TF Object Detection API (a .tflite file or a TF1 checkpoint: .tar.gz, folder or
-    prefix), a folder of an earlier run's model, or empty: random weights."""
+    """"imagenet" (Keras's own download), a file of the same kind (mobilenet_*_no_top.h5,
+    resnet50_*_notop.h5, .keras), a detector of the TF Object Detection API (a .tflite file or a TF1
+    checkpoint: .tar.gz, folder or prefix), a folder of an earlier run's model, or empty: random
+    weights."""
     sha256: str = ""
     """Of the weights; the runner fills it in, so that other weights are another run."""
     class_heads: Literal["auto", "by_name", "fresh"] = "auto"

@@ -49,7 +49,7 @@ def retinanet(
     pyramid = settings.pyramid
     levels = range(pyramid.min_level, 6)
     if settings.family == "retinanet":
-        stages = resnet50(image, blocks, settings.depth_multiplier)
+        stages = resnet50(image, blocks, settings.depth_multiplier, settings.resnet_activation)
         taps = {level: stages[level - 2] for level in levels}
     else:
         indices = [_MOBILENET_TAPS[level] for level in levels]

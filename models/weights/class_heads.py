@@ -9,7 +9,7 @@ import numpy as np
 from models.networks.families import DetectorConfig, normalize
 from models.training.matching import assign_targets
 from models.weights.class_names import same_name
-from models.weights.zoo import CLASS_HEADS
+from models.weights.zoo_names import is_class_head
 
 ClassHeads = Literal["auto", "by_name", "fresh"]
 
@@ -133,7 +133,7 @@ def copy_class_heads(
     old = [choice.row for choice in choices if choice.row is not None]
     if not new:
         return
-    for name in CLASS_HEADS:
+    for name in (layer.name for layer in network.layers if is_class_head(layer.name)):
         weights = []
         pairs = zip(
             network.get_layer(name).get_weights(), source.get_layer(name).get_weights(), strict=True

@@ -27,6 +27,14 @@ import numpy as np
 from models.weights import zoo
 from models.weights.source import checkpoint_prefix, open_file
 from models.weights.zoo import LayerWeights, Variable, ZooWeights
+from models.weights.zoo_names import (
+    API_NAMES,
+    BATCH_NORM,
+    Names,
+    is_predictor,
+    network_in_words,
+    variables_of,
+)
 
 Contents = dict[str, tuple[tuple[int, ...], np.ndarray | None]]
 CheckpointType = Literal["detection", "classification"]
@@ -42,8 +50,10 @@ _LEFT_OUT = (
     (r".*/ExponentialMovingAverage", "an average: the variable itself is loaded"),
     (r"global_step|.*beta[12]_power|learning_rate", "a counter of its training"),
 )
-_CLASSIFIER = (r"MobilenetV1/(Logits|AuxLogits|Predictions)/.*", "a detector has no classifier")
-_BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+_LEFT_OUT_OF_CLASSIFIERS = (
+    (r"(MobilenetV1/(Aux)?Logits|resnet_v1_50/logits)/.*", "a detector has no classifier"),
+    (r"(resnet_v1_50/)?mean_rgb", "the network has the mean colour itself"),
+)
 
 
 def read_tf1_checkpoint(
@@ -79,47 +89,58 @@ def weights_of(
       checkpoint_type: see `read_tf1_checkpoint`.
       load_all: see `read_tf1_checkpoint`.
     """
+    names = Names.found_in(found)
     rows, arrays, extra = [], {}, []
     for name, (shape, values) in sorted(found.items()):
-        row, key = _account(name, shape, checkpoint_type, load_all)
+        row, key = _account(name, shape, names, checkpoint_type, load_all)
         if row is None:
             extra.append(name)
             continue
         rows.append(row)
         if key is not None:
             arrays[key] = _checked(values, name, path)
-    _check_scope(found, checkpoint_type, path)
-    layers = _layers(arrays, path)
-    heads = checkpoint_type == "detection" and load_all
-    extras = checkpoint_type == "detection"
-    zoo.check_layers(path, layers, list(found), extras=extras, heads=heads)
+    _check_scope(found, names, checkpoint_type, path)
+    is_detector = checkpoint_type == "detection"
+    zoo.check_layers(
+        path,
+        (layer for layer, _ in arrays),
+        list(found),
+        names,
+        extras=is_detector,
+        heads=is_detector and load_all,
+    )
     if extra:
         raise ValueError(
-            f"Expected only variables of ssd_mobilenet_v1. Received: {path}, which also has "
-            f"{zoo.shortened(extra)}: it is {zoo.family_of(extra)}."
+            f"Expected only variables of {API_NAMES[names.family]}. Received: {path}, which also "
+            f"has {zoo.shortened(extra)}: it is {network_in_words(extra)}."
         )
-    return ZooWeights(path, layers, rows)
+    layers = _layers(arrays, path)
+    weights = ZooWeights(path, layers, rows, family=names.family)
+    zoo.check_classes(weights)
+    return weights
 
 
 def _account(
-    name: str, shape: tuple[int, ...], checkpoint_type: str, load_all: bool
+    name: str, shape: tuple[int, ...], names: Names, checkpoint_type: str, load_all: bool
 ) -> tuple[Variable | None, tuple[str, str] | None]:
     """The row of a variable, None for an unknown one, and (layer, variable) if it is loaded."""
-    patterns = (*_LEFT_OUT, _CLASSIFIER) if checkpoint_type == "classification" else _LEFT_OUT
+    patterns = _LEFT_OUT
+    if checkpoint_type == "classification":
+        patterns += _LEFT_OUT_OF_CLASSIFIERS
     for pattern, reason in patterns:
         if re.fullmatch(pattern, name):
             return Variable(name, shape, "", f"left out: {reason}"), None
-    split = zoo.split_name(name)
+    split = names.split(name)
     if split is None:
         return None, None
     layer, variable, in_detector = split
     if in_detector != (checkpoint_type == "detection"):
         return None, None
-    if "head" in layer and not load_all:
+    if is_predictor(layer) and not load_all:
         note = "left out: load_all_detection_checkpoint_vars is off"
         return Variable(name, shape, "", note), None
-    known = variable in ("weights", "depthwise_weights", "biases")
-    if not known and variable.removeprefix("BatchNorm/") not in _BATCH_NORM:
+    variable = variable.removeprefix("BatchNorm/")
+    if variable not in variables_of(layer):
         return None, None
     return Variable(name, shape, layer), (layer, variable)
 
@@ -130,9 +151,9 @@ def _checked(values: np.ndarray | None, name: str, path: str) -> np.ndarray:
     return values
 
 
-def _check_scope(names, checkpoint_type: str, path: str) -> None:
+def _check_scope(found: Contents, names: Names, checkpoint_type: str, path: str) -> None:
     """Tells the two types of checkpoint apart."""
-    kinds = {split[2] for split in map(zoo.split_name, names) if split}
+    kinds = {split[2] for split in map(names.split, found) if split}
     if kinds == {checkpoint_type != "detection"}:
         other = {"detection": "classification", "classification": "detection"}[checkpoint_type]
         raise ValueError(
@@ -145,19 +166,18 @@ def _layers(arrays: dict[tuple[str, str], np.ndarray], path: str) -> dict[str, L
     layers = {}
     for layer in dict.fromkeys(layer for layer, _ in arrays):
         own = {variable: array for (other, variable), array in arrays.items() if other == layer}
-        kernel = own.get("depthwise_weights" if "_dw_" in layer else "weights")
-        needed = ["biases"] if "head" in layer else [f"BatchNorm/{name}" for name in _BATCH_NORM]
-        missing = [name for name in needed if name not in own]
-        if kernel is None or missing:
+        needed = variables_of(layer)
+        if set(own) != set(needed):
             raise ValueError(
-                f"Expected kernel and {', '.join(needed)} for {layer}. Received: {path}, which has "
-                f"only {', '.join(own)}."
+                f"Expected {', '.join(needed)} for {layer}. Received: {path}, which has only "
+                f"{', '.join(own)}."
             )
-        values = tuple(own[name] for name in needed)
-        if "head" in layer:
-            layers[layer] = LayerWeights(kernel, bias=values[0])
-        else:
-            layers[layer] = LayerWeights(kernel, batch_norm=values)
+        batch_norm = tuple(own[name] for name in BATCH_NORM if name in own)
+        layers[layer] = LayerWeights(
+            own.get("depthwise_weights", own.get("weights")),
+            own.get("biases"),
+            batch_norm or None,
+        )
     return layers
 
 

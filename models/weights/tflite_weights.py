@@ -1,7 +1,8 @@
 """Reads the weights of a `detect.tflite` of the TF Object Detection API, without running it.
 
-Such a file holds convolutions into which the batch norms are folded, quantized per tensor or in
-floating point, and the anchors. Which convolution is whose is told by the names of the tensors.
+Only of an `ssd_mobilenet_v1`: a pyramid's shared kernels are folded differently for each level. The
+file holds convolutions into which the batch norms are folded, quantized per tensor or in floating
+point, and the anchors. Which convolution is whose is told by the names of the tensors.
 
 Measured on 2026-11-24 with the COCO file of Google's Android sample (0.75 depth, 300x300, uint8,
 47 convolutions, 1,917 anchors): see `models.weights.zoo_start`.
@@ -15,7 +16,9 @@ from models.tflite.graph import Graph, Operator, Tensor, read_graph
 from models.weights import zoo
 from models.weights.source import read_bytes
 from models.weights.zoo import LayerWeights, Variable, ZooWeights
+from models.weights.zoo_names import Names
 
+_NAMES = Names("ssd")
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _POST_PROCESSING = "TFLite_Detection_PostProcess"
 _MAX_BYTES = 1 << 29
@@ -56,15 +59,11 @@ def read_tflite(path: str) -> tuple[ZooWeights, bytes]:
             variables.append(Variable(tensor.name, tensor.shape, layer))
             used.add(index)
     names = [tensor.name for tensor in graph.tensors]
-    zoo.check_layers(path, layers, names, extras=True, heads=True)
+    zoo.check_layers(path, layers, names, _NAMES, extras=True, heads=True)
     variables += _others(graph, used, anchors)
-    weights = ZooWeights(path, layers, variables)
-    if weights.num_classes < 1:
-        raise ValueError(
-            f"Expected class heads for a background and a class at least. Received: {path}, whose "
-            f"{zoo.CLASS_HEADS[0]} has {layers[zoo.CLASS_HEADS[0]].kernel.shape[-1]} filters."
-        )
-    return ZooWeights(path, layers, variables, scales=_scales(graph, anchors, path)), content
+    weights = ZooWeights(path, layers, variables, scales=_scales(graph, anchors, path))
+    zoo.check_classes(weights)
+    return weights, content
 
 
 def _layer_of(graph: Graph, operator: Operator) -> str | None:
@@ -72,7 +71,7 @@ def _layer_of(graph: Graph, operator: Operator) -> str | None:
     for index in (*operator.outputs, *operator.inputs[1:]):
         # A converter that joins operators joins their names.
         for name in graph.tensors[index].name.split(";") if index >= 0 else ():
-            found = zoo.split_name(name)
+            found = _NAMES.split(name)
             if found:
                 return found[0]
     return None

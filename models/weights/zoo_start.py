@@ -26,8 +26,9 @@ from models.weights.class_names import find_class_names
 from models.weights.source import kind_of
 from models.weights.tf1_checkpoint import CheckpointType, read_tf1_checkpoint
 from models.weights.tflite_weights import read_tflite
-from models.weights.unfolding import set_folded, unfold
+from models.weights.unfolding import set_folded, unfold, with_epsilon
 from models.weights.zoo import Variable, ZooWeights
+from models.weights.zoo_names import batch_norm_epsilon, is_class_head, is_predictor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +96,9 @@ def _without_heads(weights: ZooWeights) -> ZooWeights:
     note = "left out: load_all_detection_checkpoint_vars is off"
     return dataclasses.replace(
         weights,
-        layers={name: layer for name, layer in weights.layers.items() if "head" not in name},
+        layers={name: layer for name, layer in weights.layers.items() if not is_predictor(name)},
         variables=[
-            Variable(row.name, row.shape, "", note) if "head" in row.layer else row
+            Variable(row.name, row.shape, "", note) if is_predictor(row.layer) else row
             for row in weights.variables
         ],
     )
@@ -107,7 +108,7 @@ def network_of(weights: ZooWeights, settings: ModelSettings) -> tuple[keras.Mode
     """The network that the weights are from, with the file's classes.
 
     Args:
-      weights: fit the settings, see `models.weights.zoo.check_fits`.
+      weights: fit the settings, see `models.weights.zoo.fitted`.
       settings: of the network to train.
 
     Returns:
@@ -117,18 +118,18 @@ def network_of(weights: ZooWeights, settings: ModelSettings) -> tuple[keras.Mode
     config = zoo.config_of(weights, settings)
     network = build_network(config)
     for name, layer in weights.layers.items():
-        if layer.batch_norm is not None:
-            network.get_layer(name).set_weights([layer.kernel])
-            network.get_layer(f"{name}_bn").set_weights(layer.batch_norm)
-        elif "head" not in name:
+        if name in weights.folded:
             set_folded(network, name, layer.kernel, layer.bias)
-        elif name in zoo.CLASS_HEADS:
-            values = (
-                _without_background(a, config.num_classes) for a in (layer.kernel, layer.bias)
-            )
-            network.get_layer(name).set_weights(list(values))
-        else:
-            network.get_layer(name).set_weights([layer.kernel, layer.bias])
+            continue
+        if layer.batch_norm is not None:
+            batch_norm = network.get_layer(f"{name}_bn")
+            epsilon = batch_norm_epsilon(weights.family, name)
+            batch_norm.set_weights(with_epsilon(layer.batch_norm, epsilon, batch_norm.epsilon))
+        if layer.kernel is not None:
+            values = [array for array in (layer.kernel, layer.bias) if array is not None]
+            if is_class_head(name):
+                values = [_without_background(array, config.num_classes) for array in values]
+            network.get_layer(name).set_weights(values)
     return network, config
 
 
@@ -166,20 +167,13 @@ def load_zoo_weights(
     Raises:
       ValueError: when they do not fit.
     """
-    zoo.check_fits(weights, settings)
+    weights = zoo.fitted(weights, settings)
     source, config = network_of(weights, settings)
-    folded = [
-        name
-        for name, layer in weights.layers.items()
-        if layer.batch_norm is None and "head" not in name
-    ]
-    pictures = unfold(source, folded, batches()) if folded else 0
-    for name in weights.layers:
-        if name not in zoo.CLASS_HEADS:
-            network.get_layer(name).set_weights(source.get_layer(name).get_weights())
-        if "head" not in name:
-            values = source.get_layer(f"{name}_bn").get_weights()
-            network.get_layer(f"{name}_bn").set_weights(values)
+    pictures = unfold(source, weights.folded, batches()) if weights.folded else 0
+    for layer in network.layers:
+        name = layer.name.removesuffix("_bn")
+        if name in weights.layers and not is_class_head(name):
+            layer.set_weights(source.get_layer(layer.name).get_weights())
     choices = []
     if weights.num_classes:
         names, count = weights.class_names, weights.num_classes
@@ -188,12 +182,12 @@ def load_zoo_weights(
             scores = class_heads.mean_scores(source, config, batches(), len(choices), match_iou)
             choices = class_heads.choose_by_score(choices, names, scores)
         class_heads.copy_class_heads(network, source, choices, count)
-    variables = [_noted(row, choices, row.layer in folded) for row in weights.variables]
+    variables = [_noted(row, choices, row.layer in weights.folded) for row in weights.variables]
     return ZooStart(variables, choices, pictures)
 
 
 def _noted(row: Variable, choices: list[Choice], folded: bool) -> Variable:
-    if row.layer in zoo.CLASS_HEADS:
+    if is_class_head(row.layer):
         rows = ", ".join(choice.old for choice in choices if choice.row is not None)
         if not rows:
             return dataclasses.replace(row, layer="", note="left out: the class heads are fresh")

@@ -49,7 +49,7 @@ def read_zoo(settings: dict) -> ZooWeights | None:
 
 
 def check_warm_start(settings: dict, model: ModelSettings) -> None:
-    """Finds out before anything else runs whether weights of the Object Detection API fit.
+    """Finds out before anything else runs whether foreign weights fit, as far as that is quick.
 
     Args:
       settings: the section `warm_start` of the configuration.
@@ -59,11 +59,13 @@ def check_warm_start(settings: dict, model: ModelSettings) -> None:
       UserError: when they do not.
     """
     weights = read_zoo(settings)
-    if weights is not None:
-        try:
-            zoo.check_fits(weights, model)
-        except ValueError as error:
-            raise UserError(str(error)) from error
+    try:
+        if weights is not None:
+            zoo.fitted(weights, model)
+        elif kind_of(settings["weights"]) in ("imagenet", "keras"):
+            warm_start.check_imagenet(model)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def set_initial_weights(

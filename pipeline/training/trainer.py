@@ -18,6 +18,7 @@ from models.training.distribution import choose_strategy, scope_of, use_xla
 from models.training.plan import Rates
 from models.training.rates import measure_rates
 from models.training.watch import Interval, NonFiniteLossError
+from models.weights.zoo import with_anchors
 from pipeline import features
 from pipeline.data.schema import class_names_of
 from pipeline.errors import UserError
@@ -63,11 +64,8 @@ def run_fn(fn_args) -> None:
     )
     _check_classes(train, class_names)
     weights = initial_weights.read_zoo(settings["warm_start"])
-    if model_settings.min_scale is None and weights is not None and weights.num_classes:
-        # Box heads are worth something with the anchors that they were trained on alone.
-        min_scale, max_scale = weights.scales
-        scales = {"min_scale": min_scale, "max_scale": max_scale}
-        model_settings = model_settings.model_copy(update=scales)
+    if weights is not None:
+        model_settings = with_anchors(model_settings, weights)
     detector = detector_config(model_settings, len(class_names), train)
     max_boxes = -(-train.max_boxes // _BOXES_MULTIPLE) * _BOXES_MULTIPLE
     _say(

@@ -47,6 +47,7 @@ def test_unknown_settings_are_rejected():
         ({"family": "ssd", "pyramid": {"min_level": 4}}, "pyramid"),
         ({"family": "ssd_fpn", "min_scale": 0.3}, "min_scale"),
         ({"family": "ssd_fpn", "min_scale": None}, "min_scale"),
+        ({"family": "ssd_fpn", "resnet_activation": "relu6"}, "resnet_activation"),
         ({"family": "retinanet", "head_kernel_size": 3}, "head_kernel_size"),
         ({"family": "retinanet", "extra_depth_multiplier": 0.5}, "extra_depth_multiplier"),
     ],

@@ -3,39 +3,31 @@ import numpy as np
 import pytest
 
 from models.networks.conv_block import ConvBlocks
-from models.networks.resnet50 import BLOCK_LAYERS, resnet50
+from models.networks.resnet50 import resnet50
+from models.weights.warm_start import load_resnet50
 from tests.models.helpers import randomize
 
 # The last layers of the four stages in keras.applications.
 STAGE_ENDS = ("conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
 
 
-def backbone(size, multiplier=1.0, quantized=False):
+def backbone(size, multiplier=1.0, quantized=False, activation="relu"):
     image = keras.Input((size, size, 3))
-    blocks = ConvBlocks(quantized, bn_epsilon=1.001e-5)
-    return keras.Model(image, resnet50(image, blocks, multiplier))
-
-
-def load(ours, theirs):
-    """Copies weights layer by layer: BGR to RGB, and biases into the batch norms' means."""
-    for names in BLOCK_LAYERS:
-        for name in names:
-            kernel, bias = theirs.get_layer(f"{name}_conv").get_weights()
-            gamma, beta, mean, variance = theirs.get_layer(f"{name}_bn").get_weights()
-            kernel = kernel[:, :, ::-1] if name == "conv1" else kernel
-            ours.get_layer(name).set_weights([kernel])
-            ours.get_layer(f"{name}_bn").set_weights([gamma, beta, mean - bias, variance])
+    blocks = ConvBlocks(quantized)
+    return keras.Model(image, resnet50(image, blocks, multiplier, activation))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [64, 75])
-def test_equals_keras_from_pixels_to_every_stage(size):
+@pytest.mark.parametrize(("size", "padding"), [(64, (0, 1)), (75, (0, 1)), (65, (1, 1))])
+def test_equals_keras_from_pixels_to_every_stage(size, padding):
+    """But for the first pooling: on even maps (32 and 38 cells) SAME pads one side alone."""
     theirs = keras.applications.ResNet50(
         input_shape=(size, size, 3), include_top=False, weights=None
     )
     randomize(theirs)
+    theirs.get_layer("pool1_pad").padding = (padding, padding)
     ours = backbone(size)
-    load(ours, theirs)
+    load_resnet50(ours, theirs)
     ends = keras.Model(theirs.input, [theirs.get_layer(name).output for name in STAGE_ENDS])
     pixels = np.random.default_rng(0).uniform(0, 255, (1, size, size, 3)).astype(np.float32)
     expected = ends(keras.applications.resnet50.preprocess_input(pixels.copy()))
@@ -64,3 +56,17 @@ def test_the_mean_colour_is_subtracted_in_both_forms_and_not_trained():
             x = layer(x)
         np.testing.assert_allclose(x, expected, atol=tolerance)
         assert not [v for v in network.trainable_variables if "mean_colour" in v.path]
+
+
+def test_relu6_bounds_the_stem_and_the_insides_of_the_blocks_but_not_their_sums():
+    network = backbone(64, 0.125, activation="relu6")
+    randomize(network)
+    bounded = {
+        name: network.get_layer(f"{name}_relu").output for name in ("conv1", "conv4_block2_2")
+    }
+    sums = {"conv4_block2": network.get_layer("conv4_block2_relu").output}
+    probe = keras.Model(network.input, bounded | sums)
+    pixels = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
+    largest = {name: np.max(values) for name, values in probe(pixels).items()}
+    assert largest["conv4_block2"] > 6.5
+    assert all(largest[name] == 6 for name in bounded)

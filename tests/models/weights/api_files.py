@@ -6,6 +6,7 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import Builder
 
 from models.networks.ssd import EXTRA_MAPS
+from models.weights.unfolding import with_epsilon
 
 BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
@@ -27,6 +28,74 @@ def scopes(depth: float) -> dict[str, str]:
         names[f"box_head_{index}"] = f"BoxPredictor_{index}/BoxEncodingPredictor"
         names[f"class_head_{index}"] = f"BoxPredictor_{index}/ClassPredictor"
     return names
+
+
+def pyramid_scopes(config) -> dict[str, str]:
+    """The API's scope of each of our layers and batch norms, for the families with a pyramid.
+
+    Counted and named as in a published converter of the zoo's ssd_resnet50_v1_fpn checkpoint: 265
+    variables of the backbone, 26 of the pyramid, 172 of the predictor.
+    """
+    if config.family == "ssd_fpn":
+        extractor = "FeatureExtractor/MobilenetV1"
+        names = {ours: scope for ours, scope in scopes(1.0).items() if ours.startswith("conv")}
+        coarse = {6: "bottom_up_Conv2d_14", 7: "bottom_up_Conv2d_15"}
+    else:
+        extractor = "FeatureExtractor/resnet_v1_50"
+        names = {"conv1": f"{extractor}/conv1"}
+        for stage, units in ((2, 3), (3, 4), (4, 6), (5, 3)):
+            for unit in range(1, units + 1):
+                theirs = f"{extractor}/block{stage - 1}/unit_{unit}/bottleneck_v1"
+                for index, name in enumerate(("shortcut", "conv1", "conv2", "conv3")):
+                    if unit == 1 or index:
+                        names[f"conv{stage}_block{unit}_{index}"] = f"{theirs}/{name}"
+        coarse = {6: "bottom_up_block5", 7: "bottom_up_block6"}
+    first, last = config.pyramid.min_level, config.pyramid.max_level
+    for number, level in enumerate(range(first, 6), start=1):
+        names[f"projection_level_{level}"] = f"{extractor}/fpn/projection_{number}"
+        if level < 5:
+            names[f"smoothing_level_{level}"] = f"{extractor}/fpn/smoothing_{number}"
+    for level in range(6, last + 1):
+        names[f"bottom_up_level_{level}"] = f"{extractor}/fpn/{coarse[level]}"
+    for ours, theirs in (("box", "Box"), ("class", "Class")):
+        predictor = f"WeightSharedConvolutionalBoxPredictor/{theirs}"
+        for index in range(config.pyramid.head_layers):
+            scope = f"{predictor}PredictionTower/conv2d_{index}"
+            names[f"{ours}_tower_{index}"] = scope
+            for feature, level in enumerate(range(first, last + 1)):
+                batch_norm = f"{ours}_tower_{index}_level_{level}_bn"
+                names[batch_norm] = f"{scope}/BatchNorm/feature_{feature}"
+        names[f"{ours}_head"] = f"{predictor}Predictor"
+    return names
+
+
+def pyramid_variables_of(network, config) -> dict[str, np.ndarray]:
+    """A float network's weights as the variables of a zoo checkpoint with a feature pyramid."""
+    variables = {"global_step": np.int64(25_000)}
+    layers = {layer.name: layer.get_weights() for layer in network.layers}
+    if config.family == "retinanet":
+        # The same function with the epsilon of TF-Slim's ResNet.
+        layers |= {
+            name: with_epsilon(values, config.bn_epsilon, 1e-5)
+            for name, values in layers.items()
+            if name.startswith("conv") and name.endswith("_bn")
+        }
+    for layer, scope in pyramid_scopes(config).items():
+        if layer.endswith("_bn"):
+            names = (f"{scope}/{statistic}" for statistic in BATCH_NORM)
+            variables |= dict(zip(names, layers[layer], strict=True))
+            continue
+        kernel, *bias = layers[layer]
+        if layer == "class_head":
+            kernel, *bias = (with_background(a, config.num_classes) for a in (kernel, *bias))
+        name = "depthwise_weights" if "_dw_" in layer else "weights"
+        variables[f"{scope}/{name}"] = kernel
+        if bias:
+            variables[f"{scope}/biases"] = bias[0]
+        elif f"{layer}_bn" in layers:
+            names = (f"{scope}/BatchNorm/{statistic}" for statistic in BATCH_NORM)
+            variables |= dict(zip(names, layers[f"{layer}_bn"], strict=True))
+    return variables
 
 
 def with_background(array: np.ndarray, num_classes: int) -> np.ndarray:

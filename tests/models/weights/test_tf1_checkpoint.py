@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from models.networks.families import DetectorConfig, build_network
-from models.weights import zoo
 from models.weights.tf1_checkpoint import read_tf1_checkpoint, weights_of
+from models.weights.zoo_names import Names
 from models.weights.zoo_start import network_of
 from tests.models.helpers import TINY, randomize
 from tests.models.weights.api_files import variables_of, write_checkpoint
@@ -87,7 +87,7 @@ def test_every_weight_of_a_detection_checkpoint_is_loaded(checkpoint, network, t
     weights = read_tf1_checkpoint(path)
     assert weights.num_classes == 3
     received, _ = network_of(weights, TINY)
-    assert_same_weights(received, network, zoo.expected_layers(extras=True, heads=True))
+    assert_same_weights(received, network, Names("ssd").expected(extras=True, heads=True))
     assert len(weights.variables) == 388
     left_out = {row.note for row in weights.variables if not row.layer}
     assert left_out == {
@@ -99,7 +99,7 @@ def test_every_weight_of_a_detection_checkpoint_is_loaded(checkpoint, network, t
 def test_without_all_variables_the_predictors_are_left_out(network):
     weights = read(variables_of(network, TINY), load_all=False)
     assert weights.num_classes == 0
-    assert set(weights.layers) == set(zoo.expected_layers(extras=True, heads=False))
+    assert set(weights.layers) == set(Names("ssd").expected(extras=True, heads=False))
     notes = {row.note for row in weights.variables if row.name.startswith("BoxPredictor_0/Class")}
     assert "left out: load_all_detection_checkpoint_vars is off" in notes
 
@@ -108,7 +108,7 @@ def test_a_classification_checkpoint_gives_the_backbone(network):
     variables = classifier_variables(network)
     weights = read(variables, "classification")
     received, _ = network_of(weights, TINY)
-    assert_same_weights(received, network, zoo.expected_layers(extras=False, heads=False))
+    assert_same_weights(received, network, Names("ssd").expected(extras=False, heads=False))
     (logits,) = (row for row in weights.variables if "Logits" in row.name)
     assert logits.note == "left out: a detector has no classifier"
     with pytest.raises(ValueError, match="fine_tune_checkpoint_type=classification"):

@@ -1,5 +1,6 @@
 import re
 
+import keras
 import numpy as np
 import pytest
 
@@ -7,7 +8,7 @@ from models.networks.families import build_network
 from models.weights import zoo
 from models.weights.tflite_weights import read_tflite
 from models.weights.zoo_start import network_of
-from tests.models.helpers import TINY, randomize
+from tests.models.helpers import TINY, TINY_FPN, TINY_RETINANET, randomize
 from tests.models.weights.api_files import folded, scopes, tflite_of
 
 
@@ -93,7 +94,33 @@ def test_another_depth_names_the_settings_that_fit(written):
         r".*detect\.tflite, which fits --set model\.depth_multiplier=0\.125 "
         r"model\.extra_depth_multiplier=0\.125 model\.head_kernel_size=1 ",
     ):
-        zoo.check_fits(weights, other)
+        zoo.fitted(weights, other)
+
+
+def test_the_backbone_fits_a_pyramid_on_the_same_backbone(written, network):
+    weights, _ = read_tflite(written(False))
+    weights = zoo.fitted(weights, TINY_FPN)
+    layers = {f"conv_{kind}_{index}" for kind in ("dw", "pw") for index in range(1, 14)}
+    assert set(weights.layers) == {"conv1", *layers}
+    received, _ = network_of(weights, TINY_FPN)
+    taps = [
+        keras.Model(model.input, model.get_layer("conv_pw_13_relu").output)(images())
+        for model in (received, network)
+    ]
+    np.testing.assert_allclose(*taps, atol=1e-4)
+    left_out = {row.name: row.note for row in weights.variables if not row.layer}
+    assert len(left_out) == 94 - 2 * 27 + 1
+    note = left_out.pop("anchors")
+    assert set(left_out.values()) == {"left out: ssd_fpn has no such layer"} != {note}
+
+
+def test_a_backbone_of_another_kind_or_depth_does_not_fit(written):
+    weights, _ = read_tflite(written(False))
+    with pytest.raises(ValueError, match=r"model\.family=retinanet\. Received: .*family=ssd\."):
+        zoo.fitted(weights, TINY_RETINANET)
+    wide = TINY_FPN.model_copy(update={"depth_multiplier": 0.25})
+    with pytest.raises(ValueError, match=r"which fits --set model\.depth_multiplier=0\.125\."):
+        zoo.fitted(weights, wide)
 
 
 def test_any_truncation_is_one_clear_error(written, contents):

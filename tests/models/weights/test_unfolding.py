@@ -1,12 +1,14 @@
 import numpy as np
 
 from models.networks.families import build_network, normalize
-from models.weights import zoo
-from models.weights.unfolding import set_folded, unfold
+from models.weights.unfolding import set_folded, unfold, with_epsilon
+from models.weights.zoo_names import Names
 from tests.models.helpers import TINY, randomize
 from tests.models.weights.api_files import folded
 
-LAYERS = zoo.expected_layers(extras=True, heads=False)
+NAMES = Names("ssd")
+LAYERS = NAMES.expected(extras=True, heads=False)
+HEADS = set(NAMES.expected(extras=True, heads=True)) - set(LAYERS)
 
 
 def pictures(count: int, size: int, seed: int) -> list:
@@ -23,7 +25,7 @@ def folded_network():
     randomize(source)
     for layer in LAYERS:
         set_folded(network, layer, *folded(source, layer))
-    for head in zoo.BOX_HEADS + zoo.CLASS_HEADS:
+    for head in HEADS:
         network.get_layer(head).set_weights(source.get_layer(head).get_weights())
     return source, network
 
@@ -60,3 +62,15 @@ def test_the_statistics_are_those_of_all_pictures_together():
     _, _, mean, variance = network.get_layer("conv1_bn").get_weights()
     np.testing.assert_allclose(mean, responses.mean(axis=0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(variance, responses.var(axis=0), rtol=1e-3)
+
+
+def test_another_epsilon_changes_nothing_that_a_batch_norm_computes():
+    batch_norm = [np.float32(values) for values in ([2, 3], [1, -1], [0.5, 0], [4, 1e-9])]
+    received = with_epsilon(batch_norm, 1e-5, 1e-3)
+
+    def scale(values, epsilon):
+        return values[0] / np.sqrt(values[3] + epsilon)
+
+    np.testing.assert_allclose(scale(received, 1e-3), scale(batch_norm, 1e-5), rtol=1e-5)
+    for a, b in zip(with_epsilon(batch_norm, 1e-3, 1e-3), batch_norm, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -10,7 +10,7 @@ from models.training import checkpoint, input_pipeline
 from pipeline.config import WarmStart
 from pipeline.errors import UserError
 from pipeline.training import initial_weights
-from tests.models.helpers import randomize, records, training
+from tests.models.helpers import TINY_FPN, randomize, records, training
 from tests.models.weights.api_files import tflite_of, variables_of, write_checkpoint
 
 SMALL = DetectorConfig(num_classes=2, input_size=64, depth_multiplier=0.125)
@@ -107,6 +107,21 @@ def test_without_predictors_the_heads_stay_fresh(detector_file, tmp_path):
     assert not [row for row in table["variables"] if "head" in row["layer"]]
 
 
+def test_a_backbone_for_a_pyramid_gets_measured_batch_norms(detector_file, tmp_path, caplog):
+    network = build_network(TINY_FPN)
+    fresh = network.get_layer("projection_level_5").get_weights()
+    with caplog.at_level(logging.INFO, "detector"):
+        start(network, TINY_FPN, WarmStart(weights=detector_file[0]), tmp_path)
+    expected = detector_file[1].get_layer("conv_pw_13_bn").get_weights()
+    gamma, _, _, variance = network.get_layer("conv_pw_13_bn").get_weights()
+    assert gamma.shape == expected[0].shape
+    assert len(np.unique(variance)) > 1
+    np.testing.assert_array_equal(network.get_layer("projection_level_5").kernel, fresh[0])
+    assert "27 layers from" in caplog.text
+    assert "the statistics of 192 training pictures" in caplog.text
+    assert "class heads" not in caplog.text
+
+
 def test_unfit_weights_are_found_before_training(detector_file):
     settings = WarmStart(weights=detector_file[0]).model_dump()
     initial_weights.check_warm_start(settings, SETTINGS)
@@ -119,6 +134,13 @@ def test_unfit_weights_are_found_before_training(detector_file):
 def test_other_starts_need_no_check(tmp_path):
     for weights in ("", "imagenet", "x.h5", str(tmp_path)):
         initial_weights.check_warm_start(WarmStart(weights=weights).model_dump(), SETTINGS)
+
+
+def test_a_depth_without_imagenet_weights_is_found_before_training():
+    settings = WarmStart(weights="imagenet").model_dump()
+    model = ModelSettings(family="retinanet")
+    with pytest.raises(UserError, match=r"model\.depth_multiplier=1.* Received: 0\.75"):
+        initial_weights.check_warm_start(settings, model)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import presets
 from pipeline.config import override
 from pipeline.errors import UserError
 from pipeline.vertex.compilation import compile_job, for_vertex, task_graph, validate
@@ -119,6 +120,14 @@ def test_every_machine_compiles_to_a_job_of_the_published_schema(config, acceler
     (pool,) = CustomJob(arguments).job_spec.worker_pool_specs
     assert pool.machine_spec.machine_type == MACHINES[accelerator].machine_type
     assert pool.container_spec.image_uri == config.vertex.trainer_image
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_every_preset_compiles_to_a_job_of_the_published_schema(config, name):
+    preset = presets.load(name)
+    cloud = {"data": config.data, "vertex": config.vertex}
+    job = compile_job(for_vertex(preset.model_copy(update=cloud)))
+    assert "Trainer" in job["pipelineSpec"]["root"]["dag"]["tasks"]
 
 
 def test_a_job_with_an_unknown_field_is_rejected(config):
