@@ -53,6 +53,10 @@ class PyramidSettings(Settings):
     anchor_scale: Annotated[float, Field(gt=0.0, le=16.0)] | None = 4.0
     """Side of a level's smallest square anchor, in cells; null fits it to the sizes and ratios of
     the training boxes."""
+    scales_per_octave: Annotated[int, Field(ge=1, le=4)] = 2
+    """Sizes of the anchors of a cell, between this level's and the next one's."""
+    anchor_ratios: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 2.0, 0.5)
+    """Width / height of the anchors of each size."""
 
 
 class ModelSettings(Settings):
@@ -117,6 +121,9 @@ class Augmentation(Settings):
     """Share of images that are shrunk, on a gray background."""
     zoom_out_max: Annotated[float, Field(ge=1.0)] = 2.0
     """Side of the largest zoomed-out view, relative to the image's."""
+    mosaic: Fraction = 0.0
+    """Share of images that show four views, in the quarters of the image, during the first nine
+    tenths of training."""
     min_visible: Fraction = 0.25
     """A box is kept if its center and at least this fraction of its area are visible."""
     brightness: Fraction = 0.0
@@ -168,12 +175,22 @@ class TrainingSettings(Settings):
     frozen_blocks: Annotated[int, Field(ge=0, le=13)] = 0
     """The first blocks of the backbone that keep the weights of the warm start. Without a warm
     start nothing is frozen."""
+    frozen_batch_norms: bool = False
+    """The backbone's batch norms stay as the warm start has them, statistics and scales. Steps are
+    faster by a fifth. Without a warm start they are trained."""
+    class_loss: Literal["focal", "quality_focal"] = "focal"
+    """Quality focal loss teaches a class's score how well the box fits."""
     focal_alpha: Fraction = 0.75
-    """Weight of positive class targets; the others weigh 1 - alpha."""
+    """Weight of positive class targets; the others weigh 1 - alpha. Of the focal loss."""
     focal_gamma: NotNegative = 2.0
     """How strongly well classified anchors are discounted."""
+    box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
+    """On the encoded boxes, or on the overlap of the boxes themselves."""
     localization_weight: Positive = 1.0
-    """Of the smooth L1 loss relative to the focal loss."""
+    """Of the box loss relative to the class loss."""
+    matching: Literal["iou", "atss"] = "iou"
+    """Which anchors learn a box: those that overlap it by match_iou, or those that overlap it
+    better than is usual near its center."""
     match_iou: Fraction = 0.5
     """An anchor is matched with a box from this overlap on."""
     quantization_delay: Annotated[int, Field(ge=0)] = 1800
@@ -190,6 +207,16 @@ class TrainingSettings(Settings):
     """TPUStrategy on a TPU, MirroredStrategy on several GPUs, one device otherwise."""
     seed: Annotated[int, Field(ge=0)] = 1
     """Of the initial weights, the order of the images and their augmentation."""
+
+    @model_validator(mode="after")
+    def _check(self):
+        default = TrainingSettings.model_fields["focal_alpha"].default
+        if self.class_loss == "quality_focal" and self.focal_alpha != default:
+            raise ValueError(
+                "training.focal_alpha has no effect on training.class_loss=quality_focal: leave it "
+                f"at its default ({default})"
+            )
+        return self
 
 
 class PostProcessing(Settings):

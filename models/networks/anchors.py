@@ -14,8 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 SSD_RATIOS = (1.0, 2.0, 1.0 / 2.0, 3.0, 1.0 / 3.0)
-PYRAMID_RATIOS = (1.0, 2.0, 1.0 / 2.0)
-SCALES_PER_OCTAVE = 2
 # Where `best_scale` tries a box: Roberts' R2 sequence ("The unreasonable effectiveness of
 # quasirandom sequences", 2018), which is even without being a grid. A grid would lie in the same
 # place of every cell of some maps.
@@ -88,7 +86,11 @@ def ssd_anchor_maps(
 
 
 def pyramid_anchor_maps(
-    input_size: int, levels: Sequence[int], anchor_scale: float
+    input_size: int,
+    levels: Sequence[int],
+    anchor_scale: float,
+    scales_per_octave: int,
+    ratios: Sequence[float],
 ) -> list[AnchorMap]:
     """The anchors of a feature pyramid (RetinaNet, section 4).
 
@@ -96,9 +98,11 @@ def pyramid_anchor_maps(
       input_size: side of the input in pixels.
       levels: of the maps, finest first; level l has a stride of 2**l pixels.
       anchor_scale: side of a level's smallest square anchor, in strides.
+      scales_per_octave: sizes of the anchors of a cell.
+      ratios: width / height of the anchors of each size.
 
     Returns:
-      A description of each map: 6 shapes, ratio by ratio, the smaller scale first. The first
+      A description of each map: its shapes ratio by ratio, the smaller scale first. The first
       center is half a stride from the edge where the stride divides the input, else at the edge.
     """
     maps = []
@@ -108,9 +112,9 @@ def pyramid_anchor_maps(
         centers = (np.arange(math.ceil(input_size / stride)) * stride + offset) / input_size
         shapes = [
             (side / math.sqrt(ratio), side * math.sqrt(ratio))
-            for ratio in PYRAMID_RATIOS
-            for octave in range(SCALES_PER_OCTAVE)
-            for side in [anchor_scale * stride * 2 ** (octave / SCALES_PER_OCTAVE) / input_size]
+            for ratio in ratios
+            for octave in range(scales_per_octave)
+            for side in [anchor_scale * stride * 2 ** (octave / scales_per_octave) / input_size]
         ]
         maps.append(AnchorMap(centers, shapes))
     return maps

@@ -5,7 +5,7 @@ from keras import Input, KerasTensor, Model, ops
 from pydantic import model_validator
 
 from models.networks import heads, mobilenet_v1, resnet50, retinanet, ssd
-from models.networks.anchors import best_scale, make_anchors
+from models.networks.anchors import AnchorMap, best_scale, make_anchors
 from models.networks.conv_block import ConvBlocks
 from models.settings import Count, ModelSettings
 
@@ -37,7 +37,16 @@ class DetectorConfig(ModelSettings):
     @property
     def anchors(self) -> np.ndarray:
         """float32 [N, 4] (ycenter, xcenter, height, width), normalised."""
-        return _anchors_at(self, anchor_scale(self))
+        return make_anchors(_anchor_maps(self, anchor_scale(self)))
+
+    @property
+    def cell_sizes(self) -> np.ndarray:
+        """float32 [N], the side of each anchor's cell as a fraction of the image."""
+        sides = []
+        for centers, shapes in _anchor_maps(self, anchor_scale(self)):
+            side = centers[1] - centers[0] if len(centers) > 1 else 1.0
+            sides.append(np.full(len(centers) ** 2 * len(shapes), side, np.float32))
+        return np.concatenate(sides)
 
 
 def build_network(
@@ -70,20 +79,24 @@ def normalize(images):
     return ops.cast(images, "float32") / 127.5 - 1.0
 
 
-def freeze_blocks(network: Model, config: DetectorConfig, count: int) -> None:
-    """Freezes the first layers of the backbone: their weights and their batch norms' statistics.
+def freeze_backbone(
+    network: Model, config: DetectorConfig, blocks: int, batch_norms: bool = False
+) -> None:
+    """Freezes parts of the backbone: weights, and the statistics of batch norms.
 
     Args:
       network: changed in place.
       config: the network's.
-      count: the stem and this many blocks are frozen; 0 freezes nothing.
+      blocks: the stem and this many blocks are frozen; 0 freezes no block.
+      batch_norms: all batch norms of the backbone are frozen.
     """
-    if not count:
-        return
     backbone = resnet50 if config.family == "retinanet" else mobilenet_v1
-    frozen = {name for block in backbone.BLOCK_LAYERS[: count + 1] for name in block}
+    frozen = {name for block in backbone.BLOCK_LAYERS[: blocks + 1] for name in block if blocks}
+    in_backbone = {name for block in backbone.BLOCK_LAYERS for name in block}
     for layer in network.layers:
-        if layer.name.removesuffix("_bn") in frozen:
+        name = layer.name.removesuffix("_bn")
+        is_batch_norm = name != layer.name
+        if name in frozen or (batch_norms and is_batch_norm and name in in_backbone):
             layer.trainable = False
 
 
@@ -106,7 +119,11 @@ def fit_anchors(
     scales = _PYRAMID_SCALES
     if is_ssd:
         scales = [scale for scale in _SSD_SCALES if scale < settings.max_scale]
-    best = best_scale(box_sizes, box_ratios, scales, lambda scale: _anchors_at(settings, scale))
+
+    def anchors_at(scale: float) -> np.ndarray:
+        return make_anchors(_anchor_maps(settings, scale))
+
+    best = best_scale(box_sizes, box_ratios, scales, anchors_at)
     if is_ssd:
         return settings.model_copy(update={"min_scale": best})
     pyramid = settings.pyramid.model_copy(update={"anchor_scale": best})
@@ -118,6 +135,6 @@ def anchor_scale(settings: ModelSettings) -> float | None:
     return settings.min_scale if settings.family == "ssd" else settings.pyramid.anchor_scale
 
 
-def _anchors_at(settings: ModelSettings, scale: float) -> np.ndarray:
+def _anchor_maps(settings: ModelSettings, scale: float) -> list[AnchorMap]:
     family = ssd if settings.family == "ssd" else retinanet
-    return make_anchors(family.anchor_maps(settings, scale))
+    return family.anchor_maps(settings, scale)

@@ -8,12 +8,7 @@ phones.
 
 import keras
 
-from models.networks.anchors import (
-    PYRAMID_RATIOS,
-    SCALES_PER_OCTAVE,
-    AnchorMap,
-    pyramid_anchor_maps,
-)
+from models.networks.anchors import AnchorMap, pyramid_anchor_maps
 from models.networks.conv_block import ConvBlocks
 from models.networks.heads import Maps, shared_heads
 from models.networks.mobilenet_v1 import mobilenet_v1
@@ -29,7 +24,13 @@ def anchor_maps(settings: ModelSettings, anchor_scale: float) -> list[AnchorMap]
     """The anchors of each level."""
     pyramid = settings.pyramid
     levels = range(pyramid.min_level, pyramid.max_level + 1)
-    return pyramid_anchor_maps(settings.input_size, levels, anchor_scale)
+    return pyramid_anchor_maps(
+        settings.input_size,
+        levels,
+        anchor_scale,
+        pyramid.scales_per_octave,
+        pyramid.anchor_ratios,
+    )
 
 
 def retinanet(
@@ -59,7 +60,7 @@ def retinanet(
     return shared_heads(
         maps,
         blocks,
-        SCALES_PER_OCTAVE * len(PYRAMID_RATIOS),
+        pyramid.scales_per_octave * len(pyramid.anchor_ratios),
         num_classes,
         tower_layers=pyramid.head_layers,
         tower_depth=pyramid.head_depth,

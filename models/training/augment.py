@@ -23,6 +23,30 @@ _GRAY = 127.5
 _LUMA = (0.299, 0.587, 0.114)
 
 
+def random_views(
+    batch: dict, size: int, settings: Augmentation, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """An augmented view of each image.
+
+    Args:
+      batch: `canvas` uint8 [B, C, C, 3], `boxes` float32 [B, M, 4], `class_ids` int32 [B, M], see
+        `models.training.input_pipeline`.
+      size: S, side of the views.
+      settings: see `models.settings.Augmentation`.
+      seed: int64 [2].
+
+    Returns:
+      uint8 [B, S, S, 3], and boxes and class ids as in the batch: 0 and -1 where none is visible.
+    """
+    seeds = tf.unstack(tf.random.split(seed, 2), num=2)
+    boxes, class_ids = batch["boxes"], batch["class_ids"]
+    windows = random_windows(boxes, class_ids >= 0, settings, seeds[0])
+    boxes, keep = boxes_in_windows(boxes, windows, settings.min_visible)
+    images = sample_windows(batch["canvas"], windows, size)
+    images = tf.cast(tf.round(jitter_colors(images, settings, seeds[1])), tf.uint8)
+    return images, tf.where(keep[..., None], boxes, 0.0), tf.where(keep, class_ids, -1)
+
+
 def random_windows(
     boxes: tf.Tensor, valid: tf.Tensor, settings: Augmentation, seed: tf.Tensor
 ) -> tf.Tensor:

@@ -3,10 +3,17 @@
 import keras
 from keras import ops
 
+from models.networks import boxes as box_ops
 from models.networks.families import DetectorConfig, normalize
 from models.settings import TrainingSettings
-from models.training.losses import sigmoid_focal_loss, smooth_l1_loss
-from models.training.matching import assign_targets
+from models.training.losses import (
+    giou_loss,
+    overlaps_of_pairs,
+    quality_focal_loss,
+    sigmoid_focal_loss,
+    smooth_l1_loss,
+)
+from models.training.matching import Targets, assign_targets
 
 LOSS_TERMS = ("loss", "classification_loss", "localization_loss")
 
@@ -72,34 +79,24 @@ class Detector(keras.Model):
         return self.network(normalize(images), training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Focal plus smooth L1 loss, divided by the batch's number of matched anchors, plus L2."""
+        """Class loss plus box loss, divided by the batch's number of matched anchors, plus L2."""
         settings = self.settings
         targets = assign_targets(
             y["boxes"],
             y["class_ids"],
             self.anchors,
             self.config.num_classes,
-            settings.match_iou,
+            iou_threshold=settings.match_iou,
+            cell_sizes=self.config.cell_sizes if settings.matching == "atss" else None,
         )
         # Matches an image, averaged over the batch of all replicas, so that the split of a batch
         # among replicas changes nothing. At least one match a batch, for batches of negatives.
         matches = ops.sum(targets.matched, axis=1)  # [B]
         mean_matches, _ = ops.moments(matches, axes=[0], synchronized=True)
         normalizer = ops.maximum(ops.stop_gradient(mean_matches), 1.0 / settings.batch_size)
-        classification = (
-            sigmoid_focal_loss(
-                y_pred["class_logits"],
-                targets.class_targets,
-                settings.focal_alpha,
-                settings.focal_gamma,
-            )
-            / normalizer
-        )  # [B]
-        localization = (
-            settings.localization_weight
-            * smooth_l1_loss(y_pred["box_encodings"], targets.box_targets, targets.matched)
-            / normalizer
-        )  # [B]
+        class_loss, box_loss = self._class_and_box_loss(y_pred, targets)
+        classification = class_loss / normalizer  # [B]
+        localization = settings.localization_weight * box_loss / normalizer  # [B]
         losses = classification + localization
         self.classification.update_state(classification)
         self.localization.update_state(localization)
@@ -109,3 +106,26 @@ class Detector(keras.Model):
             # The regularizers' sum, which Keras also divides among the replicas.
             total = total + super().compute_loss(x, None, None, None, training)
         return total
+
+    def _class_and_box_loss(self, outputs, targets: Targets):
+        """Class loss and box loss, float32 [B] each."""
+        settings = self.settings
+        encodings, logits = outputs["box_encodings"], outputs["class_logits"]
+        iou = giou = None
+        if settings.box_loss == "giou" or settings.class_loss == "quality_focal":
+            boxes = box_ops.decode(encodings, self.anchors)
+            # Boxes of unmatched anchors are not looked at; theirs could be infinite.
+            boxes = ops.where(targets.matched[:, :, None] > 0, boxes, targets.boxes)
+            iou, giou = overlaps_of_pairs(boxes, targets.boxes)
+        if settings.class_loss == "focal":
+            class_loss = sigmoid_focal_loss(
+                logits, targets.class_targets, settings.focal_alpha, settings.focal_gamma
+            )
+        else:
+            class_loss = quality_focal_loss(
+                logits, targets.class_targets, iou, settings.focal_gamma
+            )
+        if settings.box_loss == "giou":
+            return class_loss, giou_loss(giou, targets.matched)
+        box_targets = box_ops.encode(targets.boxes, self.anchors)
+        return class_loss, smooth_l1_loss(encodings, box_targets, targets.matched)

@@ -4,16 +4,14 @@ A record is a dict of `canvas` uint8 [C, C, 3], `boxes` float32 [n, 4] (ymin, xm
 normalised), `class_ids` int32 [n] and `image_index` int32, the image's place in the data set.
 """
 
+import math
+
 import tensorflow as tf
 
 from models.image import resize
 from models.settings import Augmentation
-from models.training.augment import (
-    boxes_in_windows,
-    jitter_colors,
-    random_windows,
-    sample_windows,
-)
+from models.training.augment import random_views
+from models.training.mosaic import with_mosaics, with_room
 
 # Records held for shuffling.
 _SHUFFLE_SIZE = 2048
@@ -29,6 +27,7 @@ def training_batches(
     seed: int,
     num_records: int,
     start_step: int = 0,
+    mosaic_steps: int = 0,
 ) -> tf.data.Dataset:
     """Endless augmented batches with static shapes.
 
@@ -39,27 +38,37 @@ def training_batches(
       records: see the module; cached if it fits into memory.
       input_size: S, side of the network's input.
       batch_size: B.
-      max_boxes: M; an image's boxes beyond it are dropped.
+      max_boxes: M; an image's boxes beyond it are dropped. With mosaics, batches hold 4 M.
       augmentation: what to vary.
       seed: of everything random here.
       num_records: how many records there are.
       start_step: how many batches to skip.
+      mosaic_steps: the number of the first batch without mosaics.
 
     Returns:
       Pairs of uint8 [B, S, S, 3] and the targets that `models.training.detector.Detector` takes.
     """
 
+    num_mosaics = math.ceil(augmentation.mosaic * batch_size)
+    batch_boxes = 4 * max_boxes if num_mosaics else max_boxes
+
     def augment(position: tf.Tensor, batch: dict) -> tuple[tf.Tensor, dict]:
-        boxes, class_ids = batch["boxes"], batch["class_ids"]
         batch_seed = tf.stack([tf.constant(seed, tf.int64), position[0]])
-        seeds = tf.unstack(tf.random.split(batch_seed, 2), num=2)
-        windows = random_windows(boxes, class_ids >= 0, augmentation, seeds[0])
-        boxes, keep = boxes_in_windows(boxes, windows, augmentation.min_visible)
-        images = sample_windows(batch["canvas"], windows, input_size)
-        images = tf.cast(tf.round(jitter_colors(images, augmentation, seeds[1])), tf.uint8)
+
+        def plain() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            return random_views(batch, input_size, augmentation, batch_seed)
+
+        if num_mosaics:
+            images, boxes, class_ids = tf.cond(
+                position[0] < mosaic_steps * batch_size,
+                lambda: with_mosaics(batch, input_size, augmentation, batch_seed, num_mosaics),
+                lambda: with_room(*plain(), batch_boxes),
+            )
+        else:
+            images, boxes, class_ids = plain()
         targets = {
-            "boxes": tf.where(keep[..., None], boxes, 0.0),
-            "class_ids": tf.where(keep, class_ids, -1),
+            "boxes": tf.ensure_shape(boxes, [batch_size, batch_boxes, 4]),
+            "class_ids": tf.ensure_shape(class_ids, [batch_size, batch_boxes]),
             "image_index": batch["image_index"],
         }
         return tf.ensure_shape(images, [batch_size, input_size, input_size, 3]), targets

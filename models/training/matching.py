@@ -1,7 +1,5 @@
 """Target assignment: which anchor is responsible for which ground-truth box.
 
-Source: SSD, section 2.2, as the Object Detection API's `argmax_matcher` does it: an anchor takes
-the box that it overlaps most if that is at least 0.5, and every box gets its best anchor anyway.
 Written in `keras.ops` with static shapes, so that it compiles into the training step.
 """
 
@@ -11,38 +9,63 @@ from keras import ops
 
 from models.networks import boxes as box_ops
 
+# Of each map, the anchors of 3 x 3 cells around a box's center may learn it: ATSS's nine, found
+# without sorting.
+_REACH = 1.5
+
 
 class Targets(NamedTuple):
     """What the detector should predict, for each of N anchors of B images."""
 
     class_targets: Any  # float32 [B, N, C], one-hot, all 0 for background
-    box_targets: Any  # float32 [B, N, 4], encoded; arbitrary where not matched
+    boxes: Any  # float32 [B, N, 4] corners, normalised; arbitrary where not matched
     matched: Any  # float32 [B, N], 1 where the anchor is responsible for a box
 
 
-def assign_targets(boxes, class_ids, anchors, num_classes: int, iou_threshold: float) -> Targets:
+def assign_targets(
+    boxes,
+    class_ids,
+    anchors,
+    num_classes: int,
+    *,
+    iou_threshold: float,
+    cell_sizes=None,
+) -> Targets:
     """Matches anchors to padded ground truth.
+
+    Every box gets the anchor that overlaps it most. Beyond that, an anchor takes the box that it
+    overlaps most among those that it may take. SSD (section 2.2), as the Object Detection API's
+    `argmax_matcher`: boxes that it overlaps by a fixed threshold. ATSS (Zhang et al., "Bridging the
+    Gap Between Anchor-based and Anchor-free Detection via Adaptive Training Sample Selection",
+    algorithm 1): boxes around its center that it overlaps by more than mean plus standard deviation
+    of the overlaps of the anchors near the box's center; small boxes then get as many anchors as
+    large ones.
 
     Args:
       boxes: float32 [B, M, 4] corners, normalised; rows of padding are arbitrary.
       class_ids: int32 [B, M], 0-based; -1 marks a row of padding.
       anchors: float32 [N, 4] centers.
       num_classes: C.
-      iou_threshold: the smallest overlap of a match that is not forced.
+      iou_threshold: SSD's smallest overlap.
+      cell_sizes: float32 [N], sides of the anchors' cells, for ATSS; None for SSD's rule.
 
     Returns:
       `Targets`.
     """
     num_anchors, max_boxes = anchors.shape[0], boxes.shape[1]
     valid = class_ids >= 0  # [B, M]
+    safe_boxes = ops.where(valid[:, :, None], boxes, 0.0)
     anchor_corners = box_ops.centers_to_corners(ops.convert_to_tensor(anchors))
-    iou = box_ops.pairwise_iou(anchor_corners[None], boxes)  # [B, N, M]
+    iou = box_ops.pairwise_iou(anchor_corners[None], safe_boxes)  # [B, N, M]
     iou = ops.where(valid[:, None, :], iou, -1.0)
+    taken = iou
+    if cell_sizes is not None:
+        taken = ops.where(_atss_candidates(safe_boxes, iou, anchors, cell_sizes), iou, -1.0)
+        iou_threshold = 0.0
+    best_box = ops.argmax(taken, axis=2)  # [B, N]
+    matched = ops.max(taken, axis=2) >= iou_threshold
 
-    best_box = ops.argmax(iou, axis=2)  # [B, N]
-    matched = ops.max(iou, axis=2) >= iou_threshold
-
-    # Every box gets its best anchor. When two boxes want the same one, the first box has it.
+    # When two boxes want the same anchor, the first box has it.
     best_anchor = ops.argmax(iou, axis=1)  # [B, M]
     forced = ops.one_hot(best_anchor, num_anchors, axis=1, dtype="float32")  # [B, N, M]
     forced = forced * ops.cast(valid[:, None, :], "float32")
@@ -52,8 +75,22 @@ def assign_targets(boxes, class_ids, anchors, num_classes: int, iou_threshold: f
 
     # A gather, written as a product with a one-hot matrix: it compiles well for accelerators.
     selector = ops.one_hot(box_index, max_boxes, dtype="float32")  # [B, N, M]
-    safe_boxes = ops.where(valid[:, :, None], boxes, 0.0)
     matched_boxes = ops.matmul(selector, safe_boxes)  # [B, N, 4]
     classes = ops.one_hot(ops.maximum(class_ids, 0), num_classes, dtype="float32")  # [B, M, C]
     class_targets = ops.matmul(selector, classes) * matched[:, :, None]
-    return Targets(class_targets, box_ops.encode(matched_boxes, anchors), matched)
+    return Targets(class_targets, matched_boxes, matched)
+
+
+def _atss_candidates(boxes, iou, anchors, cell_sizes):
+    """bool [B, N, M], which anchors may learn which box."""
+    anchors, cell_sizes = ops.convert_to_tensor(anchors), ops.convert_to_tensor(cell_sizes)
+    centers = anchors[:, None, :2]  # [N, 1, 2]
+    offset = ops.abs(box_ops.corners_to_centers(boxes)[:, None, :, :2] - centers)  # [B, N, M, 2]
+    near = ops.all(offset < _REACH * cell_sizes[:, None, None], axis=-1)
+    weight = ops.cast(near, iou.dtype)
+    total = ops.maximum(ops.sum(weight, axis=1, keepdims=True), 1.0)  # [B, 1, M]
+    mean = ops.sum(weight * iou, axis=1, keepdims=True) / total
+    variance = ops.sum(weight * (iou - mean) ** 2, axis=1, keepdims=True) / total
+    corners = boxes[:, None]  # [B, 1, M, 4]
+    inside = ops.all((centers > corners[..., :2]) & (centers < corners[..., 2:]), axis=-1)
+    return near & inside & (iou >= mean + ops.sqrt(variance))

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from models.networks.families import DetectorConfig, build_network, freeze_blocks
+from models.networks.families import DetectorConfig, build_network, freeze_backbone
 from models.networks.folding import fold_batch_norms
 from models.settings import TrainingSettings
 from models.training import checkpoint
@@ -130,7 +130,9 @@ class TrainingRun:
     def _network(self, quantized: bool) -> keras.Model:
         with self.strategy_scope():
             network = build_network(self.config, quantized, synchronized=self.replicas > 1)
-        freeze_blocks(network, self.config, self.settings.frozen_blocks)
+        freeze_backbone(
+            network, self.config, self.settings.frozen_blocks, self.settings.frozen_batch_norms
+        )
         return network
 
     def _compile(self, quantized: bool) -> Detector:

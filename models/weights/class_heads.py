@@ -109,7 +109,11 @@ def mean_scores(
         logits = network.predict_on_batch(np.asarray(normalize(images)))["class_logits"]
         scores = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
         assigned = assign_targets(
-            targets["boxes"], targets["class_ids"], config.anchors, num_new, match_iou
+            targets["boxes"],
+            targets["class_ids"],
+            config.anchors,
+            num_new,
+            iou_threshold=match_iou,
         )
         matched = np.asarray(assigned.class_targets, np.float64)  # [B, N, new]
         totals += np.einsum("bnk,bnc->kc", matched, scores)

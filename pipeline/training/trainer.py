@@ -113,6 +113,7 @@ def run_fn(fn_args) -> None:
             seed=training_settings.seed,
             num_records=len(train.image_ids),
             start_step=step,
+            mosaic_steps=training_settings.steps - training_settings.steps // 10,
         )
 
     def make_run(
@@ -181,15 +182,18 @@ def run_fn(fn_args) -> None:
 
 
 def training_settings_of(settings: dict) -> TrainingSettings:
-    """The settings of the optimisation; without a warm start no block is frozen.
+    """The settings of the optimisation; without a warm start nothing is frozen.
 
     Args:
       settings: with the sections `training` and `warm_start`.
     """
     training_settings = TrainingSettings(**settings["training"])
-    if training_settings.frozen_blocks and not settings["warm_start"]["weights"]:
-        _say("no block is frozen: the initial weights are random")
-        return training_settings.model_copy(update={"frozen_blocks": 0})
+    freezes = training_settings.frozen_blocks or training_settings.frozen_batch_norms
+    if freezes and not settings["warm_start"]["weights"]:
+        _say("nothing is frozen: the initial weights are random")
+        return training_settings.model_copy(
+            update={"frozen_blocks": 0, "frozen_batch_norms": False}
+        )
     return training_settings
 
 

@@ -57,6 +57,11 @@ def test_settings_that_a_family_ignores_are_rejected(values, name):
         settings.ModelSettings(**values)
 
 
+def test_a_weight_that_the_quality_focal_loss_ignores_is_rejected():
+    with pytest.raises(ValidationError, match=r"training\.focal_alpha has no effect on"):
+        settings.TrainingSettings(class_loss="quality_focal", focal_alpha=0.25)
+
+
 def test_settings_are_immutable():
     with pytest.raises(ValidationError):
         settings.Augmentation().flip = True

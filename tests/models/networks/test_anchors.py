@@ -58,8 +58,12 @@ def test_min_scale_moves_the_finest_map(scale):
     np.testing.assert_allclose(anchors[4 * 4 * 3, 2:], [0.9, 0.9], rtol=1e-6)
 
 
+# Scales an octave, and ratios.
+RETINANET = 2, (1.0, 2.0, 0.5)
+
+
 def test_a_640_pixel_pyramid_has_51150_anchors():
-    anchors = make_anchors(pyramid_anchor_maps(640, range(3, 8), 4.0))
+    anchors = make_anchors(pyramid_anchor_maps(640, range(3, 8), 4.0, *RETINANET))
     cells = 80**2 + 40**2 + 20**2 + 10**2 + 5**2
     assert anchors.shape == (cells * 6, 4) == (51_150, 4)
     assert anchors.dtype == np.float32
@@ -67,7 +71,7 @@ def test_a_640_pixel_pyramid_has_51150_anchors():
 
 def test_a_pyramid_goes_through_ratios_outside_and_scales_inside():
     # Level 3 of 640 pixels: sides of 32 and 32 * sqrt(2) pixels, the first center at 4 pixels.
-    anchors = make_anchors(pyramid_anchor_maps(640, range(3, 8), 4.0)) * 640
+    anchors = make_anchors(pyramid_anchor_maps(640, range(3, 8), 4.0, *RETINANET)) * 640
     root = 2**0.5
     expected = [
         (4, 4, 32, 32),
@@ -93,11 +97,17 @@ def test_a_pyramid_goes_through_ratios_outside_and_scales_inside():
 def test_a_pyramid_starts_at_half_a_stride_only_where_the_stride_divides_the_size(
     input_size, cells, first_centers
 ):
-    maps = pyramid_anchor_maps(input_size, range(3, 8), 4.0)
+    maps = pyramid_anchor_maps(input_size, range(3, 8), 4.0, *RETINANET)
     assert tuple(len(centers) for centers, _ in maps) == cells
     assert tuple(centers[0] * input_size for centers, _ in maps) == pytest.approx(first_centers)
     strides = [(centers[1] - centers[0]) * input_size for centers, _ in maps]
     assert strides == pytest.approx([8, 16, 32, 64, 128])
+
+
+def test_a_cell_may_have_a_single_anchor():
+    ((centers, shapes),) = pyramid_anchor_maps(320, [3], 2.0, 1, [1.0])
+    assert len(centers) == 40
+    assert shapes == [(16 / 320, 16 / 320)]
 
 
 @pytest.mark.parametrize(("size", "ratio"), [(0.1, 1.0), (0.3, 1.0), (0.45, 1.3), (0.7, 0.8)])

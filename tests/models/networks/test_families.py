@@ -6,7 +6,7 @@ from models.networks.families import (
     DetectorConfig,
     build_network,
     fit_anchors,
-    freeze_blocks,
+    freeze_backbone,
     normalize,
 )
 from models.settings import ModelSettings, PyramidSettings
@@ -111,9 +111,9 @@ def test_quantized_logits_have_fine_steps_and_saturate_at_extreme_scores():
 
 def test_the_stem_and_the_first_blocks_of_mobilenet_are_frozen():
     network = build_network(TINY)
-    freeze_blocks(network, TINY, 0)
+    freeze_backbone(network, TINY, 0)
     assert all(layer.trainable for layer in network.layers)
-    freeze_blocks(network, TINY, 2)
+    freeze_backbone(network, TINY, 2)
     frozen = {layer.name for layer in network.layers if layer.weights and not layer.trainable}
     blocks = {f"conv_{kind}_{index}" for kind in ("dw", "pw") for index in (1, 2)}
     assert frozen == {f"{name}{end}" for name in {"conv1", *blocks} for end in ("", "_bn")}
@@ -121,11 +121,26 @@ def test_the_stem_and_the_first_blocks_of_mobilenet_are_frozen():
 
 def test_the_stem_and_the_first_blocks_of_resnet_are_frozen():
     network = build_network(TINY_RETINANET)
-    freeze_blocks(network, TINY_RETINANET, 4)
+    freeze_backbone(network, TINY_RETINANET, 4)
     frozen = {layer.name for layer in network.layers if layer.weights and not layer.trainable}
     assert {"mean_colour", "conv1", "conv2_block1_0", "conv2_block3_3_bn"} <= frozen
     assert {"conv3_block1_0", "conv3_block1_3_bn"} <= frozen
     assert not {name for name in frozen if name.startswith(("conv3_block2", "conv4", "box"))}
+
+
+def test_every_anchor_knows_the_size_of_its_cell():
+    assert len(TINY.cell_sizes) == len(TINY.anchors)
+    np.testing.assert_allclose(TINY.cell_sizes[:3], 1 / 4)  # 64 pixels in strides of 16
+    assert TINY.cell_sizes[-1] == 1
+    np.testing.assert_allclose(TINY_RETINANET.cell_sizes[:6], 8 / 64)
+
+
+def test_batch_norms_of_the_backbone_can_be_frozen_alone():
+    network = build_network(TINY)
+    freeze_backbone(network, TINY, blocks=0, batch_norms=True)
+    frozen = {layer.name for layer in network.layers if layer.weights and not layer.trainable}
+    assert len(frozen) == 27
+    assert all(name.startswith("conv") and name.endswith("_bn") for name in frozen)
 
 
 def test_an_open_scale_of_ssd_is_fitted_to_the_boxes():

@@ -3,10 +3,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.networks.boxes import decode, encode
 from models.networks.families import build_network, normalize
 from models.networks.folding import fold_batch_norms
 from models.training.detector import Detector, NonFiniteImage
-from models.training.losses import sigmoid_focal_loss, smooth_l1_loss
+from models.training.losses import (
+    giou_loss,
+    overlaps_of_pairs,
+    quality_focal_loss,
+    sigmoid_focal_loss,
+    smooth_l1_loss,
+)
 from models.training.matching import assign_targets
 from models.training.optimizer import make_optimizer
 from tests.models.helpers import KINDS, TINY, random_boxes, randomize, settle, training
@@ -40,12 +47,15 @@ def batch(num_boxes):
 def test_the_loss_is_both_terms_divided_by_the_matches_and_l2(detector, num_boxes):
     images, targets = batch(num_boxes)
     outputs = detector(images)
-    assigned = assign_targets(targets["boxes"], targets["class_ids"], TINY.anchors, 3, 0.5)
+    assigned = assign_targets(
+        targets["boxes"], targets["class_ids"], TINY.anchors, 3, iou_threshold=0.5
+    )
     # At least one match a batch, of which these images are a part.
     least = len(images) / detector.settings.batch_size
     matches = max(float(np.sum(assigned.matched)), least)
     focal = np.sum(sigmoid_focal_loss(outputs["class_logits"], assigned.class_targets, 0.6, 1.5))
-    l1 = np.sum(smooth_l1_loss(outputs["box_encodings"], assigned.box_targets, assigned.matched))
+    encoded = encode(assigned.boxes, TINY.anchors)
+    l1 = np.sum(smooth_l1_loss(outputs["box_encodings"], encoded, assigned.matched))
     l2 = float(sum(detector.network.losses))
     detector.reset_metrics()
     loss = float(detector.compute_loss(images, targets, outputs))
@@ -55,6 +65,31 @@ def test_the_loss_is_both_terms_divided_by_the_matches_and_l2(detector, num_boxe
     assert float(terms["localization_loss"]) == pytest.approx(0.7 * l1 / matches, rel=1e-4)
     assert (l1 == 0) == (num_boxes == 0)
     assert float(terms["non_finite_image"]) == -1
+
+
+@pytest.mark.parametrize("num_boxes", [0, 4])
+def test_other_losses_and_matching_are_what_the_settings_say(num_boxes):
+    settings = training(matching="atss", box_loss="giou", class_loss="quality_focal")
+    detector = Detector(build_network(TINY), TINY, settings)
+    images, targets = batch(num_boxes)
+    outputs = detector(images)
+    assigned = assign_targets(
+        *(targets["boxes"], targets["class_ids"], TINY.anchors, 3),
+        iou_threshold=0.5,
+        cell_sizes=TINY.cell_sizes,
+    )
+    iou, giou = overlaps_of_pairs(decode(outputs["box_encodings"], TINY.anchors), assigned.boxes)
+    matched = np.asarray(assigned.matched)
+    quality = quality_focal_loss(
+        outputs["class_logits"], assigned.class_targets, np.asarray(iou) * matched, 2.0
+    )
+    matches = max(matched.sum(), len(images) / settings.batch_size)
+    detector.reset_metrics()
+    detector.compute_loss(images, targets, outputs)
+    terms = detector.get_metrics_result()
+    assert float(terms["classification_loss"]) == pytest.approx(np.sum(quality) / matches, rel=1e-4)
+    expected = np.sum(giou_loss(giou, matched)) / matches
+    assert float(terms["localization_loss"]) == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_pixels_are_normalised_inside(detector):

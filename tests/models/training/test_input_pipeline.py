@@ -74,6 +74,19 @@ def test_a_later_start_continues_the_same_sequence(start, shuffle_size, monkeypa
     assert_same(received, expected)
 
 
+def test_mosaics_end_before_the_training_does():
+    options = {"augmentation": Augmentation(mosaic=0.5), "mosaic_steps": 2}
+    mixed, same, single = batches(**options).take(3)
+    plain = list(batches(augmentation=Augmentation()).take(3))
+    for (images, targets), (others, _) in zip((mixed, same), plain[:2], strict=True):
+        assert targets["boxes"].shape == (4, 12, 4)
+        assert not np.array_equal(images[:2], others[:2])
+        np.testing.assert_array_equal(images[2:], others[2:])
+    np.testing.assert_array_equal(single[0], plain[2][0])
+    assert single[1]["boxes"].shape == (4, 12, 4)
+    np.testing.assert_array_equal(single[1]["boxes"][:, :3], plain[2][1]["boxes"])
+
+
 def test_every_pass_shows_every_record_in_another_order():
     dataset = batches(batch_size=5)
     order = [targets["image_index"].numpy().tolist() for _, targets in itertools.islice(dataset, 4)]

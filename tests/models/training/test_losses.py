@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.training.losses import sigmoid_focal_loss, smooth_l1_loss
+from models.training.losses import (
+    giou_loss,
+    overlaps_of_pairs,
+    quality_focal_loss,
+    sigmoid_focal_loss,
+    smooth_l1_loss,
+)
+from tests.models.helpers import brute_force_iou, random_boxes
 
 
 def reference_focal_loss(logits, targets, alpha, gamma):
@@ -61,3 +68,42 @@ def test_unmatched_anchors_give_neither_loss_nor_gradient(value):
         loss = smooth_l1_loss(encodings, targets, tf.constant([[0.0, 1.0]]))
     np.testing.assert_allclose(loss, [4 * 0.5])
     np.testing.assert_allclose(tape.gradient(loss, encodings), [[[0] * 4, [-1] * 4]])
+
+
+def test_quality_focal_loss_equals_the_paper():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (2, 20, 4)).astype(np.float32)
+    targets = (rng.random((2, 20, 4)) < 0.2).astype(np.float32)
+    quality = rng.random((2, 20)).astype(np.float32)
+    p, y = 1 / (1 + np.exp(-logits.astype(np.float64))), targets * quality[..., None]
+    expected = np.abs(y - p) ** 2 * -((1 - y) * np.log(1 - p) + y * np.log(p))
+    loss = quality_focal_loss(logits, targets, quality, 2.0)
+    np.testing.assert_allclose(loss, expected.sum(axis=(1, 2)), rtol=1e-4)
+
+
+def test_overlaps_of_pairs_equal_the_paper():
+    rng = np.random.default_rng(1)
+    a, b = random_boxes(rng, 50), random_boxes(rng, 50)
+    iou, giou = map(np.asarray, overlaps_of_pairs(a, b))
+    for row in range(50):
+        overlap = brute_force_iou(a[row], b[row])
+        areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a[row], b[row])]
+        union = sum(areas) / (1 + overlap)
+        top, bottom = np.minimum(a[row], b[row])[:2], np.maximum(a[row], b[row])[2:]
+        hull = np.prod(bottom - top)
+        assert iou[row] == pytest.approx(overlap, abs=1e-4)
+        assert giou[row] == pytest.approx(overlap - (hull - union) / hull, abs=1e-4)
+    assert giou.min() < -0.3 < 0.1 < iou.max()
+
+
+def test_giou_pulls_boxes_together_that_do_not_overlap():
+    boxes = tf.constant([[[0.1, 0.1, 0.2, 0.2], [0.0, 0.0, 1.0, 1.0]]])
+    target = tf.constant([[[0.1, 0.6, 0.2, 0.7], [0.0, 0.0, 1.0, 1.0]]])
+    with tf.GradientTape() as tape:
+        tape.watch(boxes)
+        _, giou = overlaps_of_pairs(boxes, target)
+        loss = giou_loss(giou, tf.constant([[1.0, 0.0]]))
+    gradient = tape.gradient(loss, boxes).numpy()[0]
+    assert loss.numpy()[0] > 1
+    assert gradient[0, 3] < 0  # the right edge wants to go right
+    np.testing.assert_array_equal(gradient[1], 0)  # not matched

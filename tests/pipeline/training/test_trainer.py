@@ -41,11 +41,12 @@ def test_a_configured_scale_is_kept():
 
 @pytest.mark.parametrize(("weights", "frozen"), [("", 0), ("imagenet", 4)])
 def test_random_weights_are_not_frozen(weights, frozen, caplog):
-    settings = {"training": {"frozen_blocks": 4, "steps": 7}, "warm_start": {"weights": weights}}
+    training = {"frozen_blocks": 4, "frozen_batch_norms": True, "steps": 7}
+    settings = {"training": training, "warm_start": {"weights": weights}}
     with caplog.at_level(logging.INFO, "detector"):
         found = trainer.training_settings_of(settings)
-    assert (found.frozen_blocks, found.steps) == (frozen, 7)
-    assert ("no block is frozen" in caplog.text) == (not frozen)
+    assert (found.frozen_blocks, found.frozen_batch_norms, found.steps) == (frozen, bool(frozen), 7)
+    assert ("nothing is frozen" in caplog.text) == (not frozen)
 
 
 def test_images_without_objects_stop_the_training():

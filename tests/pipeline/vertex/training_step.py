@@ -55,6 +55,9 @@ def small_sizes(family: str) -> Sizes:
         warmup_steps=0,
         quantization_delay=50,
     )
+    if family == "ssd_fpn":
+        changes = {"matching": "atss", "box_loss": "giou", "class_loss": "quality_focal"}
+        settings = settings.model_copy(update=changes)
     return config, settings, 4
 
 
