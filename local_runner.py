@@ -6,7 +6,10 @@ interrupted by Ctrl-C.
 """
 
 import argparse
+import functools
+import os
 import sys
+from typing import Any
 
 from pipeline.command_line import (
     EXIT_FAILED,
@@ -16,10 +19,14 @@ from pipeline.command_line import (
     EXIT_USAGE,
     add_data_flags,
     add_run_flags,
+    given_settings,
+    has_own_data,
     make_config,
     print_lists,
 )
+from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.recipe import choose_recipe
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -43,13 +50,25 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _configure(
+    options: argparse.Namespace, given: dict[str, Any], **known: Any
+) -> tuple[PipelineConfig, tuple[str, str]]:
+    """The configuration that suits the data, and what was chosen for them; see `choose_recipe`."""
+    recipe = choose_recipe(given, cores=os.cpu_count() or 1, **known)
+    return make_config(options, recipe=recipe), recipe.lines()
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     options = parse_arguments(arguments)
     try:
         if print_lists(options):
             return EXIT_PUSHED
-        config = make_config(options)
+        given = given_settings(options)
+        by_data = None
+        if has_own_data(given) and not options.preset:
+            by_data = functools.partial(_configure, options, given)
+        config = by_data()[0] if by_data else make_config(options)
         if print_lists(options, config):
             return EXIT_PUSHED
     except UserError as error:
@@ -59,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     from pipeline.local.run import run_locally
 
     try:
-        summary = run_locally(config, options.workdir, options.metadata)
+        summary = run_locally(config, options.workdir, options.metadata, by_data)
     except (UserError, OSError) as error:  # OSError: a read-only folder, a full disk
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED

@@ -6,11 +6,14 @@ Imports nothing heavy, so that `--help` does not wait for TensorFlow.
 import argparse
 import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from models.training.plan import PLANNED
 from pipeline import presets
 from pipeline.config import PipelineConfig, override, parse_assignments
 from pipeline.errors import UserError
+from pipeline.recipe import Recipe
 from pipeline.settings import DataSettings
 
 EXIT_PUSHED, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_BLESSED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
@@ -67,18 +70,14 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def make_config(
-    options: argparse.Namespace, assignments: dict[str, str] | None = None
-) -> PipelineConfig:
-    """Builds the configuration that the command line asks for, without touching the disk.
+def given_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that the command line gives: `section.key` -> value or its text.
 
     Args:
       options: with the flags of `add_data_flags` and `add_run_flags`, and --push-to.
-      assignments: from the runner's own flags; `--set` overrides them.
 
     Raises:
-      UserError: an unknown preset or setting, an invalid value, or settings given together of
-        which one would be ignored.
+      UserError: a `--set` that is no assignment.
     """
     flags = {
         "data.path": options.data,
@@ -90,18 +89,44 @@ def make_config(
         "training.minutes": options.minutes,
         "warm_start.weights": options.warm_start,
         "push.destination": options.push_to,
-        **(assignments or {}),
     }
     given = {name: value for name, value in flags.items() if value is not None}
-    given |= parse_assignments(options.set)
-    own_data = bool(given.get("data.path") or given.get("data.train"))
+    return given | parse_assignments(options.set)
+
+
+def has_own_data(given: Mapping[str, Any]) -> bool:
+    """Whether the settings name a data set, instead of the demo's."""
+    return bool(given.get("data.path") or given.get("data.train"))
+
+
+def make_config(
+    options: argparse.Namespace,
+    assignments: Mapping[str, Any] | None = None,
+    recipe: Recipe | None = None,
+) -> PipelineConfig:
+    """Builds the configuration that the command line asks for, without touching the disk.
+
+    Args:
+      options: see `given_settings`.
+      assignments: from the runner's own flags, None where not given; `--set` overrides them.
+      recipe: what to start from without --preset.
+
+    Raises:
+      UserError: an unknown preset or setting, an invalid value, or settings given together of
+        which one would be ignored.
+    """
+    from_runner = {k: v for k, v in (assignments or {}).items() if v is not None}
+    given = from_runner | given_settings(options)
+    own_data = has_own_data(given)
     preset = options.preset or (_OWN_DATA_PRESET if own_data else presets.DEFAULT)
+    if recipe is not None:
+        preset = recipe.preset
     config = presets.load(preset)
     if own_data and preset == presets.DEFAULT:
         # The demo's schema lists the classes of its own pictures.
         given = {"schema_dir": "", **given}
     _check_minutes(config, given)
-    config = override(config, given)
+    config = override(config, {**(recipe.settings if recipe else {}), **given})
     if own_data and "name" not in given:
         config = override(config, {"name": _name_of_data(config.data) or config.name})
     return config

@@ -6,6 +6,7 @@ import tensorflow_data_validation as tfdv
 import tfx.v1 as tfx
 from google.protobuf import text_format
 from ml_metadata.proto import metadata_store_pb2
+from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.types import BaseChannel, standard_artifacts
 from tfx.v1.extensions import google_cloud_ai_platform
@@ -54,7 +55,7 @@ def create_pipeline(
     """
     settings = config.model_dump(mode="json")
 
-    example_gen = _example_gen(config)
+    example_gen = example_gen_of(config)
     examples = example_gen.outputs["examples"]
 
     statistics_gen = tfx.components.StatisticsGen(
@@ -195,7 +196,12 @@ def judge_and_push(
     return [baseline, evaluator, device_check, pusher]
 
 
-def _example_gen(config: PipelineConfig) -> BaseNode:
+def example_gen_of(config: PipelineConfig) -> FileBasedExampleGen:
+    """The ExampleGen of the configured data set.
+
+    Raises:
+      UserError: when the settings contradict each other or a folder does not exist.
+    """
     data = config.data
     # An own split is two lists of ids within the data set, or two data sets.
     lists = data.train.endswith(".txt")

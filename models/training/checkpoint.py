@@ -63,13 +63,7 @@ def load_detector(folder: str) -> tuple[keras.Model, DetectorConfig, dict]:
       FileNotFoundError: when there is no detector in the folder.
       ValueError: when the weights do not match the config.
     """
-    for name in (NETWORK_FILE, WEIGHTS_FILE):
-        if not gfile.exists(os.path.join(folder, name)):
-            raise FileNotFoundError(
-                f"Expected a saved detector ({NETWORK_FILE} and {WEIGHTS_FILE}). "
-                f"Received: {folder}, which has no {name}."
-            )
-    description = json.loads(_read(os.path.join(folder, NETWORK_FILE)))
+    description = read_description(folder)
     config = DetectorConfig(**description["config"])
     network = build_network(config, quantized=description["quantized"])
     with np.load(io.BytesIO(_read(os.path.join(folder, WEIGHTS_FILE)))) as arrays:
@@ -82,6 +76,24 @@ def load_detector(folder: str) -> tuple[keras.Model, DetectorConfig, dict]:
         for variable in network.variables:
             variable.assign(arrays[variable.path])
     return network, config, description["facts"]
+
+
+def read_description(folder: str) -> dict[str, Any]:
+    """What a saved detector says of itself.
+
+    Returns:
+      JSON: `config` of the network, `quantized`, and `facts`.
+
+    Raises:
+      FileNotFoundError: when there is no detector in the folder.
+    """
+    for name in (NETWORK_FILE, WEIGHTS_FILE):
+        if not gfile.exists(os.path.join(folder, name)):
+            raise FileNotFoundError(
+                f"Expected a saved detector ({NETWORK_FILE} and {WEIGHTS_FILE}). "
+                f"Received: {folder}, which has no {name}."
+            )
+    return json.loads(_read(os.path.join(folder, NETWORK_FILE)))
 
 
 def float_folder(folder: str) -> str:

@@ -165,7 +165,7 @@ def fitted(weights: ZooWeights, settings: ModelSettings) -> ZooWeights:
     """
     if settings.family != weights.family:
         weights = _backbone_of(weights, settings.family)
-    wanted = _settings_of(weights)
+    wanted = settings_of(weights)
     received = settings.model_dump()
     received |= {f"pyramid.{name}": value for name, value in received["pyramid"].items()}
     received["extra_depth_multiplier"] = (
@@ -269,7 +269,7 @@ def _check_arrays(
         )
 
 
-def _settings_of(weights: ZooWeights) -> dict:
+def settings_of(weights: ZooWeights) -> dict:
     """The settings with which a network has layers of these shapes, and these anchors."""
 
     def shape(layer: str) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from absl import logging
 from google.protobuf import struct_pb2
 from tfx import types
 from tfx.components.example_gen import write_split
+from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.dsl.io import fileio
@@ -109,18 +110,9 @@ class CheckedExampleGenExecutor(base_beam_executor.BaseBeamExecutor, abc.ABC):
         )
         artifact.split_names = artifact_utils.encode_split_names(list(SIDES))
         base = exec_properties[standard_component_specs.INPUT_BASE_KEY]
-        input_config = example_gen_pb2.Input()
-        proto_utils.json_to_proto(
-            exec_properties[standard_component_specs.INPUT_CONFIG_KEY], input_config
-        )
-        patterns = {
-            split.name: split.pattern
-            for split in input_config.splits
-            if split.name not in (TRAIN_LIST, EVAL_LIST)  # only fingerprinted
-        }
         settings = read_settings(exec_properties)
 
-        inputs = self.find_inputs(base, patterns, settings)
+        inputs = self.find_inputs(base, _patterns(exec_properties), settings)
         rule = _split_rule(settings)
         staging = os.path.join(artifact.uri, _STAGING)
         logging.info("ExampleGen: checking %d items of %s.", len(inputs.items), base)
@@ -174,6 +166,33 @@ class CheckedExampleGenExecutor(base_beam_executor.BaseBeamExecutor, abc.ABC):
                         exec_properties,
                     )
                 )  # fmt: skip
+
+
+def find_all_inputs(example_gen: FileBasedExampleGen) -> Inputs:
+    """Lists the inputs of an ExampleGen that has not run.
+
+    Args:
+      example_gen: with one of the executors of this module; without `{SPAN}`.
+
+    Raises:
+      UserError: when a file or folder that should exist does not.
+    """
+    properties = example_gen.exec_properties
+    executor = example_gen.executor_spec.executor_class()
+    base = properties[standard_component_specs.INPUT_BASE_KEY]
+    return executor.find_inputs(base, _patterns(properties), read_settings(properties))
+
+
+def _patterns(exec_properties: dict[str, Any]) -> dict[str, str]:
+    """The glob patterns by group."""
+    config = example_gen_pb2.Input()
+    proto_utils.json_to_proto(exec_properties[standard_component_specs.INPUT_CONFIG_KEY], config)
+    # The lists are only fingerprinted.
+    return {
+        split.name: split.pattern
+        for split in config.splits
+        if split.name not in (TRAIN_LIST, EVAL_LIST)
+    }
 
 
 def read_settings(exec_properties: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,9 @@ import logging
 import time
 import traceback
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import PipelineConfig, override
 from pipeline.errors import UserError, one_line
@@ -21,13 +23,20 @@ from pipeline.shipping.folder_publisher import lost_versions
 from pipeline.training import time_budget
 
 
-def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> dict:
+def run_locally(
+    config: PipelineConfig,
+    workdir: str,
+    metadata: str | None,
+    by_data: Callable[..., tuple[PipelineConfig, tuple[str, ...]]] | None = None,
+) -> dict:
     """Runs the pipeline and prints its summary.
 
     Args:
       config: without the run's places, which are filled in here.
       workdir: see `pipeline.local.workdir`.
       metadata: SQLite file or URL of the metadata store; None for the workdir's own.
+      by_data: completes the configuration from what is known of the data and the weights, see
+        `pipeline.recipe.choose_recipe`, and says what it chose; None leaves it as it is.
 
     Returns:
       What summary.json holds.
@@ -44,16 +53,23 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
         connection = store.connection_config(metadata or str(places.metadata))
         run_id = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
         folder = places.run_folder(run_id)
-        write_whole(folder / CONFIG_FILE, config.model_dump_json(indent=2) + "\n")
+        _write_config(folder, config)
         with quiet_but_logged(folder / LOG_FILE):
-            say(f"run {run_id} of preset {config.preset} (log: {folder / LOG_FILE})")
+            of_preset = "" if by_data else f" of preset {config.preset}"
+            say(f"run {run_id}{of_preset} (log: {folder / LOG_FILE})")
             recorded = False
             failure: BaseException | None = None
             try:
                 require_data(config.data)
-                config = _bind_to_store(config, places, connection)
+                lost = _bind_to_store(config, places, connection)
                 with remember_ctrl_c() as check_ctrl_c:
                     say("loading TensorFlow and TFX ...")
+                    if by_data:
+                        config, chosen = by_data(**_what_is_known(config))
+                        say("\n".join(chosen))
+                        config = complete(config, places)
+                    config = override(config, {"execution.lost_versions": lost})
+                    _write_config(folder, config)
                     compiled = _compile(config, connection, run_id)
                     check_ctrl_c()
                     record_start(store.open_store(connection), run_id, config)
@@ -90,11 +106,31 @@ def run_locally(config: PipelineConfig, workdir: str, metadata: str | None) -> d
         return summary
 
 
-def _bind_to_store(config: PipelineConfig, places: Workdir, connection) -> PipelineConfig:
+def _write_config(folder: Path, config: PipelineConfig) -> None:
+    write_whole(folder / CONFIG_FILE, config.model_dump_json(indent=2) + "\n")
+
+
+def _what_is_known(config: PipelineConfig) -> dict[str, Any]:
+    """What `pipeline.recipe.choose_recipe` takes of data and weights; loads TensorFlow and TFX."""
+    from pipeline.data.first_look import look_at
+    from pipeline.pipeline import example_gen_of
+    from pipeline.training.initial_weights import settings_of_weights
+
+    known = {
+        "weights": settings_of_weights(config.warm_start.model_dump()),
+        "eval_fraction": config.data.eval_fraction,
+    }
+    # TFX's driver resolves spans, later.
+    if any("{" in path for path in (config.data.path, config.data.train)):
+        return known
+    return known | look_at(example_gen_of(config))._asdict()
+
+
+def _bind_to_store(config: PipelineConfig, places: Workdir, connection) -> tuple[str, ...]:
+    """Checks that workdir and store belong together; returns published versions that are gone."""
     opened = store.open_store(connection)
     places.bind_to_store(store.identity(opened, uuid.uuid4().hex))
-    lost = lost_versions(opened, config.push.destination)
-    return override(config, {"execution.lost_versions": lost})
+    return lost_versions(opened, config.push.destination)
 
 
 def _compile(config: PipelineConfig, connection, run_id: str):

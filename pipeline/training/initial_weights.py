@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import keras
 from tensorflow import errors
@@ -15,6 +16,7 @@ from models.training import checkpoint
 from models.weights import warm_start, zoo, zoo_start
 from models.weights.source import ZOO_KINDS, kind_of, sha256_of
 from models.weights.zoo import ZooWeights
+from pipeline.config import flatten
 from pipeline.errors import UserError
 from pipeline.files import SERVING_FOLDER, write_whole
 
@@ -22,6 +24,14 @@ from pipeline.files import SERVING_FOLDER, write_whole
 TABLE_FILE = "warm_start.json"
 # Pictures that folded batch norms and class heads are measured on.
 NUM_PICTURES = 192
+
+# In the names of Keras's files: mobilenet_7_5_224_tf_no_top.h5.
+_DEPTHS = {
+    "mobilenet_1_0_": 1.0,
+    "mobilenet_7_5_": 0.75,
+    "mobilenet_5_0_": 0.5,
+    "mobilenet_2_5_": 0.25,
+}
 
 _log = logging.getLogger("detector")
 
@@ -46,6 +56,38 @@ def read_zoo(settings: dict) -> ZooWeights | None:
         )
     except (ValueError, OSError, errors.OpError) as error:
         raise UserError(str(error)) from error
+
+
+def settings_of_weights(settings: dict) -> dict[str, Any]:
+    """The settings of the network that the weights are from.
+
+    Args:
+      settings: the section `warm_start` of the configuration.
+
+    Returns:
+      Of the section `model`, dotted key -> value: everything for a detector, the depth multiplier
+      for a classifier that names it (mobilenet_2_5_224_tf_no_top.h5), nothing where any network
+      fits.
+
+    Raises:
+      UserError: when they are damaged or another network's.
+    """
+    path = settings["weights"]
+    weights = read_zoo(settings)
+    if weights is not None:
+        return {"family": weights.family, **zoo.settings_of(weights)}
+    kind = kind_of(path)
+    if kind == "keras":
+        depths = [depth for name, depth in _DEPTHS.items() if name in os.path.basename(path)]
+        return {"depth_multiplier": depths[0]} if depths else {}
+    if not path or kind == "imagenet":
+        return {}
+    try:
+        config = checkpoint.read_description(_folder_of_detector(path))["config"]
+    except FileNotFoundError as error:
+        raise UserError(str(error)) from error
+    model = {name: value for name, value in config.items() if name in ModelSettings.model_fields}
+    return flatten(model)
 
 
 def check_warm_start(settings: dict, model: ModelSettings) -> None:
@@ -113,10 +155,7 @@ def set_initial_weights(
         loaded = warm_start.load_imagenet_weights(network, detector, path)
         _say(f"{len(loaded)} backbone layers from {path}")
     else:
-        # An earlier run's Model artifact holds a saved detector; other folders are one.
-        inside = os.path.join(path, SERVING_FOLDER)
-        folder = checkpoint.float_folder(inside if gfile.exists(inside) else path)
-        source, _, _ = checkpoint.load_detector(folder)
+        source, _, _ = checkpoint.load_detector(_folder_of_detector(path))
         loaded, kept = warm_start.load_matching_weights(network, source)
         if not loaded:
             raise UserError(
@@ -131,6 +170,12 @@ def copy_table(state_dir: str, folder: str) -> None:
     source = os.path.join(state_dir, TABLE_FILE)
     if gfile.exists(source):
         gfile.copy(source, os.path.join(folder, TABLE_FILE), overwrite=True)
+
+
+def _folder_of_detector(path: str) -> str:
+    # An earlier run's Model artifact holds a saved detector; other folders are one.
+    inside = os.path.join(path, SERVING_FOLDER)
+    return checkpoint.float_folder(inside if gfile.exists(inside) else path)
 
 
 def _report(path: str, sha256: str, start: zoo_start.ZooStart, state_dir: str) -> None:

@@ -8,6 +8,8 @@ from pipeline.config import override
 from pipeline.errors import UserError
 from pipeline.local import run as local_run
 from pipeline.local.workdir import Workdir
+from pipeline.recipe import choose_recipe
+from tests.pipeline.data_samples import VocFolder
 
 
 @pytest.fixture
@@ -41,6 +43,29 @@ def test_every_failure_becomes_one_line(config, tmp_path, monkeypatch, failure, 
     assert "Traceback" in (run_folder / "run.log").read_text()
     assert '"status": "failed"' in (run_folder / "summary.json").read_text()
     assert '"small_data_cpu"' in (run_folder / "config.json").read_text()
+
+
+def test_without_a_preset_the_data_decide(tmp_path, monkeypatch, capsys):
+    voc = VocFolder(tmp_path / "cells").fill(3)
+    given = {"data.path": str(voc.root)}
+    asked = []
+
+    def by_data(**known):
+        asked.append(known)
+        recipe = choose_recipe(given, cores=2, **known)
+        return override(presets.load(recipe.preset), recipe.settings | given), recipe.lines()
+
+    def stop(config, *args):
+        raise UserError(f"{config.training.steps} steps")
+
+    monkeypatch.setattr(local_run, "_compile", stop)
+    config = override(presets.load("small_data_cpu"), given)
+    with pytest.raises(UserError, match="600 steps"):
+        local_run.run_locally(config, str(tmp_path / "work"), None, by_data)
+    assert (asked[0]["num_images"], len(asked[0]["box_sizes"])) == (3, 6)
+    assert "chosen: --preset small_data_cpu (family ssd: 6 objects in 3" in capsys.readouterr().out
+    written = json.loads((tmp_path / "work" / "latest_run" / "config.json").read_text())
+    assert written["training"]["steps"] == 600
 
 
 def test_ctrl_c_is_recorded_and_releases_the_workdir(config, tmp_path, monkeypatch):

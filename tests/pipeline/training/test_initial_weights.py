@@ -73,6 +73,40 @@ def detector_file(tmp_path_factory):
     return str(path), network
 
 
+def settings_of(weights) -> dict:
+    return initial_weights.settings_of_weights(WarmStart(weights=str(weights)).model_dump())
+
+
+def test_a_detector_says_which_network_it_is(detector_file):
+    found = settings_of(detector_file[0])
+    assert (found["family"], found["depth_multiplier"]) == ("ssd", 0.125)
+    assert (found["head_kernel_size"], found["min_scale"]) == (1, pytest.approx(0.2, abs=1e-3))
+
+
+def test_an_earlier_model_says_which_network_it_is(tmp_path):
+    folder = tmp_path / "model" / "Format-Serving" / "float"
+    checkpoint.save_detector(str(folder), build_network(TINY_FPN), TINY_FPN, {})
+    found = settings_of(tmp_path / "model")
+    assert (found["family"], found["pyramid.depth"]) == ("ssd_fpn", 16)
+    assert "num_classes" not in found
+    with pytest.raises(UserError, match=r"which has no detector\.json"):
+        settings_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("imagenet", {}),
+        ("", {}),
+        ("mine.h5", {}),
+        ("mobilenet_7_5_224_tf_no_top.h5", {"depth_multiplier": 0.75}),
+        ("folder/mobilenet_1_0_128_tf_no_top.h5", {"depth_multiplier": 1.0}),
+    ],
+)
+def test_a_classifier_says_its_depth_by_its_name(name, found):
+    assert settings_of(name) == found
+
+
 def test_a_detector_of_the_object_detection_api_is_accounted_for(detector_file, tmp_path, caplog):
     path, source = detector_file
     ssd = SMALL.model_copy(update={"num_classes": 3})

@@ -1,0 +1,117 @@
+"""What suits a user's own data when no preset is given: by its objects, the weights, the machine.
+
+Imports nothing heavy: the command line is checked with it.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# An object is small when its side is less than this fraction of the image's. The smallest anchors
+# of SSD have 0.1; at 0.08 they overlap a square object by 0.64, at 0.06 by 0.36.
+SMALL = 0.08
+_SMALL_SHARE = 0.1
+# Limits: even a few pictures need some steps, and on two cores a thousand take 20 minutes.
+_STEPS_PER_IMAGE = 6
+_LEAST_STEPS, _STEPS_PER_CORE, _MOST_STEPS = 600, 600, 6000
+_QUANTIZED_SHARE = 0.25
+_WARMUP_STEPS = 50
+_EVALUATIONS = 24
+_BATCH = 32
+# Of the backbone of a trained detector.
+_FROZEN_BLOCKS = 5
+
+
+class Recipe(NamedTuple):
+    """A configuration for a data set.
+
+    Attributes:
+      preset: the name of the preset to start from.
+      settings: `section.key` -> value, on top of it.
+      reasons: of the preset, and of the settings.
+    """
+
+    preset: str
+    settings: dict[str, Any]
+    reasons: tuple[str, str]
+
+    def lines(self) -> tuple[str, str]:
+        """What was chosen and why, as flags."""
+        settings = " ".join(f"{name}={_spelled(value)}" for name, value in self.settings.items())
+        return (
+            f"chosen: --preset {self.preset} ({self.reasons[0]})",
+            f"chosen: --set {settings} ({self.reasons[1]})",
+        )
+
+
+def choose_recipe(
+    given: Mapping[str, Any],
+    *,
+    cores: int,
+    weights: Mapping[str, Any] | None = None,
+    num_images: int = 0,
+    box_sizes: np.ndarray | None = None,
+    eval_fraction: float = 0.2,
+) -> Recipe:
+    """Chooses a preset, and the settings that depend on data, weights and machine.
+
+    Args:
+      given: the user's own settings, which stay as they are: `section.key` -> value or its text.
+      cores: of the machine that trains.
+      weights: settings of the section `model` that the warm start decides.
+      num_images: in the data set; 0 when they have not been looked at.
+      box_sizes: float32 [n], sqrt(area) of the objects as a fraction of the image.
+      eval_fraction: share of the images that training does not see.
+    """
+    weights = weights or {}
+    known = box_sizes is not None and len(box_sizes) > 0
+    small = float(np.mean(box_sizes < SMALL)) if known else 0.0
+    fits_data = "ssd_fpn" if small >= _SMALL_SHARE else "ssd"
+    family = given.get("model.family") or weights.get("family", fits_data)
+    if family == "ssd" and fits_data == "ssd_fpn" and "model.family" not in given:
+        family = fits_data  # the backbone of an SSD starts a pyramid, too
+    settings: dict[str, Any] = {}
+    if weights.get("family", family) == family:
+        settings = {f"model.{name}": value for name, value in weights.items()}
+    elif "depth_multiplier" in weights:
+        settings = {"model.depth_multiplier": weights["depth_multiplier"]}
+    if "family" in weights:
+        settings["training.frozen_blocks"] = _FROZEN_BLOCKS
+    settings |= _schedule(given, int(num_images * (1 - eval_fraction)), cores)
+    seen = "" if not known else (
+        f": {len(box_sizes)} objects in {num_images} images, {small:.0%} of them smaller than "
+        f"{SMALL:.0%} of the image's side"
+    )  # fmt: skip
+    return Recipe(
+        "small_data_cpu" if family == "ssd" else "small_objects_cpu",
+        {name: value for name, value in settings.items() if name not in given},
+        (f"family {family}{seen}", f"by the weights, the images and {cores} cores"),
+    )
+
+
+def _schedule(given: Mapping[str, Any], images: int, cores: int) -> dict[str, int]:
+    batch = _number(given, "training.batch_size", min(_BATCH, 2 ** int(np.log2(max(images, 16)))))
+    settings = {"training.batch_size": batch}
+    if given.get("training.minutes"):
+        return settings  # the Trainer plans the steps
+    wanted = max(images * _STEPS_PER_IMAGE * _BATCH // max(batch, 1), _LEAST_STEPS)
+    steps = _number(given, "training.steps", min(wanted, _STEPS_PER_CORE * cores, _MOST_STEPS))
+    return settings | {
+        "training.steps": steps,
+        "training.quantization_delay": int(steps * (1 - _QUANTIZED_SHARE)),
+        "training.warmup_steps": min(_WARMUP_STEPS, steps // 10),
+        "training.eval_every": max(steps // _EVALUATIONS, 1),
+    }
+
+
+def _number(given: Mapping[str, Any], name: str, default: int) -> int:
+    """What the user gave; an invalid value is reported when the configuration is checked."""
+    text = str(given.get(name, default))
+    return int(text) if text.isdecimal() else default
+
+
+def _spelled(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return f"'{text}'" if any(character in text for character in "[{ ") else text

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from pipeline import presets
+from pipeline.config import override
+from pipeline.data import first_look
+from pipeline.data.first_look import look_at
+from pipeline.data.labelled_image import LabelledImage
+from pipeline.errors import UserError
+from pipeline.pipeline import example_gen_of
+from tests.pipeline.data_samples import (
+    CAT,
+    DOG,
+    VocFolder,
+    od_record,
+    picture,
+    serialize,
+    write_records,
+)
+
+CAT_SIZE = (12 * 16 / (24 * 32)) ** 0.5
+DOG_SIZE = (19 * 22 / (24 * 32)) ** 0.5
+
+
+def look(**data):
+    settings = {f"data.{name}": str(value) for name, value in data.items()}
+    return look_at(example_gen_of(override(presets.load("small_data_cpu"), settings)))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    voc = VocFolder(tmp_path / "voc")
+    voc.add("a", [CAT, DOG])
+    voc.add("b", [])
+    voc.add("c", [DOG])
+    (voc.images / "c.jpg").write_bytes(b"no picture")
+    return voc
+
+
+def test_sizes_are_those_of_the_usable_images(folder):
+    seen = look(path=folder.root)
+    assert seen.num_images == 2
+    np.testing.assert_allclose(seen.box_sizes, [CAT_SIZE, DOG_SIZE], atol=1e-6)
+
+
+def test_both_sides_of_an_own_split_are_seen(folder, tmp_path):
+    other = VocFolder(tmp_path / "other")
+    other.add("d", [CAT])
+    assert look(train=folder.root, eval=other.root).num_images == 3
+
+
+def test_of_many_images_some_are_seen_evenly_spaced(tmp_path, monkeypatch):
+    voc = VocFolder(tmp_path / "voc")
+    for number in range(10):
+        voc.add(f"image_{number}", [CAT] if number % 4 == 0 else [DOG])
+    monkeypatch.setattr(first_look, "MOST_IMAGES", 3)
+    seen = look(path=voc.root)
+    assert seen.num_images == 3
+    np.testing.assert_allclose(seen.box_sizes, [CAT_SIZE] * 3, atol=1e-6)
+
+
+def test_records_are_seen_as_far_as_needed(tmp_path, monkeypatch):
+    image = LabelledImage(
+        "a", "a.jpg", picture(), "jpeg", 24, 32, ((0.0, 0.0, 0.5, 0.5),), ("cat",)
+    )
+    write_records(tmp_path / "a.record", [serialize(od_record(image))] * 5)
+    monkeypatch.setattr(first_look, "MOST_IMAGES", 4)
+    seen = look(path=tmp_path / "a.record", format="tfrecord")
+    assert seen.num_images == 4
+    np.testing.assert_allclose(seen.box_sizes, [0.5] * 4)
+
+
+def test_no_data_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="is not a folder"):
+        look(path=tmp_path / "nothing")

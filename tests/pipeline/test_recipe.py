@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+
+from pipeline import presets
+from pipeline.config import override
+from pipeline.recipe import choose_recipe
+
+LARGE, SMALL = np.full(300, 0.4, np.float32), np.full(300, 0.05, np.float32)
+# As a COCO detector's file and a classifier's describe themselves.
+COCO = {
+    "family": "ssd",
+    "depth_multiplier": 0.75,
+    "extra_depth_multiplier": 0.75,
+    "head_kernel_size": 1,
+    "min_scale": 0.2,
+    "max_scale": 0.95,
+}
+IMAGENET = {"depth_multiplier": 0.25}
+
+
+def choose(given=None, sizes=LARGE, **known):
+    known = {"cores": 2, "num_images": 200, "box_sizes": sizes} | known
+    return choose_recipe(given or {}, **known)
+
+
+def config_of(recipe, given=None):
+    return override(presets.load(recipe.preset), {**recipe.settings, **(given or {})})
+
+
+@pytest.mark.parametrize(
+    ("small", "family", "preset"),
+    [
+        (0, "ssd", "small_data_cpu"),
+        (29, "ssd", "small_data_cpu"),
+        (31, "ssd_fpn", "small_objects_cpu"),
+    ],
+)
+def test_a_tenth_of_small_objects_asks_for_a_pyramid(small, family, preset):
+    recipe = choose(sizes=np.concatenate([SMALL[:small], LARGE[small:]]))
+    assert recipe.preset == preset
+    assert config_of(recipe).model.family == family
+    assert f"{small / 3:.0f}% of them smaller" in recipe.reasons[0]
+
+
+def test_the_weights_of_a_detector_decide_the_network():
+    model = config_of(choose(weights=COCO)).model
+    assert (model.depth_multiplier, model.head_kernel_size, model.min_scale) == (0.75, 1, 0.2)
+
+
+def test_small_objects_take_only_the_backbone_of_an_ssd():
+    config = config_of(choose(sizes=SMALL, weights=COCO))
+    assert (config.model.family, config.model.depth_multiplier) == ("ssd_fpn", 0.75)
+    assert config.training.frozen_blocks == 5
+
+
+def test_a_pyramid_that_is_given_stays_one():
+    weights = {"family": "ssd_fpn", "depth_multiplier": 1.0, "pyramid.depth": 32}
+    config = config_of(choose(weights=weights))
+    assert (config.model.family, config.model.pyramid.depth) == ("ssd_fpn", 32)
+
+
+def test_the_weights_of_a_classifier_decide_its_depth():
+    assert config_of(choose(weights=IMAGENET)).model.depth_multiplier == 0.25
+
+
+@pytest.mark.parametrize(
+    ("images", "cores", "steps"),
+    [(20, 2, 600), (200, 2, 960), (1000, 2, 1200), (1000, 8, 4800), (1000, 64, 4800)],
+)
+def test_steps_grow_with_images_up_to_what_the_cores_can_do(images, cores, steps):
+    recipe = choose(num_images=images, cores=cores)
+    training = config_of(recipe).training
+    assert training.steps == steps
+    assert training.quantization_delay == int(training.steps * 0.75)
+
+
+def test_a_batch_is_no_larger_than_the_training_images():
+    assert config_of(choose(num_images=25)).training.batch_size == 16
+    assert config_of(choose(num_images=25, eval_fraction=0.01)).training.batch_size == 16
+
+
+def test_what_is_given_stays_and_the_rest_follows():
+    given = {"training.steps": "100", "model.family": "ssd", "model.depth_multiplier": "0.5"}
+    recipe = choose(given, sizes=SMALL, weights=COCO)
+    config = config_of(recipe, given)
+    assert recipe.preset == "small_data_cpu"
+    assert (config.training.steps, config.training.quantization_delay) == (100, 75)
+    assert config.training.warmup_steps == 10
+    assert not set(given) & set(recipe.settings)
+
+
+def test_with_minutes_the_steps_are_planned_later():
+    assert "training.steps" not in choose({"training.minutes": 20.0}).settings
+
+
+def test_nothing_known_is_enough_to_check_a_command_line():
+    recipe = choose_recipe({"training.batch_size": "nonsense"}, cores=2)
+    assert recipe.preset == "small_data_cpu"
+    assert recipe.reasons[0] == "family ssd"
+
+
+def test_two_lines_say_what_to_give_to_get_the_same():
+    weights = {"family": "ssd_fpn", "pyramid.anchor_ratios": [1.0, 2.0]}
+    first, second = choose(weights=weights).lines()
+    assert first.startswith("chosen: --preset small_objects_cpu (family ssd_fpn: 300 objects in ")
+    assert "model.pyramid.anchor_ratios='[1.0,2.0]'" in second
+    assert second.endswith("(by the weights, the images and 2 cores)")
