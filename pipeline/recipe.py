@@ -12,7 +12,10 @@ import numpy as np
 # An object is small when its side is less than this fraction of the image's. The smallest anchors
 # of SSD have 0.1; at 0.08 they overlap a square object by 0.64, at 0.06 by 0.36.
 SMALL = 0.08
-_SMALL_SHARE = 0.1
+# So many of all objects, or of any class, ask for finer maps: mAP is a mean over classes.
+_SMALL_SHARE, _SMALL_SHARE_OF_CLASS = 0.1, 0.5
+# Classes with fewer objects say nothing.
+_LEAST_OBJECTS = 5
 # Limits: even a few pictures need some steps, and on two cores a thousand take 20 minutes.
 _STEPS_PER_IMAGE = 6
 _LEAST_STEPS, _STEPS_PER_CORE, _MOST_STEPS = 600, 600, 6000
@@ -52,7 +55,7 @@ def choose_recipe(
     cores: int,
     weights: Mapping[str, Any] | None = None,
     num_images: int = 0,
-    box_sizes: np.ndarray | None = None,
+    box_sizes: Mapping[str, np.ndarray] | None = None,
     eval_fraction: float = 0.2,
 ) -> Recipe:
     """Chooses a preset, and the settings that depend on data, weights and machine.
@@ -62,13 +65,11 @@ def choose_recipe(
       cores: of the machine that trains.
       weights: settings of the section `model` that the warm start decides.
       num_images: in the data set; 0 when they have not been looked at.
-      box_sizes: float32 [n], sqrt(area) of the objects as a fraction of the image.
+      box_sizes: by class, float32 [n], sqrt(area) of its objects as a fraction of the image.
       eval_fraction: share of the images that training does not see.
     """
     weights = weights or {}
-    known = box_sizes is not None and len(box_sizes) > 0
-    small = float(np.mean(box_sizes < SMALL)) if known else 0.0
-    fits_data = "ssd_fpn" if small >= _SMALL_SHARE else "ssd"
+    fits_data, seen = _family(num_images, box_sizes or {})
     family = given.get("model.family") or weights.get("family", fits_data)
     if family == "ssd" and fits_data == "ssd_fpn" and "model.family" not in given:
         family = fits_data  # the backbone of an SSD starts a pyramid, too
@@ -80,15 +81,31 @@ def choose_recipe(
     if "family" in weights:
         settings["training.frozen_blocks"] = _FROZEN_BLOCKS
     settings |= _schedule(given, int(num_images * (1 - eval_fraction)), cores)
-    seen = "" if not known else (
-        f": {len(box_sizes)} objects in {num_images} images, {small:.0%} of them smaller than "
-        f"{SMALL:.0%} of the image's side"
-    )  # fmt: skip
     return Recipe(
         "small_data_cpu" if family == "ssd" else "small_objects_cpu",
         {name: value for name, value in settings.items() if name not in given},
-        (f"family {family}{seen}", f"by the weights, the images and {cores} cores"),
+        (f"family {family}: {seen}", f"by the weights, the images and {cores} cores"),
     )
+
+
+def _family(num_images: int, box_sizes: Mapping[str, np.ndarray]) -> tuple[str, str]:
+    """The family that suits objects of these sizes, and why."""
+    if not box_sizes:
+        return "ssd", "no objects are known yet"
+    shares = {
+        name: float(np.mean(sizes < SMALL))
+        for name, sizes in box_sizes.items()
+        if len(sizes) >= _LEAST_OBJECTS
+    }
+    share = float(np.mean(np.concatenate(list(box_sizes.values())) < SMALL))
+    count = sum(map(len, box_sizes.values()))
+    smaller = f"smaller than {SMALL:.0%} of the image's side"
+    text = f"{share:.0%} of {count} objects in {num_images} images are {smaller}"
+    smallest = max(shares, key=shares.get, default="")
+    if share < _SMALL_SHARE and shares.get(smallest, 0) >= _SMALL_SHARE_OF_CLASS:
+        text = f"{shares[smallest]:.0%} of the objects of class {smallest} are {smaller}"
+        return "ssd_fpn", text
+    return "ssd_fpn" if share >= _SMALL_SHARE else "ssd", text
 
 
 def _schedule(given: Mapping[str, Any], images: int, cores: int) -> dict[str, int]:

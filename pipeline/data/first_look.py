@@ -1,5 +1,6 @@
 """A first look at a data set, before a run is configured: how many objects, and how large."""
 
+import collections
 import itertools
 from typing import NamedTuple
 
@@ -17,11 +18,11 @@ class FirstLook(NamedTuple):
 
     Attributes:
       num_images: usable images seen, at most `MOST_IMAGES`.
-      box_sizes: float32 [number of objects], sqrt(area) of each, as a fraction of the image.
+      box_sizes: by class, float32 [n], sqrt(area) of its objects as a fraction of the image.
     """
 
     num_images: int
-    box_sizes: np.ndarray
+    box_sizes: dict[str, np.ndarray]
 
 
 def look_at(example_gen: FileBasedExampleGen) -> FirstLook:
@@ -39,9 +40,9 @@ def look_at(example_gen: FileBasedExampleGen) -> FirstLook:
     step = -(-len(inputs.items) // MOST_IMAGES) or 1
     checked = itertools.chain.from_iterable(map(inputs.read, inputs.items[::step]))
     images = itertools.islice((image for _, image in checked if image is not None), MOST_IMAGES)
-    count, sizes = 0, []
+    count, sizes = 0, collections.defaultdict(list)
     for image in images:
         count += 1
-        for ymin, xmin, ymax, xmax in image.boxes:
-            sizes.append(((ymax - ymin) * (xmax - xmin)) ** 0.5)
-    return FirstLook(count, np.array(sizes, np.float32))
+        for name, (ymin, xmin, ymax, xmax) in zip(image.names, image.boxes, strict=True):
+            sizes[name].append(((ymax - ymin) * (xmax - xmin)) ** 0.5)
+    return FirstLook(count, {name: np.array(sizes[name], np.float32) for name in sorted(sizes)})

@@ -19,7 +19,7 @@ IMAGENET = {"depth_multiplier": 0.25}
 
 
 def choose(given=None, sizes=LARGE, **known):
-    known = {"cores": 2, "num_images": 200, "box_sizes": sizes} | known
+    known = {"cores": 2, "num_images": 200, "box_sizes": {"cell": sizes}} | known
     return choose_recipe(given or {}, **known)
 
 
@@ -39,7 +39,23 @@ def test_a_tenth_of_small_objects_asks_for_a_pyramid(small, family, preset):
     recipe = choose(sizes=np.concatenate([SMALL[:small], LARGE[small:]]))
     assert recipe.preset == preset
     assert config_of(recipe).model.family == family
-    assert f"{small / 3:.0f}% of them smaller" in recipe.reasons[0]
+    expected = (
+        f"{small / 3:.0f}% of 300 objects in 200 images are smaller than 8% of the image's side"
+    )
+    assert recipe.reasons[0] == f"family {family}: {expected}"
+
+
+def test_a_class_of_small_objects_asks_for_a_pyramid_however_few_they_are():
+    few = {"cell": LARGE, "platelet": SMALL[:10], "dust": SMALL[:4]}
+    recipe = choose(box_sizes=few)
+    assert recipe.preset == "small_objects_cpu"
+    assert "100% of the objects of class platelet are smaller than 8%" in recipe.reasons[0]
+    half = np.concatenate([SMALL[:4], LARGE[:6]])
+    assert choose(box_sizes={"cell": LARGE, "platelet": half}).preset == "small_data_cpu"
+
+
+def test_images_without_objects_are_known_to_have_none():
+    assert choose(box_sizes={}).preset == "small_data_cpu"
 
 
 def test_the_weights_of_a_detector_decide_the_network():
@@ -96,12 +112,14 @@ def test_with_minutes_the_steps_are_planned_later():
 def test_nothing_known_is_enough_to_check_a_command_line():
     recipe = choose_recipe({"training.batch_size": "nonsense"}, cores=2)
     assert recipe.preset == "small_data_cpu"
-    assert recipe.reasons[0] == "family ssd"
+    assert recipe.reasons[0] == "family ssd: no objects are known yet"
 
 
 def test_two_lines_say_what_to_give_to_get_the_same():
     weights = {"family": "ssd_fpn", "pyramid.anchor_ratios": [1.0, 2.0]}
     first, second = choose(weights=weights).lines()
-    assert first.startswith("chosen: --preset small_objects_cpu (family ssd_fpn: 300 objects in ")
+    assert first.startswith(
+        "chosen: --preset small_objects_cpu (family ssd_fpn: 0% of 300 objects "
+    )
     assert "model.pyramid.anchor_ratios='[1.0,2.0]'" in second
     assert second.endswith("(by the weights, the images and 2 cores)")

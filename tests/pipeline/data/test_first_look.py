@@ -40,7 +40,9 @@ def folder(tmp_path):
 def test_sizes_are_those_of_the_usable_images(folder):
     seen = look(path=folder.root)
     assert seen.num_images == 2
-    np.testing.assert_allclose(seen.box_sizes, [CAT_SIZE, DOG_SIZE], atol=1e-6)
+    assert list(seen.box_sizes) == ["cat", "dog"]
+    np.testing.assert_allclose(seen.box_sizes["cat"], [CAT_SIZE], atol=1e-6)
+    np.testing.assert_allclose(seen.box_sizes["dog"], [DOG_SIZE], atol=1e-6)
 
 
 def test_both_sides_of_an_own_split_are_seen(folder, tmp_path):
@@ -56,7 +58,8 @@ def test_of_many_images_some_are_seen_evenly_spaced(tmp_path, monkeypatch):
     monkeypatch.setattr(first_look, "MOST_IMAGES", 3)
     seen = look(path=voc.root)
     assert seen.num_images == 3
-    np.testing.assert_allclose(seen.box_sizes, [CAT_SIZE] * 3, atol=1e-6)
+    assert list(seen.box_sizes) == ["cat"]
+    np.testing.assert_allclose(seen.box_sizes["cat"], [CAT_SIZE] * 3, atol=1e-6)
 
 
 def test_records_are_seen_as_far_as_needed(tmp_path, monkeypatch):
@@ -67,7 +70,7 @@ def test_records_are_seen_as_far_as_needed(tmp_path, monkeypatch):
     monkeypatch.setattr(first_look, "MOST_IMAGES", 4)
     seen = look(path=tmp_path / "a.record", format="tfrecord")
     assert seen.num_images == 4
-    np.testing.assert_allclose(seen.box_sizes, [0.5] * 4)
+    np.testing.assert_allclose(seen.box_sizes["cat"], [0.5] * 4)
 
 
 def test_no_data_is_an_error(tmp_path):

@@ -62,8 +62,12 @@ def test_without_a_preset_the_data_decide(tmp_path, monkeypatch, capsys):
     config = override(presets.load("small_data_cpu"), given)
     with pytest.raises(UserError, match="600 steps"):
         local_run.run_locally(config, str(tmp_path / "work"), None, by_data)
-    assert (asked[0]["num_images"], len(asked[0]["box_sizes"])) == (3, 6)
-    assert "chosen: --preset small_data_cpu (family ssd: 6 objects in 3" in capsys.readouterr().out
+    assert asked[0]["num_images"] == 3
+    assert {name: len(sizes) for name, sizes in asked[0]["box_sizes"].items()} == {
+        "cat": 3,
+        "dog": 3,
+    }
+    assert "chosen: --preset small_data_cpu (family ssd: 0% of 6 obj" in capsys.readouterr().out
     written = json.loads((tmp_path / "work" / "latest_run" / "config.json").read_text())
     assert written["training"]["steps"] == 600
 
