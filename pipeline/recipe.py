@@ -114,12 +114,14 @@ def _schedule(given: Mapping[str, Any], images: int, cores: int) -> dict[str, in
     if given.get("training.minutes"):
         return settings  # the Trainer plans the steps
     wanted = max(images * _STEPS_PER_IMAGE * _BATCH // max(batch, 1), _LEAST_STEPS)
-    steps = _number(given, "training.steps", min(wanted, _STEPS_PER_CORE * cores, _MOST_STEPS))
+    unit = max(_number(given, "training.steps_per_execution", 1), 1)
+    steps = min(wanted, _STEPS_PER_CORE * cores, _MOST_STEPS) // unit * unit
+    steps = _number(given, "training.steps", steps)
     return settings | {
         "training.steps": steps,
-        "training.quantization_delay": int(steps * (1 - _QUANTIZED_SHARE)),
+        "training.quantization_delay": int(steps * (1 - _QUANTIZED_SHARE)) // unit * unit,
         "training.warmup_steps": min(_WARMUP_STEPS, steps // 10),
-        "training.eval_every": max(steps // _EVALUATIONS, 1),
+        "training.eval_every": max(steps // _EVALUATIONS // unit, 1) * unit,
     }
 
 

@@ -105,6 +105,13 @@ def test_what_is_given_stays_and_the_rest_follows():
     assert not set(given) & set(recipe.settings)
 
 
+def test_steps_are_multiples_of_an_execution():
+    given = {"training.steps_per_execution": "7"}
+    training = config_of(choose(given), given).training
+    assert training.steps == 959
+    assert (training.quantization_delay % 7, training.eval_every % 7) == (0, 0)
+
+
 def test_with_minutes_the_steps_are_planned_later():
     assert "training.steps" not in choose({"training.minutes": 20.0}).settings
 
