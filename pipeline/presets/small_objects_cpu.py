@@ -1,10 +1,10 @@
 """Small objects on a CPU: RetinaNet's pyramid on MobileNet v1, made light for phones.
 
-    python local_runner.py --data CELLS --warm-start detect.tflite
+    python local_runner.py --data BOARDS --warm-start detect.tflite
 
 Levels 3 to 6 of 64 filters at 320x320, one separable layer in the heads, and one square anchor a
 cell: ATSS makes more of them unnecessary. Without --preset, your own data get this preset when a
-tenth of their objects are smaller than 8% of the image's side.
+tenth of their objects, or half of those of a class, are smaller than 8% of the image's side.
 
 On 240 pictures of circuit boards with six kinds of tiny defects (DeepPCB; 120 held out), from the
 backbone of a COCO detector of depth 0.75, after 300 steps (one fold, one seed, the fake-quantized
