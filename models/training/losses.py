@@ -22,8 +22,11 @@ def sigmoid_focal_loss(logits, class_targets, alpha: float, gamma: float):
     Returns:
       float32 [B], summed over anchors and classes.
     """
+    probability = ops.sigmoid(logits)
+    wrongness = class_targets * (1 - probability) + (1 - class_targets) * probability
+    wrongness = ops.maximum(wrongness, _MIN_WRONGNESS)
     weight = class_targets * alpha + (1 - class_targets) * (1 - alpha)
-    return ops.sum(weight * _focal(logits, class_targets, gamma), axis=(1, 2))
+    return ops.sum(weight * wrongness**gamma * _cross_entropy(logits, class_targets), axis=(1, 2))
 
 
 def quality_focal_loss(logits, class_targets, overlaps, gamma: float):
@@ -41,13 +44,12 @@ def quality_focal_loss(logits, class_targets, overlaps, gamma: float):
       float32 [B], summed over anchors and classes.
     """
     targets = class_targets * ops.stop_gradient(overlaps)[:, :, None]
-    return ops.sum(_focal(logits, targets, gamma), axis=(1, 2))
-
-
-def _focal(logits, targets, gamma: float):
-    cross_entropy = ops.relu(logits) - logits * targets + ops.softplus(-ops.abs(logits))
     wrongness = ops.maximum(ops.abs(targets - ops.sigmoid(logits)), _MIN_WRONGNESS)
-    return wrongness**gamma * cross_entropy
+    return ops.sum(wrongness**gamma * _cross_entropy(logits, targets), axis=(1, 2))
+
+
+def _cross_entropy(logits, targets):
+    return ops.relu(logits) - logits * targets + ops.softplus(-ops.abs(logits))
 
 
 def smooth_l1_loss(encodings, box_targets, matched):

@@ -27,6 +27,11 @@ SETTINGS = (
     "training.warmup_steps=1",
     "training.learning_rate=0.01",
     "training.eval_every=4",
+    # These find something after four steps.
+    "training.matching=iou",
+    "training.class_loss=focal",
+    "training.box_loss=smooth_l1",
+    "training.localization_weight=0.3",
     "augmentation.crop_probability=0",
     "augmentation.zoom_out_probability=0",
     "rewriter.num_images=2",
