@@ -108,7 +108,7 @@ class Runner:
 
         fingerprint.code_fingerprint.cache_clear()
         arguments = ["--workdir", str(self.workdir / "workdir"), "--data", str(self.data),
-                     "--metadata", self.store]  # fmt: skip
+                     "--metadata", self.store, "--preset", "small_data_cpu"]  # fmt: skip
         for setting in (*SETTINGS, "data.max_set_aside=0.1", *settings):
             arguments += ["--set", setting]
         if warm_start:
