@@ -6,6 +6,10 @@ The bare convolutions are those of the same network on the same sizes, forward, 
 the step needs it, each timed by itself; everything else (batch norms, activations, matching,
 losses, optimizer, averages) counts as overhead. Their time divided by the step's is the share that
 is reached. Both are measured in turns.
+
+Seen on two x86 cores that other programs used, too, November 2026, three rounds: with
+`model.depth_multiplier=0.75 training.frozen_blocks=5` a step of `small_data_cpu` took 3.18 s and
+its 47 bare convolutions 1.76 s: 55%.
 """
 
 import argparse

@@ -43,9 +43,10 @@ class Recipe(NamedTuple):
     def lines(self) -> tuple[str, str]:
         """What was chosen and why, as flags."""
         settings = " ".join(f"{name}={_spelled(value)}" for name, value in self.settings.items())
+        flags = f"--set {settings}" if settings else "no other settings"
         return (
             f"chosen: --preset {self.preset} ({self.reasons[0]})",
-            f"chosen: --set {settings} ({self.reasons[1]})",
+            f"chosen: {flags} ({self.reasons[1]})",
         )
 
 
@@ -67,6 +68,9 @@ def choose_recipe(
       num_images: in the data set; 0 when they have not been looked at.
       box_sizes: by class, float32 [n], sqrt(area) of its objects as a fraction of the image.
       eval_fraction: share of the images that training does not see.
+
+    Returns:
+      `Recipe`, without the settings that are given.
     """
     weights = weights or {}
     fits_data, seen = _family(num_images, box_sizes or {})

@@ -10,6 +10,7 @@ import keras
 from keras import ops
 from keras.quantizers import fake_quant_with_min_max_vars
 
+# Activations that are all zero still need a range that can be divided by.
 _MIN_RANGE = 1e-6
 # On the device a bias is an int32 in steps of (input step) x (kernel step). In a channel whose
 # weights are next to zero, as some of ImageNet's MobileNet 0.25 are, these must not be so fine that

@@ -113,9 +113,10 @@ class Detector(keras.Model):
         encodings, logits = outputs["box_encodings"], outputs["class_logits"]
         iou = giou = None
         if settings.box_loss == "giou" or settings.class_loss == "quality_focal":
-            boxes = box_ops.decode(encodings, self.anchors)
-            # Boxes of unmatched anchors are not looked at; theirs could be infinite.
-            boxes = ops.where(targets.matched[:, :, None] > 0, boxes, targets.boxes)
+            # Only matched anchors count. Masked before decoding: an infinite size would have no
+            # finite gradient, not even times zero.
+            learned = ops.where(targets.matched[:, :, None] > 0, encodings, 0.0)
+            boxes = box_ops.decode(learned, self.anchors)
             iou, giou = overlaps_of_pairs(boxes, targets.boxes)
         if settings.class_loss == "focal":
             class_loss = sigmoid_focal_loss(

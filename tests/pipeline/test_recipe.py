@@ -122,6 +122,11 @@ def test_nothing_known_is_enough_to_check_a_command_line():
     assert recipe.reasons[0] == "family ssd: no objects are known yet"
 
 
+def test_when_everything_is_given_the_second_line_says_so():
+    given = {"training.batch_size": "8", "training.minutes": 20}
+    assert choose(given).lines()[1].startswith("chosen: no other settings (by the weights")
+
+
 def test_two_lines_say_what_to_give_to_get_the_same():
     weights = {"family": "ssd_fpn", "pyramid.anchor_ratios": [1.0, 2.0]}
     first, second = choose(weights=weights).lines()

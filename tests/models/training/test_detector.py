@@ -92,6 +92,25 @@ def test_other_losses_and_matching_are_what_the_settings_say(num_boxes):
     assert float(terms["localization_loss"]) == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
+def test_an_infinite_box_of_an_unmatched_anchor_leaves_the_gradient_finite():
+    settings = training(matching="atss", box_loss="giou", class_loss="quality_focal")
+    detector = Detector(build_network(TINY), TINY, settings)
+    images, targets = batch(1)
+    outputs = detector(images)
+    assigned = assign_targets(
+        *(targets["boxes"], targets["class_ids"], TINY.anchors, 3),
+        iou_threshold=0.5,
+        cell_sizes=TINY.cell_sizes,
+    )
+    unmatched = np.asarray(assigned.matched)[..., None] == 0
+    encodings = tf.constant(np.where(unmatched, 1e4, outputs["box_encodings"]))
+    with tf.GradientTape() as tape:
+        tape.watch(encodings)
+        loss = detector.compute_loss(images, targets, outputs | {"box_encodings": encodings})
+    assert np.isfinite(float(loss))
+    assert np.isfinite(tape.gradient(loss, encodings)).all()
+
+
 def test_pixels_are_normalised_inside(detector):
     images, _ = batch(0)
     expected = detector.network(normalize(images), training=False)
