@@ -57,7 +57,7 @@ def choose_recipe(
     weights: Mapping[str, Any] | None = None,
     num_images: int = 0,
     box_sizes: Mapping[str, np.ndarray] | None = None,
-    eval_fraction: float = 0.2,
+    num_training: int = 0,
 ) -> Recipe:
     """Chooses a preset, and the settings that depend on data, weights and machine.
 
@@ -67,7 +67,7 @@ def choose_recipe(
       weights: settings of the section `model` that the warm start decides.
       num_images: in the data set; 0 when they have not been looked at.
       box_sizes: by class, float32 [n], sqrt(area) of its objects as a fraction of the image.
-      eval_fraction: share of the images that training does not see.
+      num_training: those of them to train on.
 
     Returns:
       `Recipe`, without the settings that are given.
@@ -84,7 +84,7 @@ def choose_recipe(
         settings = {"model.depth_multiplier": weights["depth_multiplier"]}
     if "family" in weights:
         settings["training.frozen_blocks"] = _FROZEN_BLOCKS
-    settings |= _schedule(given, int(num_images * (1 - eval_fraction)), cores)
+    settings |= _schedule(given, num_training, cores)
     return Recipe(
         "small_data_cpu" if family == "ssd" else "small_objects_cpu",
         {name: value for name, value in settings.items() if name not in given},

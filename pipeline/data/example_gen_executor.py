@@ -113,7 +113,7 @@ class CheckedExampleGenExecutor(base_beam_executor.BaseBeamExecutor, abc.ABC):
         settings = read_settings(exec_properties)
 
         inputs = self.find_inputs(base, _patterns(exec_properties), settings)
-        rule = _split_rule(settings)
+        rule = split_rule(settings)
         staging = os.path.join(artifact.uri, _STAGING)
         logging.info("ExampleGen: checking %d items of %s.", len(inputs.items), base)
         self._check(inputs, staging)
@@ -204,7 +204,8 @@ def read_settings(exec_properties: dict[str, Any]) -> dict[str, Any]:
     return dict(settings)
 
 
-def _split_rule(settings: dict[str, Any]) -> SplitRule:
+def split_rule(settings: dict[str, Any]) -> SplitRule:
+    """How these settings, see `read_settings`, split the images; reads the user's lists."""
     listed = None
     if settings[TRAIN_LIST]:
         texts = []

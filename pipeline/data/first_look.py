@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from tfx.components.example_gen.component import FileBasedExampleGen
 
-from pipeline.data.example_gen_executor import find_all_inputs
+from pipeline.data.census import take_census
+from pipeline.data.example_gen_executor import find_all_inputs, read_settings, split_rule
+from pipeline.data.split import TRAIN
 
 # So many images tell the sizes of their objects; reading them takes a second or two.
 MOST_IMAGES = 1000
@@ -18,10 +20,12 @@ class FirstLook(NamedTuple):
 
     Attributes:
       num_images: usable images seen, at most `MOST_IMAGES`.
+      num_training: those of them to train on.
       box_sizes: by class, float32 [n], sqrt(area) of its objects as a fraction of the image.
     """
 
     num_images: int
+    num_training: int
     box_sizes: dict[str, np.ndarray]
 
 
@@ -34,15 +38,24 @@ def look_at(example_gen: FileBasedExampleGen) -> FirstLook:
       example_gen: a `VocExampleGen` or `TfRecordExampleGen`; is not run.
 
     Raises:
-      UserError: when a folder or file that should exist does not.
+      UserError: when a folder or file that should exist does not, or a split list is unusable.
     """
     inputs = find_all_inputs(example_gen)
+    rule = split_rule(read_settings(example_gen.exec_properties))
     step = -(-len(inputs.items) // MOST_IMAGES) or 1
     checked = itertools.chain.from_iterable(map(inputs.read, inputs.items[::step]))
-    images = itertools.islice((image for _, image in checked if image is not None), MOST_IMAGES)
-    count, sizes = 0, collections.defaultdict(list)
-    for image in images:
-        count += 1
-        for name, (ymin, xmin, ymax, xmax) in zip(image.names, image.boxes, strict=True):
+    usable = ((line, image) for line, image in checked if image is not None)
+    lines, objects = [], {}
+    for line, image in itertools.islice(usable, MOST_IMAGES):
+        lines.append(line)
+        objects[line.file] = list(zip(image.names, image.boxes, strict=True))
+    census = take_census(lines, rule)
+    sizes = collections.defaultdict(list)
+    for line, _ in census.kept:
+        for name, (ymin, xmin, ymax, xmax) in objects[line.file]:
             sizes[name].append(((ymax - ymin) * (xmax - xmin)) ** 0.5)
-    return FirstLook(count, {name: np.array(sizes[name], np.float32) for name in sorted(sizes)})
+    return FirstLook(
+        len(census.kept),
+        census.count(TRAIN),
+        {name: np.array(sizes[name], np.float32) for name in sorted(sizes)},
+    )

@@ -116,10 +116,7 @@ def _what_is_known(config: PipelineConfig) -> dict[str, Any]:
     from pipeline.pipeline import example_gen_of
     from pipeline.training.initial_weights import settings_of_weights
 
-    known = {
-        "weights": settings_of_weights(config.warm_start.model_dump()),
-        "eval_fraction": config.data.eval_fraction,
-    }
+    known = {"weights": settings_of_weights(config.warm_start.model_dump())}
     # TFX's driver resolves spans, later.
     if any("{" in path for path in (config.data.path, config.data.train)):
         return known

@@ -19,8 +19,8 @@ IMAGENET = {"depth_multiplier": 0.25}
 
 
 def choose(given=None, sizes=LARGE, **known):
-    known = {"cores": 2, "num_images": 200, "box_sizes": {"cell": sizes}} | known
-    return choose_recipe(given or {}, **known)
+    seen = {"num_images": 200, "num_training": 160, "box_sizes": {"cell": sizes}}
+    return choose_recipe(given or {}, **({"cores": 2} | seen | known))
 
 
 def config_of(recipe, given=None):
@@ -81,18 +81,19 @@ def test_the_weights_of_a_classifier_decide_its_depth():
 
 @pytest.mark.parametrize(
     ("images", "cores", "steps"),
-    [(20, 2, 600), (200, 2, 960), (1000, 2, 1200), (1000, 8, 4800), (1000, 64, 4800)],
+    [(16, 2, 600), (160, 2, 960), (800, 2, 1200), (800, 8, 4800), (800, 64, 4800)],
 )
 def test_steps_grow_with_images_up_to_what_the_cores_can_do(images, cores, steps):
-    recipe = choose(num_images=images, cores=cores)
+    recipe = choose(num_training=images, cores=cores)
     training = config_of(recipe).training
     assert training.steps == steps
     assert training.quantization_delay == int(training.steps * 0.75)
 
 
 def test_a_batch_is_no_larger_than_the_training_images():
-    assert config_of(choose(num_images=25)).training.batch_size == 16
-    assert config_of(choose(num_images=25, eval_fraction=0.01)).training.batch_size == 16
+    assert config_of(choose(num_training=31)).training.batch_size == 16
+    assert config_of(choose(num_training=7)).training.batch_size == 16
+    assert config_of(choose(num_training=32)).training.batch_size == 32
 
 
 def test_what_is_given_stays_and_the_rest_follows():

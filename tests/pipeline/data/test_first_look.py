@@ -6,6 +6,7 @@ from pipeline.config import override
 from pipeline.data import first_look
 from pipeline.data.first_look import look_at
 from pipeline.data.labelled_image import LabelledImage
+from pipeline.data.split import TRAIN, hash_side, percent_of
 from pipeline.errors import UserError
 from pipeline.pipeline import example_gen_of
 from tests.pipeline.data_samples import (
@@ -48,7 +49,27 @@ def test_sizes_are_those_of_the_usable_images(folder):
 def test_both_sides_of_an_own_split_are_seen(folder, tmp_path):
     other = VocFolder(tmp_path / "other")
     other.add("d", [CAT])
-    assert look(train=folder.root, eval=other.root).num_images == 3
+    seen = look(train=folder.root, eval=other.root)
+    assert (seen.num_images, seen.num_training) == (3, 2)
+
+
+def test_split_lists_choose_the_images_and_their_sides(folder, tmp_path):
+    for side, ids in (("train", "a"), ("eval", "b\nc")):
+        (tmp_path / f"{side}.txt").write_text(ids)
+    folder.add("d", [CAT])  # in neither list
+    lists = {side: tmp_path / f"{side}.txt" for side in ("train", "eval")}
+    seen = look(path=folder.root, **lists)
+    assert (seen.num_images, seen.num_training) == (2, 1)
+    assert len(seen.box_sizes["cat"]) == 1
+
+
+def test_without_a_split_the_hash_decides_what_to_train_on(tmp_path):
+    voc = VocFolder(tmp_path / "voc")
+    for number in range(10):
+        voc.add(f"image_{number}", [CAT])
+    rule = percent_of(0.2)
+    expected = sum(hash_side(f"image_{number}", rule) == TRAIN for number in range(10))
+    assert look(path=voc.root).num_training == expected
 
 
 def test_of_many_images_some_are_seen_evenly_spaced(tmp_path, monkeypatch):
@@ -63,10 +84,12 @@ def test_of_many_images_some_are_seen_evenly_spaced(tmp_path, monkeypatch):
 
 
 def test_records_are_seen_as_far_as_needed(tmp_path, monkeypatch):
-    image = LabelledImage(
-        "a", "a.jpg", picture(), "jpeg", 24, 32, ((0.0, 0.0, 0.5, 0.5),), ("cat",)
-    )
-    write_records(tmp_path / "a.record", [serialize(od_record(image))] * 5)
+    box = (0.0, 0.0, 0.5, 0.5)
+    images = [
+        LabelledImage(name, f"{name}.jpg", picture(), "jpeg", 24, 32, (box,), ("cat",))
+        for name in "abcde"
+    ]
+    write_records(tmp_path / "a.record", [serialize(od_record(image)) for image in images])
     monkeypatch.setattr(first_look, "MOST_IMAGES", 4)
     seen = look(path=tmp_path / "a.record", format="tfrecord")
     assert seen.num_images == 4
