@@ -19,6 +19,7 @@ _FAMILIES = {
     "min_scale": ("ssd",),
     "max_scale": ("ssd",),
     "pyramid": ("ssd_fpn", "retinanet"),
+    "backbone_blocks": ("ssd_fpn",),
     "resnet_activation": ("retinanet",),
 }
 
@@ -79,6 +80,8 @@ class ModelSettings(Settings):
     """The same for the coarsest map; the maps between are evenly spaced."""
     pyramid: PyramidSettings = PyramidSettings()
     """The feature pyramid, of the families ssd_fpn and retinanet."""
+    backbone_blocks: Literal[12, 13] = 13
+    """Of ssd_fpn's MobileNet: 12 leaves out the last block, a third of the backbone's weights."""
     resnet_activation: Literal["relu", "relu6"] = "relu"
     """Of retinanet's backbone: relu as in ImageNet's weights, or relu6 as in the zoo's detector."""
     class_bias: float = -4.6

@@ -46,15 +46,16 @@ def mobilenet_v1(
       blocks: makes the layers, in floating point or fake-quantized.
       depth_multiplier: factor of every layer's filters. As in Keras (and unlike TF-Slim, which
         keeps at least 8 filters a layer) it is applied without a floor; they agree from 0.25 up.
-      taps: numbers of the blocks, from 1, whose outputs are wanted, in ascending order.
+      taps: numbers of the blocks, from 1, whose outputs are wanted, in ascending order. Blocks
+        after the last of them are not built.
 
     Returns:
-      Their outputs; those of blocks 5, 11 and 13 are [B, S/8, S/8, 256 * multiplier],
+      Their outputs; those of blocks 5, 11 and 13 (or 12) are [B, S/8, S/8, 256 * multiplier],
       [B, S/16, S/16, 512 * multiplier] and [B, S/32, S/32, 1024 * multiplier], sizes rounded up.
     """
     x = blocks.conv(image, int(32 * depth_multiplier), kernel_size=3, strides=2, name="conv1")
     outputs = []
-    for index, (filters, stride) in enumerate(BLOCKS, start=1):
+    for index, (filters, stride) in enumerate(BLOCKS[: max(taps)], start=1):
         x = blocks.depthwise(x, strides=stride, name=f"conv_dw_{index}")
         x = blocks.conv(x, int(filters * depth_multiplier), kernel_size=1, name=f"conv_pw_{index}")
         if index in taps:

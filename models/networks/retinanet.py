@@ -16,8 +16,8 @@ from models.networks.pyramid import feature_pyramid
 from models.networks.resnet50 import resnet50
 from models.settings import ModelSettings
 
-# MobileNet's last blocks at strides 8, 16 and 32.
-_MOBILENET_TAPS = {3: 5, 4: 11, 5: 13}
+# MobileNet's last blocks at strides 8 and 16; that at stride 32 is a setting.
+_MOBILENET_TAPS = {3: 5, 4: 11}
 
 
 def anchor_maps(settings: ModelSettings, anchor_scale: float) -> list[AnchorMap]:
@@ -53,7 +53,8 @@ def retinanet(
         stages = resnet50(image, blocks, settings.depth_multiplier, settings.resnet_activation)
         taps = {level: stages[level - 2] for level in levels}
     else:
-        indices = [_MOBILENET_TAPS[level] for level in levels]
+        blocks_of = _MOBILENET_TAPS | {5: settings.backbone_blocks}
+        indices = [blocks_of[level] for level in levels]
         maps = mobilenet_v1(image, blocks, settings.depth_multiplier, indices)
         taps = dict(zip(levels, maps, strict=True))
     maps = feature_pyramid(taps, blocks, pyramid.depth, pyramid.max_level, pyramid.separable)

@@ -53,9 +53,10 @@ def load_imagenet_weights(network: keras.Model, config: DetectorConfig, weights:
     if config.family == "retinanet":
         return load_resnet50(network, _keras_network("ResNet50", weights))
     source = _keras_network("MobileNet", weights, alpha=config.depth_multiplier)
+    built = {layer.name for layer in network.layers}
     loaded = []
     for layer in source.layers:
-        if layer.name.startswith(_BACKBONE_PREFIX) and layer.weights:
+        if layer.name.startswith(_BACKBONE_PREFIX) and layer.weights and layer.name in built:
             _set(network, layer.name, layer.get_weights(), layer)
             loaded.append(layer.name)
     return loaded

@@ -6,13 +6,13 @@ of a file, by the names of its variables (`models.weights.zoo_names`); here is w
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import keras
 import numpy as np
 
 from models.networks.families import DetectorConfig, anchor_scale, build_network
-from models.networks.mobilenet_v1 import BLOCKS
+from models.networks.mobilenet_v1 import BLOCK_LAYERS, BLOCKS
 from models.networks.ssd import EXTRA_MAPS
 from models.settings import ModelSettings
 from models.weights.zoo_names import (
@@ -26,6 +26,8 @@ from models.weights.zoo_names import (
 
 # Shapes in each cell: of ssd's finest map, and of a pyramid.
 _ANCHORS = {"class_head_0": 3, "class_head": 6}
+# By which a pyramid is told. Its input is the backbone's last block.
+_PYRAMID_LAYER = "projection_level_5"
 # Of the zoo's pyramids; a checkpoint does not say.
 _ANCHOR_SCALE = 4.0
 
@@ -101,6 +103,17 @@ class ZooWeights:
             if layer.bias is not None and not has_bias(name)
         ]
 
+    def without(self, layers: Collection[str], note: str) -> "ZooWeights":
+        """The same without some layers; the note says why, among the variables."""
+        return dataclasses.replace(
+            self,
+            layers={name: layer for name, layer in self.layers.items() if name not in layers},
+            variables=[
+                Variable(row.name, row.shape, "", note) if row.layer in layers else row
+                for row in self.variables
+            ],
+        )
+
 
 def check_layers(
     source: str, found: Iterable[str], variables: list[str], names: Names, *, extras, heads
@@ -165,6 +178,10 @@ def fitted(weights: ZooWeights, settings: ModelSettings) -> ZooWeights:
     """
     if settings.family != weights.family:
         weights = _backbone_of(weights, settings.family)
+    if _PYRAMID_LAYER not in weights.layers and settings.backbone_blocks < len(BLOCKS):
+        last = [name for name in BLOCK_LAYERS[settings.backbone_blocks + 1 :] for name in name]
+        note = f"left out: model.backbone_blocks is {settings.backbone_blocks}"
+        weights = weights.without(last, note)
     wanted = settings_of(weights)
     received = settings.model_dump()
     received |= {f"pyramid.{name}": value for name, value in received["pyramid"].items()}
@@ -215,17 +232,8 @@ def _backbone_of(weights: ZooWeights, family: str) -> ZooWeights:
             f"Expected weights for model.family={family}. Received: {weights.source}, an "
             f"{API_NAMES[weights.family]}, which fits --set model.family={weights.family}."
         )
-    note = f"left out: {family} has no such layer"
-    return dataclasses.replace(
-        weights,
-        layers={name: layer for name, layer in weights.layers.items() if is_backbone(name)},
-        variables=[
-            Variable(row.name, row.shape, "", note)
-            if row.layer and not is_backbone(row.layer)
-            else row
-            for row in weights.variables
-        ],
-    )
+    others = [name for name in weights.layers if not is_backbone(name)]
+    return weights.without(others, f"left out: {family} has no such layer")
 
 
 def _same(a, b) -> bool:
@@ -276,14 +284,14 @@ def settings_of(weights: ZooWeights) -> dict:
         return weights.layers[layer].kernel.shape
 
     is_resnet = weights.family == "retinanet"
-    last, filters = ("conv5_block3_3", 2048) if is_resnet else ("conv_pw_13", BLOCKS[-1][0])
+    last, filters = ("conv5_block3_3", 2048) if is_resnet else ("conv_pw_12", BLOCKS[11][0])
     settings = {"depth_multiplier": shape(last)[-1] / filters}
     if "map_2" in weights.layers:
         settings["extra_depth_multiplier"] = shape("map_2")[-1] / EXTRA_MAPS[0]
     if "box_head_0" in weights.layers:
         settings["head_kernel_size"] = shape("box_head_0")[0]
         settings["min_scale"], settings["max_scale"] = weights.scales
-    if "projection_level_5" in weights.layers:
+    if _PYRAMID_LAYER in weights.layers:
         levels = [
             int(name[-1])
             for name in weights.layers
@@ -292,11 +300,10 @@ def settings_of(weights: ZooWeights) -> dict:
         settings |= {
             "pyramid.min_level": min(levels),
             "pyramid.max_level": max(levels),
-            "pyramid.depth": shape("projection_level_5")[-1],
+            "pyramid.depth": shape(_PYRAMID_LAYER)[-1],
             "pyramid.separable": False,
         }
-        if is_resnet:
-            settings["resnet_activation"] = "relu6"
+        settings |= {"resnet_activation": "relu6"} if is_resnet else {"backbone_blocks": 13}
     if "box_head" in weights.layers:
         towers = [name for name in weights.layers if re.fullmatch(r"box_tower_\d", name)]
         settings |= {

@@ -83,25 +83,15 @@ def read_zoo_weights(
     if kind_of(path) == "tflite":
         weights, content = read_tflite(path)
         if not load_all:
-            weights = _without_heads(weights)
+            heads = [name for name in weights.layers if is_predictor(name)]
+            note = "left out: load_all_detection_checkpoint_vars is off"
+            weights = weights.without(heads, note)
     else:
         weights, content = read_tf1_checkpoint(path, checkpoint_type, load_all), None
     if not weights.num_classes:
         return weights
     names, _ = find_class_names(path, content, labels, weights.num_classes)
     return dataclasses.replace(weights, class_names=names)
-
-
-def _without_heads(weights: ZooWeights) -> ZooWeights:
-    note = "left out: load_all_detection_checkpoint_vars is off"
-    return dataclasses.replace(
-        weights,
-        layers={name: layer for name, layer in weights.layers.items() if not is_predictor(name)},
-        variables=[
-            Variable(row.name, row.shape, "", note) if is_predictor(row.layer) else row
-            for row in weights.variables
-        ],
-    )
 
 
 def network_of(weights: ZooWeights, settings: ModelSettings) -> tuple[keras.Model, DetectorConfig]:

@@ -14,7 +14,11 @@ TINY_FPN = TINY.model_copy(
     update={"family": "ssd_fpn", "pyramid": PyramidSettings(max_level=6, **_THIN)}
 )
 TINY_LIGHT_FPN = TINY.model_copy(
-    update={"family": "ssd_fpn", "pyramid": PyramidSettings(min_level=4, separable=True, **_THIN)}
+    update={
+        "family": "ssd_fpn",
+        "pyramid": PyramidSettings(min_level=4, separable=True, **_THIN),
+        "backbone_blocks": 12,
+    }
 )
 TINY_RETINANET = TINY.model_copy(
     update={"family": "retinanet", "pyramid": PyramidSettings(max_level=6, **_THIN)}

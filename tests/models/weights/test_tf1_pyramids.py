@@ -257,6 +257,7 @@ def test_a_pyramid_from_level_4_on_has_its_names_from_there(networks):
     [
         ("ssd_fpn", {"depth_multiplier": 0.25}, r"--set model\.depth_multiplier=0\.125 "),
         ("ssd_fpn", {"max_level": 6}, r"model\.pyramid\.max_level=7 "),
+        ("ssd_fpn", {"backbone_blocks": 12}, r"model\.backbone_blocks=13 "),
         ("ssd_fpn", {"min_level": 4}, r"model\.pyramid\.min_level=3 "),
         ("ssd_fpn", {"separable": True}, r"model\.pyramid\.separable=false "),
         ("ssd_fpn", {"head_layers": 4}, r"model\.pyramid\.head_layers=2 "),

@@ -114,6 +114,22 @@ def test_the_backbone_fits_a_pyramid_on_the_same_backbone(written, network):
     assert set(left_out.values()) == {"left out: ssd_fpn has no such layer"} != {note}
 
 
+def test_a_shorter_backbone_leaves_out_the_last_block(written):
+    weights, _ = read_tflite(written(False))
+    shorter = TINY_FPN.model_copy(update={"backbone_blocks": 12})
+    whole, fitted = zoo.fitted(weights, TINY_FPN), zoo.fitted(weights, shorter)
+    block = {"conv_dw_13", "conv_pw_13"}
+    assert set(whole.layers) - set(fitted.layers) == block
+    pairs = zip(whole.variables, fitted.variables, strict=True)
+    left_out = [(after.layer, after.note) for before, after in pairs if before.layer in block]
+    assert left_out == [("", "left out: model.backbone_blocks is 12")] * 4
+    received, _ = network_of(fitted, shorter)
+    assert not block & {layer.name for layer in received.layers}
+    np.testing.assert_array_equal(
+        received.get_layer("conv_pw_12").kernel, whole.layers["conv_pw_12"].kernel
+    )
+
+
 def test_a_backbone_of_another_kind_or_depth_does_not_fit(written):
     weights, _ = read_tflite(written(False))
     with pytest.raises(ValueError, match=r"model\.family=retinanet\. Received: .*family=ssd\."):

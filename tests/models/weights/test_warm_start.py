@@ -25,13 +25,17 @@ def weights_file(tmp_path_factory):
     return path, network
 
 
-@pytest.mark.parametrize("family", ["ssd", "ssd_fpn"])
-def test_the_whole_backbone_comes_from_the_file(weights_file, family):
+@pytest.mark.parametrize(
+    ("settings", "convolutions"),
+    [({"family": "ssd"}, 27), ({"family": "ssd_fpn"}, 27),
+     ({"family": "ssd_fpn", "backbone_blocks": 12}, 25)],
+)  # fmt: skip
+def test_the_whole_backbone_comes_from_the_file(weights_file, settings, convolutions):
     path, source = weights_file
-    config = DetectorConfig(num_classes=2, family=family, input_size=96, depth_multiplier=0.25)
+    config = DetectorConfig(num_classes=2, input_size=96, depth_multiplier=0.25, **settings)
     network = build_network(config)
     loaded = load_imagenet_weights(network, config, path)
-    assert len(loaded) == 2 * 27
+    assert len(loaded) == 2 * convolutions
     for name in loaded:
         for received, expected in zip(
             network.get_layer(name).get_weights(), source.get_layer(name).get_weights(), strict=True
