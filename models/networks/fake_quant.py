@@ -51,7 +51,10 @@ class QuantDepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
     def call(self, inputs):
         """[B, H, W, C] -> [B, H', W', C]."""
-        kernel = fake_quant_kernel(self.kernel, axis=2)
+        # In the shape that the device's kernel has: rounded in any other, the converter would have
+        # the device reshape it for every image, and no accelerator takes such a layer.
+        kernel = ops.reshape(self.kernel, (1, *self.kernel_size, -1))
+        kernel = ops.reshape(fake_quant_kernel(kernel, axis=3), self.kernel.shape)
         outputs = ops.depthwise_conv(inputs, kernel, strides=self.strides, padding=self.padding)
         return outputs + self.bias
 

@@ -17,11 +17,14 @@ class Convolution(NamedTuple):
       op: its builtin operator, e.g. "CONV_2D".
       name: of its output tensor.
       dtypes: of its input, its kernel and its output, e.g. ("INT8", "INT8", "INT8").
+      has_constant_kernel: whether the file holds the kernel. One that is computed, if only by a
+        RESHAPE, keeps XNNPACK and most accelerators from taking the convolution.
     """
 
     op: str
     name: str
     dtypes: tuple[str, str, str]
+    has_constant_kernel: bool
 
 
 def convolutions(model: bytes) -> list[Convolution]:
@@ -46,7 +49,10 @@ def convolutions(model: bytes) -> list[Convolution]:
             tensors = [graph.tensors[i] for i in (picture, operator.inputs[1], operator.outputs[0])]
             found.append(
                 Convolution(
-                    op, tensors[2].name.decode(), tuple(dtypes[tensor.type] for tensor in tensors)
+                    op,
+                    tensors[2].name.decode(),
+                    tuple(dtypes[tensor.type] for tensor in tensors),
+                    root.buffers[tensors[1].buffer].data is not None,
                 )
             )
     return found

@@ -82,6 +82,11 @@ def all_int8(content):
     return {convolution.dtypes for convolution in found} == {("INT8", "INT8", "INT8")}
 
 
+def all_constant(content):
+    """Whether no kernel is computed on the device: then delegates take the convolutions."""
+    return all(convolution.has_constant_kernel for convolution in convolutions(content))
+
+
 @pytest.mark.parametrize("regular", [True, False], ids=["regular", "fast"])
 @pytest.mark.parametrize("num_classes", [1, 3])
 def test_the_post_processing_equals_the_op(regular, num_classes, tmp_path):
@@ -164,6 +169,7 @@ def test_every_family_is_exported(kind, tmp_path):
     content = export_tflite(folded, config, SETTINGS, str(tmp_path / "int8"))
     assert_equal_inside(folded, content, images, 0.2)
     assert all_int8(content)
+    assert all_constant(content)
     assert len(TFLiteDetector(content).detect(IMAGES[0]).scores) > 0
     if kind == "ssd_fpn":
         content = export_tflite(network, config, SETTINGS, str(tmp_path / "float"), quantize=False)
@@ -220,6 +226,12 @@ def test_a_channel_without_weights_keeps_its_bias(quantized_network, tmp_path):
 def test_every_convolution_is_int8(int8_file, float_file):
     assert all_int8(int8_file)
     assert not all_int8(float_file)
+
+
+@pytest.mark.slow
+def test_the_file_holds_every_kernel(int8_file, float_file):
+    assert all_constant(int8_file)
+    assert all_constant(float_file)
 
 
 @pytest.mark.slow
