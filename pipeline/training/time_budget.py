@@ -17,9 +17,9 @@ from models.settings import TrainingSettings
 from models.training.plan import PLANNED, Rates, describe, fit_into
 
 PLAN_FILE = "plan.json"
-# What follows the Trainer runs the evaluation images one by one, with network and file. Measured
-# with 43 to 168 of them on two cores: 19 to 42 s when idle, 50 s when an evaluation took 5.7 s.
-_AFTER_TRAINING = 30.0
+# What follows the Trainer runs the evaluation images one by one, with network and file. On two idle
+# cores: 14 s for 67 images (an evaluation took 1.5 s), 28 s for 120 (6.5 s).
+_AFTER_TRAINING = 20.0
 _EVALUATIONS_AFTER_TRAINING = 4.0
 _MOST_AFTER_TRAINING = 300.0
 
