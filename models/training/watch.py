@@ -35,6 +35,14 @@ class Interval:
     network: keras.Model
     images_per_second: float
 
+    def line(self, steps: int, map50: float) -> str:
+        """The interval in one line; `steps` of the whole run, mAP@.5 of the network now."""
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in self.losses.items())
+        return (
+            f"step {self.step}/{steps}  {losses}  lr {self.learning_rate:.5f}  "
+            f"mAP@.5 {map50:.3f}  {self.images_per_second:.0f} images/s"
+        )
+
 
 class Watch(keras.callbacks.Callback):
     """The callback that connects `fit` with a training run. An epoch of Keras is an interval here.

@@ -1,6 +1,7 @@
 """The Trainer's module: trains a network on transformed examples."""
 
 import contextlib
+import functools
 import logging
 import os
 import tempfile
@@ -48,137 +49,153 @@ def run_fn(fn_args) -> None:
         that does not fit, a loss that is not finite, or too few minutes to train.
     """
     started = time.monotonic()
-    config = fn_args.custom_config
-    settings = config["settings"]
-    training_settings = training_settings_of(settings)
-    post_processing = PostProcessing(**settings["post_processing"])
-    schema = io_utils.SchemaReader().read(fn_args.schema_path)
-    class_names = class_names_of(schema)
-    model_settings = ModelSettings(**settings["model"])
-    train = read_transformed_examples(fn_args.train_files, features.CANVAS, config["canvas_size"])
-    held_out = read_transformed_examples(
-        fn_args.eval_files,
-        features.PICTURE,
-        model_settings.input_size,
-        training_settings.eval_images,
-    )
-    _check_classes(train, class_names)
-    weights = initial_weights.read_zoo(settings["warm_start"])
-    if weights is not None:
-        model_settings = with_anchors(model_settings, weights)
-    detector = detector_config(model_settings, len(class_names), train)
-    max_boxes = -(-train.max_boxes // _BOXES_MULTIPLE) * _BOXES_MULTIPLE
-    _say(
-        f"{len(train.image_ids)} training images, {len(held_out.image_ids)} to evaluate on, "
-        f"{len(class_names)} classes, {len(detector.anchors)} anchors of scale "
-        f"{anchor_scale(detector):.2f}, at most {train.max_boxes} boxes an image"
-    )
+    plan = None
+    try:
+        job = _Job(fn_args)
+        training_settings = job.training_settings
+        if training_settings.minutes:
+            plan = time_budget.make_plan(
+                training_settings,
+                quantization_aware=job.quantization_aware,
+                measure=job.measure,
+                state_dir=job.state_dir,
+                trainer_started=started,
+            )
+            training_settings = time_budget.apply_plan(training_settings, plan)
+        log = TensorBoardLog(os.path.join(job.state_dir, "tensorboard"), job.class_names)
 
-    eval_batches = input_pipeline.evaluation_batches(
-        held_out.records,
-        input_size=detector.input_size,
-        batch_size=training_settings.batch_size,
-        # Evaluation keeps every box, however many an image has.
-        max_boxes=max(max_boxes, _most_boxes(held_out)),
-    )
-    eval_batches = eval_batches.cache()
-    state_dir = os.path.join(config["state_dir"], _state_key(fn_args, config))
-    log = TensorBoardLog(os.path.join(state_dir, "tensorboard"), class_names)
-    quantization_aware = settings["quantization"] == "aware"
+        def score(interval: Interval) -> float:
+            scores = job.evaluate(interval, log)
+            _say(interval.line(training_settings.steps, scores.metrics["mAP50"]))
+            return float(np.nan_to_num(scores.metrics["mAP50"]))
 
-    def evaluate(interval: Interval, log: TensorBoardLog) -> scoring.Scores:
-        scores = scoring.score(
-            interval.network, detector, eval_batches, post_processing, class_names
+        run = job.make_run(training_settings, job.state_dir, score)
+        network, facts = run.train()
+    except (NonFiniteLossError, ValueError) as error:
+        raise UserError(str(error)) from error
+    facts |= {"class_names": job.class_names, "state_dir": job.state_dir, "plan": plan}
+    checkpoint.save_detector(fn_args.serving_model_dir, network, job.detector, facts)
+    initial_weights.copy_table(job.state_dir, fn_args.serving_model_dir)
+    run.copy_float_network(os.path.join(fn_args.serving_model_dir, checkpoint.FLOAT_FOLDER))
+    log.close()
+    io_utils.copy_dir(log.folder, fn_args.model_run_dir)
+
+
+class _Job:
+    """What a training run is made of: the settings, the data and the network to train.
+
+    Args:
+      fn_args: see `run_fn`.
+
+    Raises:
+      UserError, ValueError: see `run_fn`.
+    """
+
+    def __init__(self, fn_args):
+        config = fn_args.custom_config
+        self.settings = settings = config["settings"]
+        self.training_settings = training_settings_of(settings)
+        self.quantization_aware = settings["quantization"] == "aware"
+        self.class_names = class_names_of(io_utils.SchemaReader().read(fn_args.schema_path))
+        self.state_dir = os.path.join(config["state_dir"], _state_key(fn_args, config))
+        model_settings = ModelSettings(**settings["model"])
+        self.train = read_transformed_examples(
+            fn_args.train_files, features.CANVAS, config["canvas_size"]
         )
-        log.write(interval, scores, eval_batches)
-        return scores
-
-    def score(interval: Interval) -> float:
-        scores = evaluate(interval, log)
-        losses = "  ".join(f"{name} {value:.3f}" for name, value in interval.losses.items())
+        held_out = read_transformed_examples(
+            fn_args.eval_files,
+            features.PICTURE,
+            model_settings.input_size,
+            self.training_settings.eval_images,
+        )
+        _check_classes(self.train, self.class_names)
+        self.weights = initial_weights.read_zoo(settings["warm_start"])
+        if self.weights is not None:
+            model_settings = with_anchors(model_settings, self.weights)
+        self.detector = detector_config(model_settings, len(self.class_names), self.train)
+        self.max_boxes = -(-self.train.max_boxes // _BOXES_MULTIPLE) * _BOXES_MULTIPLE
+        self.eval_batches = input_pipeline.evaluation_batches(
+            held_out.records,
+            input_size=self.detector.input_size,
+            batch_size=self.training_settings.batch_size,
+            # Evaluation keeps every box, however many an image has.
+            max_boxes=max(self.max_boxes, _most_boxes(held_out)),
+        ).cache()
+        self.strategy = choose_strategy(
+            self.training_settings.distribution, self.training_settings.batch_size
+        )
         _say(
-            f"step {interval.step}/{training_settings.steps}  {losses}  "
-            f"lr {interval.learning_rate:.5f}  mAP@.5 {scores.metrics['mAP50']:.3f}  "
-            f"{interval.images_per_second:.0f} images/s"
+            f"{len(self.train.image_ids)} training images, {len(held_out.image_ids)} to evaluate "
+            f"on, {len(self.class_names)} classes, {len(self.detector.anchors)} anchors of scale "
+            f"{anchor_scale(self.detector):.2f}, at most {self.train.max_boxes} boxes an image"
         )
-        return float(np.nan_to_num(scores.metrics["mAP50"]))
 
-    def batches(step: int):
+    def batches(self, training_settings: TrainingSettings, step: int):
+        """The endless training batches from a step on."""
         return input_pipeline.training_batches(
-            train.records,
-            input_size=detector.input_size,
+            self.train.records,
+            input_size=self.detector.input_size,
             batch_size=training_settings.batch_size,
-            max_boxes=max_boxes,
-            augmentation=Augmentation(**settings["augmentation"]),
+            max_boxes=self.max_boxes,
+            augmentation=Augmentation(**self.settings["augmentation"]),
             seed=training_settings.seed,
-            num_records=len(train.image_ids),
+            num_records=len(self.train.image_ids),
             start_step=step,
             mosaic_steps=training_settings.steps - training_settings.steps // 10,
         )
 
     def make_run(
-        training_settings: TrainingSettings, folder: str, score: Callable[[Interval], float]
+        self, training_settings: TrainingSettings, folder: str, score: Callable[[Interval], float]
     ) -> training.TrainingRun:
+        """A run of these settings, with its state in the folder."""
+        batches = functools.partial(self.batches, training_settings)
         return training.TrainingRun(
-            detector,
+            self.detector,
             training_settings,
-            quantization_aware=quantization_aware,
+            quantization_aware=self.quantization_aware,
             folder=folder,
             batches=batches,
             score=score,
             initialize=lambda network: initial_weights.set_initial_weights(
                 network,
-                detector,
-                settings["warm_start"],
-                weights=weights,
-                class_names=class_names,
+                self.detector,
+                self.settings["warm_start"],
+                weights=self.weights,
+                class_names=self.class_names,
                 training=training_settings,
                 batches=lambda: batches(0),
                 state_dir=folder,
             ),
             say=_say,
-            image_name=lambda index: train.image_ids[index],
-            strategy_scope=lambda: scope_of(strategy),
-            replicas=strategy.num_replicas_in_sync if strategy else 1,
+            image_name=lambda index: self.train.image_ids[index],
+            strategy_scope=lambda: scope_of(self.strategy),
+            replicas=self.strategy.num_replicas_in_sync if self.strategy else 1,
             jit_compile=use_xla(training_settings.jit_compile),
         )
 
-    def measure() -> Rates:
+    def evaluate(self, interval: Interval, log: TensorBoardLog) -> scoring.Scores:
+        """Scores the network of an interval on the evaluation images, and logs it."""
+        post_processing = PostProcessing(**self.settings["post_processing"])
+        scores = scoring.score(
+            interval.network, self.detector, self.eval_batches, post_processing, self.class_names
+        )
+        log.write(interval, scores, self.eval_batches)
+        return scores
+
+    def measure(self) -> Rates:
+        """How fast this machine trains; leaves nothing behind."""
         with (
             _silent(),
             tempfile.TemporaryDirectory() as events,
-            contextlib.closing(TensorBoardLog(events, class_names)) as throwaway,
+            contextlib.closing(TensorBoardLog(events, self.class_names)) as throwaway,
         ):
             return measure_rates(
-                make_run,
-                training_settings,
-                quantization_aware=quantization_aware,
-                evaluate=lambda interval: evaluate(interval, throwaway),
-                folder=os.path.join(state_dir, "measuring"),
+                self.make_run,
+                self.training_settings,
+                quantization_aware=self.quantization_aware,
+                evaluate=lambda interval: self.evaluate(interval, throwaway),
+                folder=os.path.join(self.state_dir, "measuring"),
             )
-
-    plan = None
-    try:
-        strategy = choose_strategy(training_settings.distribution, training_settings.batch_size)
-        if training_settings.minutes:
-            plan = time_budget.make_plan(
-                training_settings,
-                quantization_aware=quantization_aware,
-                measure=measure,
-                state_dir=state_dir,
-                trainer_started=started,
-            )
-            training_settings = time_budget.apply_plan(training_settings, plan)
-        run = make_run(training_settings, state_dir, score)
-        network, facts = run.train()
-    except (NonFiniteLossError, ValueError) as error:
-        raise UserError(str(error)) from error
-    facts |= {"class_names": class_names, "state_dir": state_dir, "plan": plan}
-    checkpoint.save_detector(fn_args.serving_model_dir, network, detector, facts)
-    initial_weights.copy_table(state_dir, fn_args.serving_model_dir)
-    run.copy_float_network(os.path.join(fn_args.serving_model_dir, checkpoint.FLOAT_FOLDER))
-    log.close()
-    io_utils.copy_dir(log.folder, fn_args.model_run_dir)
 
 
 def training_settings_of(settings: dict) -> TrainingSettings:
