@@ -49,6 +49,8 @@ def config() -> PipelineConfig:
             warmup_steps=0,
             focal_alpha=0.75,
             focal_gamma=2.0,
+            # The config divides the sum over a box's four coordinates by four.
+            localization_weight=0.25,
             eval_every=200,
         ),
         post_processing=PostProcessing(iou_threshold=0.6),
