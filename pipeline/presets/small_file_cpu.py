@@ -1,10 +1,10 @@
-"""A small and fast file: a light pyramid on twelve blocks of MobileNet v1, at 300x300.
+"""A file below 2 MB: a light pyramid on twelve blocks of MobileNet v1, at 300x300.
 
     python local_runner.py --data PETS --preset small_file_cpu --warm-start detect.tflite
 
 Levels 4 to 6 of 64 filters, one separable layer in the heads and one square anchor a cell. It
 starts from the backbone of a COCO detector of depth 0.75, or from ImageNet weights of that depth;
-the rest is `small_data_cpu`. Objects smaller than 5% of the image's side are beyond it.
+the rest is `small_data_cpu`. Its finest cells have 16 pixels: small objects need `small_objects_cpu`.
 """
 
 from models.settings import ModelSettings
