@@ -4,7 +4,8 @@
 
 Levels 4 to 6 of 64 filters, one separable layer in the heads and one square anchor a cell. It
 starts from the backbone of a COCO detector of depth 0.75, or from ImageNet weights of that depth;
-the rest is `small_data_cpu`. Its finest cells have 16 pixels: small objects need `small_objects_cpu`.
+the rest is `small_data_cpu`. The finest cells have 16 pixels: for small objects there is
+`small_objects_cpu`.
 """
 
 from models.settings import ModelSettings
