@@ -253,7 +253,8 @@ def _warm_start(config: PipelineConfig) -> BaseNode | None:
         return None
     kind = kind_of(weights, look="://" not in weights)  # compiling reads no bucket
     return tfx.dsl.Importer(
-        source_uri=weights,
+        # A copy of a model that the store knows is that model.
+        source_uri=config.execution.warm_start_uri or weights,
         artifact_type=standard_artifacts.Model,
         # An artifact that exists is taken up only as it is: nothing is added to a model of ours.
         custom_properties=(

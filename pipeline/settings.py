@@ -134,6 +134,9 @@ class ExecutionSettings(Settings):
     """Beam's pipeline options."""
     stock_resolver: bool = False
     """Compare with the last blessed model whatever its age: the only way Vertex AI resolves."""
+    warm_start_uri: str = ""
+    """Where the store knows the model that `warm_start.weights` is a copy of; the runner fills it
+    in."""
     lost_versions: tuple[str, ...] = ()
     """Published versions that are no longer where they were pushed. Naming them makes the Pusher
     run again instead of being served from the cache."""

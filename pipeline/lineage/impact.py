@@ -32,6 +32,7 @@ ITSELF = "itself"
 TRAINED = "trained"
 INHERITED = "inherited"
 EVALUATED = "evaluated"
+UNTOLD = "cannot tell"
 _STRENGTH = (ITSELF, TRAINED, INHERITED, EVALUATED)
 _PICTURES = (".jpg", ".jpeg", ".png")
 
@@ -70,6 +71,8 @@ class Impact:
       sightings: if X is an image: where it is.
       unknown: if X is an image: Examples whose list of images is gone.
       touched: models, in the order of their training.
+      untold: the other models that began, at first or second hand, from weights of which the store
+        does not know how they were made: X may have been in their making.
     """
 
     subject: str
@@ -77,10 +80,12 @@ class Impact:
     sightings: list[Sighting]
     unknown: list[Artifact]
     touched: list[Touched]
+    untold: list[Training]
 
     def to_json(self) -> dict[str, Any]:
-        """{subject, examples, sightings, unknown, models, pushed, latest}."""
+        """{subject, examples, sightings, unknown, models, pushed, latest, untold}."""
         models = [touched.to_json() for touched in self.touched]
+        untold = [Touched(UNTOLD, training).to_json() for training in self.untold]
         pushed = [
             {**push, "how": model["how"], "model": model["model"], "run": model["run"],
              "sha256": file["sha256"]}
@@ -94,6 +99,7 @@ class Impact:
             "models": models,
             "pushed": pushed,
             "latest": [push for push in pushed if push["latest"]],
+            "untold": untold,
         }
 
 
@@ -194,7 +200,18 @@ def _impact(
     touched = [
         Touched(how[training.model.id], training) for training in trainings_of_models(backend, how)
     ]
-    return Impact(words, examples, [], [], touched)
+    untold = trainings_of_models(backend, _of_unknown_origin(backend) - how.keys())
+    return Impact(words, examples, [], [], touched, untold)
+
+
+def _of_unknown_origin(backend: Backend) -> set[NodeId]:
+    """Models that began, at first or second hand, from weights that no run in the store made."""
+    # The files that were made from models have their size.
+    models = [m for m in backend.artifacts_of_type("Model") if "size_bytes" not in m.properties]
+    makers = find_makers(backend, [model.id for model in models])
+    executions = backend.executions(makers.values())
+    foreign = [model for model, maker in makers.items() if executions[maker].node == "WarmStart"]
+    return _models(descendants(backend, foreign))
 
 
 def _own_models(backend: Backend, artifacts: list[Artifact]) -> set[NodeId]:

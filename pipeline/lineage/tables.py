@@ -194,6 +194,7 @@ def _impact(answer: Impact) -> Iterator[str]:
     yield (
         f"{answer.subject}: {_count(answer.touched, 'model')}, "
         f"{_count(pushes, 'pushed version')}, {len(latest)} of them latest now"
+        + (f"; cannot tell for {_count(answer.untold, 'model')} more" if answer.untold else "")
     )
     for sighting in answer.sightings:
         image = sighting.image
@@ -209,6 +210,22 @@ def _impact(answer: Impact) -> Iterator[str]:
         yield f"{touched.how:<10} model {touched.training.model.id} of {run.name if run else '?'}"
         for fate in touched.training.fates:
             yield from _fate(fate)
+    for training in answer.untold:
+        run = training.run
+        yield (
+            f"cannot tell model {training.model.id} of {run.name if run else '?'}: it began from "
+            f"weights of unknown origin{_weights_of(training)}"
+        )
+        for fate in training.fates:
+            yield from _fate(fate)
+
+
+def _weights_of(training: Training) -> str:
+    base = training.warm_start
+    if base is None:
+        return ""
+    digest = base.properties.get("sha256")
+    return f" ({base.uri}{f', sha256 {_short(digest)}' if digest else ''})"
 
 
 def _diff(answer: Diff) -> Iterator[str]:

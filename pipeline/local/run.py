@@ -17,7 +17,7 @@ from pipeline.local.console import quiet_but_logged, remember_ctrl_c, say, timed
 from pipeline.local.preparation import complete, require_data
 from pipeline.local.workdir import Workdir
 from pipeline.metadata import store
-from pipeline.metadata.facts import record_end, record_start
+from pipeline.metadata.facts import find_model, record_end, record_start
 from pipeline.metadata.run_record import read_run
 from pipeline.shipping.folder_publisher import lost_versions
 from pipeline.training import time_budget
@@ -68,7 +68,9 @@ def run_locally(
                         config, chosen = by_data(**_what_is_known(config))
                         say("\n".join(chosen))
                         config = complete(config, places)
-                    config = override(config, {"execution.lost_versions": lost})
+                    origin = _known_uri(connection, config.warm_start.weights)
+                    filled = {"execution.lost_versions": lost, "execution.warm_start_uri": origin}
+                    config = override(config, filled)
                     _write_config(folder, config)
                     compiled = _compile(config, connection, run_id)
                     check_ctrl_c()
@@ -128,6 +130,15 @@ def _bind_to_store(config: PipelineConfig, places: Workdir, connection) -> tuple
     opened = store.open_store(connection)
     places.bind_to_store(store.identity(opened, uuid.uuid4().hex))
     return lost_versions(opened, config.push.destination)
+
+
+def _known_uri(connection, weights: str) -> str:
+    """The uri under which the store knows the model that weights are, or are a copy of; or ""."""
+    from models.weights.source import sha256_of
+    from pipeline.training.initial_weights import weights_file_of
+
+    file = weights_file_of(weights)
+    return (file and find_model(store.open_store(connection), sha256_of(file))) or ""
 
 
 def _compile(config: PipelineConfig, connection, run_id: str):

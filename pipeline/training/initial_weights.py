@@ -90,6 +90,21 @@ def settings_of_weights(settings: dict) -> dict[str, Any]:
     return flatten(model)
 
 
+def weights_file_of(path: str) -> str | None:
+    """The file that holds the weights of a saved detector, by which a copy is known again.
+
+    Args:
+      path: what the setting `warm_start.weights` names.
+
+    Returns:
+      None for weights of another kind, and for a folder that holds no detector.
+    """
+    if not path or kind_of(path) != "detector":
+        return None
+    file = os.path.join(_folder_of_detector(path), checkpoint.WEIGHTS_FILE)
+    return file if gfile.exists(file) else None
+
+
 def check_warm_start(settings: dict, model: ModelSettings) -> None:
     """Finds out before anything else runs whether foreign weights fit, as far as that is quick.
 

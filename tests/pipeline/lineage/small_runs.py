@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -159,7 +160,10 @@ def main() -> None:
     runner.run("code", "training.seed=7")
     change_data(runner.data)
     runner.run("data", "training.seed=7")
-    runner.run("warm", "training.seed=8", warm_start=runner.trainer_model(first))
+    # A copy: that it is the first run's model is told by its content alone.
+    copy = workdir / "copy"
+    shutil.copytree(runner.trainer_model(first), copy)
+    runner.run("warm", "training.seed=8", warm_start=str(copy))
     runner.run("refused", "training.seed=7", "evaluation.min_map50=1.0")
 
 

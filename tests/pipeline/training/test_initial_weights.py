@@ -7,6 +7,7 @@ import pytest
 from models.networks.families import DetectorConfig, build_network
 from models.settings import Augmentation, ModelSettings
 from models.training import checkpoint, input_pipeline
+from models.weights.source import sha256_of
 from pipeline.config import WarmStart
 from pipeline.errors import UserError
 from pipeline.training import initial_weights
@@ -55,6 +56,21 @@ def test_an_earlier_model_gives_what_fits(tmp_path, caplog):
         network.get_layer("conv_pw_9").kernel, earlier.get_layer("conv_pw_9").kernel
     )
     assert "new: class_head_0" in caplog.text
+
+
+def test_a_model_is_known_by_one_file_wherever_its_folder_is(tmp_path, detector_file):
+    folder = tmp_path / "model" / "Format-Serving"
+    network = build_network(SMALL)
+    checkpoint.save_detector(str(folder), network, SMALL, {})
+    checkpoint.save_detector(str(folder / "float"), network, SMALL, {})
+    file = str(folder / "float" / "weights.npz")
+    assert initial_weights.weights_file_of(str(tmp_path / "model")) == file
+    assert initial_weights.weights_file_of(str(folder)) == file
+    (tmp_path / "link").symlink_to(tmp_path / "model")
+    linked = initial_weights.weights_file_of(str(tmp_path / "link"))
+    assert sha256_of(linked) == sha256_of(file)
+    for other in ("", "imagenet", detector_file[0], str(tmp_path)):
+        assert initial_weights.weights_file_of(other) is None
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):

@@ -1,0 +1,92 @@
+"""Models that began from weights of which no run in the store says how they were made."""
+
+import json
+
+import pytest
+
+from benchmarks.lineage_store import sha256
+from benchmarks.lineage_writer import Writer
+from pipeline.lineage import impact, open_backend
+from pipeline.lineage.__main__ import main
+from pipeline.metadata import store
+
+PICTURE = {"id": "cat_7", "file": "images/cat_7.jpg", "sha256": sha256("cat 7"), "split": "train"}
+
+
+class Trainings:
+    """Writes runs of a Trainer, with the weights that each began from."""
+
+    def __init__(self, location, root):
+        self.location = location
+        self.writer = Writer(store.open_store(store.connection_config(location)), root)
+        self.models = {}
+
+    def weights(self, **properties):
+        return self.writer.artifact("Model", "WarmStart", "result", **properties)
+
+    def train(self, name, base=None, examples=None):
+        run = self.writer.run(name, 2 if base else 1)
+        inputs = {"base_model": base} if base else {}
+        if base:
+            self.writer.execute("WarmStart", run, {}, {"result": base}, cached=False, millis=1)
+        if examples:
+            inputs["examples"] = examples
+        model = self.writer.artifact("Model", "Trainer", "model")
+        self.writer.execute("Trainer", run, inputs, {"model": model}, cached=False, millis=2)
+        self.models[name] = model
+        return model
+
+    def data_set(self):
+        run = self.writer.run("data", 1)
+        folder = self.writer.folder("ExampleGen", "examples")
+        folder.mkdir(parents=True)
+        (folder / "images.jsonl").write_text(json.dumps(PICTURE) + "\n")
+        examples = self.writer.artifact(
+            "Examples", "ExampleGen", "examples", data_fingerprint=sha256("data")
+        )
+        outputs = {"examples": examples}
+        self.writer.execute("ExampleGen", run, {}, outputs, cached=False, millis=0)
+        return examples
+
+
+@pytest.fixture
+def trainings(tmp_path):
+    """One run saw the picture; of the others, three go back to weights from elsewhere."""
+    made = Trainings(str(tmp_path / "metadata.sqlite"), tmp_path / "root")
+    seen = made.train("saw it", examples=made.data_set())
+    made.train("began from it", base=seen)
+    made.train("from scratch")
+    foreign = made.weights(sha256=sha256("weights"), kind="tflite")
+    made.train("from coco", base=foreign)
+    made.train("second hand", base=made.models["from coco"])
+    made.train("from elsewhere", base=made.weights())
+    made.writer.write()
+    return made
+
+
+def test_no_all_clear_for_models_of_unknown_origin(trainings):
+    found = impact(open_backend(trainings.location), "cat_7")
+    touched = {t.training.run.name: t.how for t in found.touched}
+    assert touched == {"saw it": "trained", "began from it": "inherited"}
+    assert [t.run.name for t in found.untold] == ["from coco", "second hand", "from elsewhere"]
+    assert [model["how"] for model in found.to_json()["untold"]] == ["cannot tell"] * 3
+
+
+def test_it_is_said_first_and_then_with_the_weights(trainings, capfd):
+    assert main(["impact", "cat_7", "--metadata", trainings.location]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0].endswith("0 of them latest now; cannot tell for 3 models more")
+    (line,) = (line for line in lines if "of from coco" in line)
+    assert line.startswith(f"cannot tell model {trainings.models['from coco']} ")
+    assert f"sha256 {sha256('weights')[:12]}" in line
+
+
+def test_what_the_weights_themselves_touched_is_known(trainings):
+    weights = next(
+        artifact
+        for artifact in open_backend(trainings.location).artifacts_of_type("Model")
+        if artifact.properties.get("kind") == "tflite"
+    )
+    found = impact(open_backend(trainings.location), f"artifact:{weights.id}")
+    assert {t.training.run.name for t in found.touched} == {"from coco", "second hand"}
+    assert [t.run.name for t in found.untold] == ["from elsewhere"]

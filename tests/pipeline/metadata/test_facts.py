@@ -1,0 +1,15 @@
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+from pipeline.metadata import facts, store
+
+
+def test_a_model_is_found_by_the_content_of_a_file(tmp_path):
+    opened = store.open_store(store.connection_config(str(tmp_path / "metadata.sqlite")))
+    type_id = opened.put_artifact_type(mlmd.ArtifactType(name="Model"))
+    models = [mlmd.Artifact(type_id=type_id, uri=f"/models/{name}") for name in "abc"]
+    ids = opened.put_artifacts(models)
+    for key, digest in zip(ids[1:], ("1", "1"), strict=True):  # a copy has the same files
+        files = {"Format-Serving/float/weights.npz": {"sha256": digest, "size_bytes": 1}}
+        facts.write_record(opened, "files", str(key), files)
+    assert facts.find_model(opened, "1") == "/models/b"
+    assert facts.find_model(opened, "2") is None
