@@ -1,6 +1,18 @@
 """The label file of a detector: one class per line, line 1 is class index 0."""
 
+import unicodedata
 from collections.abc import Sequence
+
+# Control characters, and the two that separate lines and paragraphs.
+_UNFIT = ("Cc", "Zl", "Zp")
+
+
+def is_fit(label: str) -> bool:
+    """Whether a class name fits on one line of a label file, for every reader.
+
+    A line break in one, also one of Unicode's, would shift the names of all later classes.
+    """
+    return not any(unicodedata.category(character) in _UNFIT for character in label)
 
 
 def parse_labels(text: str, source: str) -> tuple[str, ...]:
@@ -32,5 +44,15 @@ def parse_labels(text: str, source: str) -> tuple[str, ...]:
 
 
 def format_labels(labels: Sequence[str]) -> str:
-    """The text of a label file; `parse_labels` reads it back."""
+    """The text of a label file; `parse_labels` reads it back.
+
+    Raises:
+      ValueError: a name with a line break or another control character.
+    """
+    for label in labels:
+        if not is_fit(label):
+            raise ValueError(
+                f"Expected class names without line breaks and control characters. "
+                f"Received: {label!r}."
+            )
     return "".join(f"{label}\n" for label in labels)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from models.image import decode_image
+from models.tflite.labels import is_fit
 from pipeline.data.labelled_image import Box, Unusable
 
 # Writers of TFRecords divide in float32, which may end this far outside 0..1.
@@ -119,14 +120,21 @@ def _check_box(number: int, box: Box, width: int, height: int) -> Box:
 
 
 def check_names(names: Sequence[str], num_boxes: int) -> tuple[str, ...]:
-    """Checks that every box has a class.
+    """Checks that every box has a class that a label file can hold.
 
     Raises:
-      Unusable: when the counts differ or a class is blank.
+      Unusable: when the counts differ, a class is blank, or has a line break or another control
+        character.
     """
     stripped = tuple(name.strip() for name in names)
     if len(stripped) != num_boxes:
         raise Unusable("no_class", f"{num_boxes} boxes have {len(stripped)} class names")
     if not all(stripped):
         raise Unusable("no_class", f"box {stripped.index('') + 1} has no class name")
+    for number, name in enumerate(stripped, 1):
+        if not is_fit(name):
+            raise Unusable(
+                "unfit_class",
+                f"box {number} has the class {name!r}, with a line break or control character",
+            )
     return stripped

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from models.tflite.labels import is_fit
 from pipeline import features
 from pipeline.errors import UserError
 from pipeline.files import SCHEMA_FILE
@@ -71,7 +72,7 @@ def class_names_of(schema: schema_pb2.Schema) -> list[str]:
     """The classes of a schema; a class's position is its id.
 
     Raises:
-      UserError: when the schema has no list of classes.
+      UserError: when the schema has no list of classes, or one of them has a line break.
     """
     domain = None
     for feature in schema.feature:
@@ -84,6 +85,12 @@ def class_names_of(schema: schema_pb2.Schema) -> list[str]:
         raise UserError(
             f"Expected a schema with a string_domain for {features.CLASS_TEXT}, which lists the "
             "classes. Received: one without. Compare it with schema/demo/schema.pbtxt."
+        )
+    unfit = [name for name in domain.value if not is_fit(name)]
+    if unfit:
+        raise UserError(
+            "Expected classes without line breaks and control characters, which would break a "
+            f"label file. Received: a schema with {unfit[0]!r}. Rename the class."
         )
     return list(domain.value)
 

@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from models.image import decode_and_resize
 from models.tflite.detector import INPUT_NAME, TFLiteDetector
-from models.tflite.inspection import convolutions
+from models.tflite.inspection import convolutions, post_processing_inputs
 from models.tflite.labels import parse_labels
 
 _WARM_UP_RUNS = 5
@@ -123,6 +123,8 @@ def check_detector(
     labels = run("labels", parse_labels, labels_text, "the label file")
     run("quantization", _check_convolutions, model, limits)
     detector = run("interface", _check_interface, model, limits)
+    if detector is not None and labels is not None:
+        run("classes", _check_classes, model, labels)
     latency = None
     if detector is not None:
         images = [decode_and_resize(picture, detector.input_size).numpy() for picture in pictures]
@@ -168,6 +170,17 @@ def _check_interface(model, limits):
     if received != expected:
         raise _CheckFailedError(f"Expected {INPUT_NAME} as {expected}. Received: {received}.")
     return detector
+
+
+def _check_classes(model, labels):
+    _, scores = post_processing_inputs(model)
+    details = Interpreter(model_content=model).get_tensor_details()
+    (known,) = (tensor["shape"][-1] for tensor in details if tensor["index"] == scores)
+    if known != len(labels):
+        raise _CheckFailedError(
+            f"Expected a line of the label file for each class of the file. Received: {known} "
+            f"classes and {len(labels)} lines."
+        )
 
 
 def _check_outputs(detector, images, labels):

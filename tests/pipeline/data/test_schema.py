@@ -25,6 +25,12 @@ def test_no_class_or_one_twice_is_rejected(names):
         make_schema(names)
 
 
+def test_a_class_with_a_line_break_is_rejected():
+    schema = make_schema(["cat", "fat\ncat"])
+    with pytest.raises(UserError, match=r"a schema with 'fat\\ncat'"):
+        class_names_of(schema)
+
+
 def test_a_domain_may_be_inside_its_feature():
     schema = make_schema(["cat"])
     (feature,) = (feature for feature in schema.feature if feature.name == features.CLASS_TEXT)

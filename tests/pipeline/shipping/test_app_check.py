@@ -22,6 +22,7 @@ def test_a_good_file_passes_every_check(int8_model):
         "labels",
         "quantization",
         "interface",
+        "classes",
         "outputs",
         "latency",
     ]
@@ -38,7 +39,7 @@ def test_a_good_file_passes_every_check(int8_model):
         ({"max_bytes": 1000}, LABELS_TEXT, "size", "at most 1000 bytes"),
         ({}, "cat\ndog\ncat\n", "labels", "again on line 3"),
         ({}, "", "labels", "empty file"),
-        ({}, "cat\n", "outputs", "class ids 0..0"),
+        ({}, "a\nb\nc\nd\n", "classes", "3 classes and 4 lines"),
         ({"max_latency_ms": 1e-6}, LABELS_TEXT, "latency", "at most 1e-06 ms"),
         ({"quantized": False}, LABELS_TEXT, "interface", "float32"),
     ],

@@ -80,6 +80,7 @@ def test_a_record_without_objects_is_a_negative(read):
         ({features.CLASS_TEXT: None}, "no_class"),
         ({features.CLASS_TEXT: [b"cat"]}, "no_class"),
         ({features.CLASS_TEXT: [b"cat", b""]}, "no_class"),
+        ({features.CLASS_TEXT: [b"cat", b"a\nb"]}, "unfit_class"),
     ],
 )
 def test_an_unusable_record_has_its_reason(read, changes, kind):

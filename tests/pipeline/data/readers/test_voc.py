@@ -253,6 +253,13 @@ def test_a_box_without_a_class_is_unusable(voc):
     assert "box 2" in why
 
 
+def test_a_class_with_a_line_break_is_unusable(voc):
+    voc.add("a", [CAT, ("fat\u2028cat", 1, 2, 9, 9)])
+    kind, why = reason(voc, "a")
+    assert kind == "unfit_class"
+    assert "box 2 has the class 'fat\\u2028cat'" in why
+
+
 def test_the_class_may_come_from_the_file_name(voc):
     voc.add("american_bulldog_105", (CAT, DOG))
     _, image = read(voc, "american_bulldog_105", class_from="filename")
