@@ -81,7 +81,7 @@ class WarmStart(Settings):
 class EvaluationSettings(Settings):
     """The gate."""
 
-    min_map50: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    min_map50: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     """The mAP@.5 that the .tflite must reach to be blessed. Required."""
     max_drop: Fraction = 0.02
     """How far mAP@.5 may be below the last blessed model's on the same images."""

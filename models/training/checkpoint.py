@@ -86,6 +86,7 @@ def read_description(folder: str) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: when there is no detector in the folder.
+      ValueError: when its description is none.
     """
     for name in (NETWORK_FILE, WEIGHTS_FILE):
         if not gfile.exists(os.path.join(folder, name)):
@@ -93,7 +94,17 @@ def read_description(folder: str) -> dict[str, Any]:
                 f"Expected a saved detector ({NETWORK_FILE} and {WEIGHTS_FILE}). "
                 f"Received: {folder}, which has no {name}."
             )
-    return json.loads(_read(os.path.join(folder, NETWORK_FILE)))
+    try:
+        description = json.loads(_read(os.path.join(folder, NETWORK_FILE)))
+    except ValueError:  # no JSON, or no text
+        description = None
+    known = isinstance(description, dict) and {"config", "quantized", "facts"} <= set(description)
+    if not known or not isinstance(description["config"], dict):
+        raise ValueError(
+            f"Expected a {NETWORK_FILE} with the config of a network. Received: another one (in "
+            f"{folder})."
+        )
+    return description
 
 
 def float_folder(folder: str) -> str:

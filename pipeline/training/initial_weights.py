@@ -84,7 +84,7 @@ def settings_of_weights(settings: dict) -> dict[str, Any]:
         return {}
     try:
         config = checkpoint.read_description(_folder_of_detector(path))["config"]
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise UserError(str(error)) from error
     model = {name: value for name, value in config.items() if name in ModelSettings.model_fields}
     return flatten(model)

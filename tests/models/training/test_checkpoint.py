@@ -29,6 +29,15 @@ def test_a_folder_without_a_detector_is_named(tmp_path):
         checkpoint.load_detector(str(tmp_path))
 
 
+@pytest.mark.parametrize("content", ["{}", "[1]", '{"config": 1}', "no JSON", "\udcff"])
+def test_a_folder_of_something_else_is_named(tmp_path, content):
+    checkpoint.save_detector(str(tmp_path), build_network(TINY), TINY, {})
+    path = tmp_path / checkpoint.NETWORK_FILE
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(ValueError, match=rf"^Expected a detector.json .*\(in {tmp_path}\)\.$"):
+        checkpoint.load_detector(str(tmp_path))
+
+
 def test_weights_of_another_network_are_rejected(tmp_path):
     checkpoint.save_detector(str(tmp_path), build_network(TINY), TINY, {})
     description = json.loads((tmp_path / "detector.json").read_text())
