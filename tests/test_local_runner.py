@@ -67,6 +67,7 @@ def test_help_and_lists_load_neither_tensorflow_nor_tfx(flag):
         (["--set", "training.steps"], ["--set section.key=value"]),
         (["--train", "here"], ["data.train and data.eval go together"]),
         (["--set", "execution.state_dir=x"], ["execution.state_dir", "the runner fills in"]),
+        (["--set", "evaluation.min_map50=0"], ["evaluation.min_map50", "greater than 0"]),
         (["--minutes", "soon"], ["training.minutes", "'soon'"]),
         (["--minutes", "-1"], ["training.minutes", "greater than or equal to 0"]),
         (["--minutes", "1.5"], ["training.minutes (1.5) must be at least 2"]),
