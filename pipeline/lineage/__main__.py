@@ -145,8 +145,9 @@ def _answer(options: argparse.Namespace, backend) -> int:
         from pipeline.lineage import tables  # loads rich
 
         tables.show(answer)
-    is_broken = options.verb == "verify" and not answer.is_sound
-    return EXIT_FOUND if is_broken else EXIT_ANSWERED
+    if options.verb == "verify":
+        return {True: EXIT_ANSWERED, False: EXIT_FOUND, None: EXIT_NO_ANSWER}[answer.is_sound]
+    return EXIT_ANSWERED
 
 
 def _ask(options: argparse.Namespace, backend) -> Any:

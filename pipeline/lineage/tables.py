@@ -291,5 +291,11 @@ def _why(answer: Why) -> Iterator[str]:
 def _verification(answer: Verification) -> Iterator[str]:
     for finding in answer.findings:
         yield f"{finding.problem:<8} {finding.path}: {finding.detail} (artifact {finding.artifact})"
-    verdict = "nothing is missing, changed or added" if answer.is_sound else "not intact"
+    verdict = {
+        True: "nothing is missing, changed or added",
+        False: "not intact",
+        None: "cannot tell, no file could be checked",
+    }[answer.is_sound]
+    if answer.unchecked and answer.is_sound is not None:
+        verdict += f"; cannot tell for {_count([None] * answer.unchecked, 'artifact')}"
     yield f"{answer.files} files of {answer.artifacts} artifacts: {verdict}"

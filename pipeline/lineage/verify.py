@@ -56,9 +56,17 @@ class Verification:
     findings: list[Finding]
 
     @property
-    def is_sound(self) -> bool:
-        """Whether nothing is missing, changed or added."""
-        return all(finding.problem == UNKNOWN for finding in self.findings)
+    def is_sound(self) -> bool | None:
+        """Whether nothing is missing, changed or added; None when no file could be checked."""
+        if any(finding.problem != UNKNOWN for finding in self.findings):
+            return False
+        return True if self.files else None
+
+    @property
+    def unchecked(self) -> int:
+        """How many artifacts could not be checked."""
+        unknown = (finding for finding in self.findings if finding.problem == UNKNOWN)
+        return len({finding.artifact for finding in unknown})
 
     def to_json(self) -> dict[str, Any]:
         """{sound, files, artifacts, findings}."""
