@@ -3,14 +3,15 @@
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import hash_file, hash_files
+from pipeline.files import MANIFEST_FILE, PUSHED_MODEL_FILE, hash_file, hash_files
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.images import images_of
-from pipeline.lineage.subject import find_subject
+from pipeline.lineage.subject import NotFoundError, Subject, find_subject
 from pipeline.lineage.trace import ancestry
 from pipeline.lineage.training import is_raw_examples
 from pipeline.lineage.walk import Subgraph
@@ -86,22 +87,68 @@ def verify(backend: Backend, given: str) -> Verification:
 
     Args:
       backend: the store.
-      given: X, see `find_subject`.
+      given: X, see `find_subject`. Of a pushed folder, or a copy of one, the files in this very
+        folder are checked, whatever is in them by now.
 
     Raises:
       UserError: see `find_subject`.
     """
-    part = ancestry(backend, find_subject(backend, given))
+    subject, folder = _find(backend, given)
+    part = ancestry(backend, subject)
     checker = _Checker()
     for key, artifact in sorted(part.artifacts.items()):
         recorded = backend.record("files", key)
         findings = list(checker.artifact(artifact, recorded))
         if artifact.type == "PushedModel" and artifact.properties.get("pushed"):
-            findings += checker.pushed(artifact)
+            is_given = folder and artifact.id == subject.artifact.id
+            findings += checker.pushed(artifact, folder if is_given else _place(artifact))
         if is_raw_examples(artifact):
             findings += checker.examples(artifact, _input_base(part, artifact))
         checker.findings += findings
     return Verification(checker.files, len(part.artifacts), checker.findings)
+
+
+def _find(backend: Backend, given: str) -> tuple[Subject, Path | None]:
+    """X, and the folder to check if X is a pushed folder or a copy of one."""
+    if not os.path.isdir(given):
+        return find_subject(backend, given), None
+    folder = Path(given).resolve()
+    try:
+        subject = find_subject(backend, given)
+    except NotFoundError:
+        subject = _pushed_to(backend, given, folder)
+        if subject is None:
+            raise
+    artifact = subject.artifact
+    if artifact is None or artifact.type != "PushedModel":
+        return subject, None
+    is_place = _place(artifact) == folder
+    is_copy = (folder / MANIFEST_FILE).is_file() and local_path(artifact.uri) != str(folder)
+    return subject, folder if is_place or is_copy else None
+
+
+def _pushed_to(backend: Backend, given: str, folder: Path) -> Subject | None:
+    """What was pushed to a folder whose file is another by now: by its place, or its manifest."""
+    for artifact in backend.artifacts_of_type("PushedModel"):
+        if _place(artifact) == folder:
+            return Subject(given, artifact)
+    recorded = _sha256_in(folder / MANIFEST_FILE)
+    return recorded and find_subject(backend, recorded)
+
+
+def _place(pushed: Artifact) -> Path | None:
+    destination = pushed.properties.get("pushed_destination")
+    path = local_path(str(destination)) if destination else None
+    return Path(path).resolve() if path else None
+
+
+def _sha256_in(manifest: Path) -> str | None:
+    """The hash of the model in a manifest; None if there is none. Nothing in it is believed."""
+    try:
+        digest = json.loads(manifest.read_text())["files"][PUSHED_MODEL_FILE]["sha256"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return digest if isinstance(digest, str) else None
 
 
 def _input_base(part: Subgraph, examples: Artifact) -> Path | None:
@@ -151,19 +198,18 @@ class _Checker:
         if received != expected:
             yield _changed(str(path), artifact, expected, received)
 
-    def pushed(self, artifact: Artifact) -> Iterator[Finding]:
-        """The pushed files against the hashes in their manifest and in the artifact."""
-        folder = local_path(str(artifact.properties["pushed_destination"]))
+    def pushed(self, artifact: Artifact, folder: Path | None) -> Iterator[Finding]:
+        """The files in a folder against the hashes of what was pushed."""
         if folder is None:
             yield Finding(UNKNOWN, artifact.uri, artifact.id, "pushed to another place")
             return
-        expected = {"detect.tflite": artifact.properties["sha256"]}
+        expected = {PUSHED_MODEL_FILE: artifact.properties["sha256"]}
         # The artifact's own copy of the manifest: others may write to the pushed folder.
-        kept = Path(local_path(artifact.uri) or "", "manifest.json")
+        kept = Path(local_path(artifact.uri) or "", MANIFEST_FILE)
         if kept.is_file():
             files = json.loads(kept.read_text())["files"]
             expected |= {name: facts["sha256"] for name, facts in files.items()}
-            expected["manifest.json"] = hash_file(kept)["sha256"]
+            expected[MANIFEST_FILE] = hash_file(kept)["sha256"]
         for name, digest in sorted(expected.items()):
             yield from self._file(artifact, Path(folder, name), digest)
 

@@ -205,3 +205,24 @@ def test_verify_notices_a_changed_and_a_missing_file(notes):
         for finding in verify(backend, f"artifact:{pushed_model}").findings
     }
     assert problems == {"detect.tflite": "changed", "labels.txt": "missing"}
+    assert problems_in(backend, pushed) == problems
+
+
+def problems_in(backend, folder):
+    """What is wrong in a pushed folder or a copy of one."""
+    findings = verify(backend, str(folder)).findings
+    return {Path(f.path).name: f.problem for f in findings if Path(f.path).parent == folder}
+
+
+def test_verify_checks_the_folder_that_is_given(notes, tmp_path):
+    pushed = Path(notes["warm"]["summary"]["pushed_path"])
+    copy = tmp_path.resolve() / "copy"
+    shutil.copytree(pushed, copy)
+    backend = notes["backend"]
+    assert problems_in(backend, pushed) == problems_in(backend, copy) == {}
+    lines = (copy / "labels.txt").read_text().splitlines()
+    (copy / "labels.txt").write_text("\n".join(reversed(lines)) + "\n")
+    assert problems_in(backend, copy) == {"labels.txt": "changed"}
+    (copy / "detect.tflite").write_bytes(b"another")
+    assert problems_in(backend, copy) == {"labels.txt": "changed", "detect.tflite": "changed"}
+    assert problems_in(backend, pushed) == {}
