@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.tflite.labels import parse_labels
+from models.labels import parse_labels
 from pipeline.errors import UserError
 from pipeline.files import LABELS_FILE, LATEST, PUSHED_MODEL_FILE, write_whole
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from models.tflite.labels import parse_labels
+from models.labels import parse_labels
 from pipeline.config import PipelineConfig
 from pipeline.files import (
     DEVICE_REPORT_FILE,

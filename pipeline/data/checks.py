@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from models.image import decode_image
-from models.tflite.labels import is_fit
+from models.labels import is_fit
 from pipeline.data.labelled_image import Box, Unusable
 
 # Writers of TFRecords divide in float32, which may end this far outside 0..1.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from models.tflite.labels import is_fit
+from models.labels import is_fit
 from pipeline import features
 from pipeline.errors import UserError
 from pipeline.files import SCHEMA_FILE

@@ -13,9 +13,9 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from models.image import decode_and_resize
+from models.labels import parse_labels
 from models.tflite.detector import INPUT_NAME, TFLiteDetector
 from models.tflite.inspection import convolutions, post_processing_inputs
-from models.tflite.labels import parse_labels
 
 _WARM_UP_RUNS = 5
 _SHOWN = 3  # convolutions named in a reason

@@ -20,7 +20,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import io_utils
 
-from models.tflite.labels import parse_labels
+from models.labels import parse_labels
 from pipeline.errors import UserError
 from pipeline.files import (
     LABELS_FILE,

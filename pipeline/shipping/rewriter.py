@@ -11,10 +11,10 @@ import tfx.v1 as tfx
 from tfx.types import standard_artifacts
 
 from models.image import decode_and_resize
+from models.labels import format_labels
 from models.networks.families import normalize
 from models.settings import PostProcessing
 from models.tflite.export import export_tflite
-from models.tflite.labels import format_labels
 from models.training import checkpoint
 from pipeline.data.raw_example import labelled_pictures
 from pipeline.files import (

@@ -17,8 +17,8 @@ from tensorflow_model_analysis.extractors.extractor import Extractor
 from tfx.dsl.io import fileio
 
 from models.image import decode_and_resize
+from models.labels import parse_labels
 from models.tflite.detector import TFLiteDetector
-from models.tflite.labels import parse_labels
 from pipeline import features
 from pipeline.data.raw_example import read_objects
 from pipeline.files import LABELS_FILE, SHIPPING_MODEL_FILE

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from models.image import decode_and_resize
+from models.labels import format_labels
 from models.networks.post_processing import Detections
 from models.tflite.detector import TFLiteDetector
-from models.tflite.labels import format_labels
 from pipeline.detect import find_model, find_pictures, main
 from pipeline.errors import UserError
 from pipeline.shipping.folder_publisher import FolderPublisher

@@ -4,8 +4,8 @@ import re
 import numpy as np
 import pytest
 
+from models.labels import format_labels
 from models.tflite.inspection import convolutions
-from models.tflite.labels import format_labels
 from pipeline.shipping.app_check import Limits, _problems, check_detector
 from tests.pipeline.tiny_detector import LABELS, picture
 

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from models.tflite.labels import format_labels, parse_labels
+from models.labels import format_labels, parse_labels
 
 
 def test_round_trip_keeps_order_and_spaces():
