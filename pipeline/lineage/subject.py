@@ -9,7 +9,8 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.files import PUSHED_MODEL_FILE, sha256_of
 from pipeline.lineage.backend import Backend
-from pipeline.metadata.records import Artifact, Run, iso
+from pipeline.lineage.walk import find_makers
+from pipeline.metadata.records import Artifact, NodeId, Run, iso
 
 # A sha256, or at least eight of its first digits; tables show twelve.
 _SHA256 = re.compile(r"[0-9a-f]{8,64}")
@@ -115,7 +116,8 @@ def _by_sha256(backend: Backend, given: str, digest: str, folder: str | None) ->
     """
     record = backend.record("sha256", digest) if len(digest) == _DIGITS else None
     if record:
-        candidates = list(backend.artifacts(record["artifacts"]).values())
+        found = backend.artifacts(record["artifacts"])
+        candidates = [found[key] for key in sorted(found)]
     else:  # only the first digits are given, or the run was interrupted before it recorded them
         everything = backend.artifacts_of_type("PushedModel") + backend.artifacts_of_type("Model")
         candidates = [a for a in everything if _digest(a).startswith(digest)]
@@ -130,9 +132,19 @@ def _by_sha256(backend: Backend, given: str, digest: str, folder: str | None) ->
             for a in pushed
             if os.path.realpath(str(a.properties.get("pushed_destination"))) == folder
         ]
-        # Several runs may have recorded the same version: later ones found it already pushed.
         pushed = here[:1] or pushed
+    # Several runs may have pushed one model, to several places or where it already was: the first
+    # one stands for all.
+    if len(_models_of(backend, pushed)) == 1:
+        pushed = pushed[:1]
     return _single(given, pushed or candidates)
+
+
+def _models_of(backend: Backend, pushed: list[Artifact]) -> set[NodeId]:
+    """The models that were pushed."""
+    makers = find_makers(backend, [artifact.id for artifact in pushed])
+    events = backend.events_of(set(makers.values()))
+    return {event.artifact for event in events if not event.is_output and event.channel == "model"}
 
 
 def _digest(artifact: Artifact) -> str:
