@@ -3,12 +3,16 @@
 import dataclasses
 import json
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.files import IMAGES_FILE, SKIPPED_FILE
 from pipeline.metadata.records import Artifact, local_path
+
+# Whole, or at least eight of its first digits.
+_SHA256 = re.compile(r"[0-9a-f]{8,64}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,19 +43,44 @@ def images_of(examples: Artifact) -> dict[str, dict[str, Any]] | None:
 
 
 def find_image(artifacts: Iterable[Artifact], wanted: str) -> tuple[list[Sighting], list[Artifact]]:
-    """Finds an image.
+    """Finds an image, under all of its names.
 
     Args:
       artifacts: raw Examples.
-      wanted: image id, file name with or without its folders, or hex sha256.
+      wanted: image id, file name with or without its folders, also of a file that is gone by now,
+        or the hex sha256 or at least eight of its first digits.
 
     Returns:
       The sightings, and the artifacts whose report files are gone: nobody can tell about these.
     """
+    artifacts = list(artifacts)
+    digest = wanted.lower()
+    if _SHA256.fullmatch(digest):
+        sightings, gone = _search(
+            artifacts, [digest], lambda image, _: image.get("sha256", "").startswith(digest)
+        )
+        if sightings:
+            return sightings, gone
+    # A skipped image may be listed by the name of its annotation, which has another extension.
+    sightings, gone = _search(
+        artifacts, [PurePosixPath(wanted).stem], lambda image, report: _is(image, wanted, report)
+    )
+    hashes = {sighting.image.get("sha256") for sighting in sightings} - {None}
+    if hashes:
+        named = [sighting for sighting in sightings if "sha256" not in sighting.image]
+        same, _ = _search(artifacts, hashes, lambda image, _: image.get("sha256") in hashes)
+        sightings = named + same
+    return sightings, gone
+
+
+def _search(
+    artifacts: Iterable[Artifact],
+    needles: Iterable[str],
+    is_wanted: Callable[[dict[str, Any], str], bool],
+) -> tuple[list[Sighting], list[Artifact]]:
+    """Parses only the lines with one of the needles."""
+    escaped = [json.dumps(needle)[1:-1] for needle in needles]
     sightings, gone = [], []
-    # Only lines that contain the name are parsed. A skipped image may be listed by the name of its
-    # annotation, which has another extension.
-    needle = json.dumps(PurePosixPath(wanted).stem)[1:-1]
     for examples in artifacts:
         for name in (IMAGES_FILE, SKIPPED_FILE):
             text = _read(examples, name)
@@ -59,20 +88,26 @@ def find_image(artifacts: Iterable[Artifact], wanted: str) -> tuple[list[Sightin
                 if name == IMAGES_FILE:
                     gone.append(examples)
                 continue
-            if needle not in text:
-                continue
-            for line in text.splitlines():
-                if needle in line and _is(image := json.loads(line), wanted, name):
-                    split = image.get("split", "set_aside")
-                    sightings.append(Sighting(examples, split, image))
+            found = [needle for needle in escaped if needle in text]
+            for line in text.splitlines() if found else ():
+                if any(needle in line for needle in found):
+                    image = json.loads(line)
+                    if is_wanted(image, name):
+                        split = image.get("split", "set_aside")
+                        sightings.append(Sighting(examples, split, image))
     return sightings, gone
 
 
 def _is(image: dict[str, Any], wanted: str, report: str) -> bool:
-    file = image["file"]
-    if report == SKIPPED_FILE and PurePosixPath(wanted).stem == PurePosixPath(file).stem:
+    file, path = image["file"], PurePosixPath(wanted)
+    if report == SKIPPED_FILE and path.stem == PurePosixPath(file).stem:
         return True
-    return wanted in (image["id"], image.get("sha256"), file) or file.endswith(f"/{wanted}")
+    # Extensions in either case: cameras and data sets disagree about .JPG.
+    wanted = str(path.with_suffix(path.suffix.lower())) if path.name else wanted
+    file = str(PurePosixPath(file).with_suffix(PurePosixPath(file).suffix.lower()))
+    return (
+        wanted in (image["id"], file) or file.endswith(f"/{wanted}") or wanted.endswith(f"/{file}")
+    )
 
 
 def _read(examples: Artifact, name: str) -> str | None:

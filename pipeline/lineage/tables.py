@@ -196,6 +196,10 @@ def _impact(answer: Impact) -> Iterator[str]:
         f"{_count(pushes, 'pushed version')}, {len(latest)} of them latest now"
         + (f"; cannot tell for {_count(answer.untold, 'model')} more" if answer.untold else "")
     )
+    contents = {sighting.image.get("sha256") for sighting in answer.sightings} - {None}
+    if len(contents) > 1:
+        hashes = ", ".join(sorted(map(_short, contents)))
+        yield f"  {len(contents)} different pictures go by this name: sha256 {hashes}"
     for sighting in answer.sightings:
         image = sighting.image
         yield (
