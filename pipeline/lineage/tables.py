@@ -1,5 +1,6 @@
 """The answers as tables and lines of text."""
 
+import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -20,6 +21,11 @@ _WIDEST = 160
 # Long values are wrapped at this width, and long lists of images are cut.
 _WRAPPED = 110
 _MOST_IMAGES = 20
+# Control characters but the line breaks of our own, overrides of the writing direction, and the
+# surrogates that stand for bytes that are no UTF-8.
+_STEERING = re.compile(
+    "[\0-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def show(answer: Any) -> None:
@@ -37,7 +43,12 @@ def show(answer: Any) -> None:
         Verification: _verification,
     }[type(answer)](answer)
     for line in lines:
-        console.print(line)
+        console.print(_escaped(line))
+
+
+def _escaped(line: str) -> str:
+    """Names come from anybody's files: nothing in them steers a terminal, or fails to print."""
+    return _STEERING.sub(lambda match: repr(match[0])[1:-1], line)
 
 
 def _short(digest: Any) -> str:

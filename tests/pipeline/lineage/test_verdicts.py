@@ -38,3 +38,9 @@ def test_the_exit_code_says_it_too(files, findings, code, sqlite_filled, monkeyp
     monkeypatch.setattr(command_line, "_ask", lambda *_: Verification(files, 3, findings))
     arguments = ["verify", "run-00001", "--metadata", sqlite_filled.location]
     assert command_line.main(arguments) == code
+
+
+def test_names_do_not_steer_the_terminal(capsys):
+    name = "a\x1b[2Jb\x07\u202ec\udcff"
+    tables.show(Verification(1, 1, [Finding(CHANGED, name, 1, "detail")]))
+    assert "a\\x1b[2Jb\\x07\\u202ec\\udcff: detail" in capsys.readouterr().out
