@@ -17,6 +17,10 @@ _MODEL_MAKERS = ("Trainer", "TFLiteRewriter")
 _NEVER_CACHED = tuple(BROUGHT_BY)
 _CODE = "code_fingerprint"
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
+# Characters of a value, and of those what it shares with the other.
+_LONGEST, _SHARED = 60, 20
+# What an executor or driver finds out, and a cached execution does not have.
+_FOUND_OUT = ("input_fingerprint", "span", "version")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Rerun:
         parts = [f"input {channel} changed" for channel, *_ in self.inputs]
         for name, before, after in self.properties:
             if not name.endswith(_CODE):
-                parts.append(f"{name}: {_short(before)} -> {_short(after)}")
+                parts.append(f"{name}: {' -> '.join(_short(before, after))}")
                 continue
             files = f" ({', '.join(self.code)})" if self.code else ""
             parts.append(f"its code changed{files}")
@@ -74,11 +78,21 @@ class Rerun:
         }
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    if _FINGERPRINT.fullmatch(text):
-        return text[:12]
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _short(*values: Any) -> list[str]:
+    """Values that differ, each cut to where they do."""
+    texts = [str(value) for value in values]
+    if all(_FINGERPRINT.fullmatch(text) for text in texts):
+        return [text[:12] for text in texts]
+    differ = (index for index, pair in enumerate(zip(*texts, strict=False)) if len(set(pair)) > 1)
+    same = next(differ, min(map(len, texts)))
+    # With some of what they share, to tell where it is.
+    begin = max(same - _SHARED, 0) if max(map(len, texts)) > _LONGEST else 0
+    return [_cut(text, begin) for text in texts]
+
+
+def _cut(text: str, begin: int) -> str:
+    text = f"...{text[begin:]}" if begin else text
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +113,9 @@ class Why:
     def decision(self) -> str:
         """One sentence about the push."""
         fate = self.fate
+        error = self.run.facts.get("error")
+        if error and not (fate and fate.pushes):
+            return f"not pushed: the run failed: {error}"
         if fate is None:
             return "not pushed: no file was made"
         refused = []
@@ -192,10 +209,19 @@ def _rerun(
     if earlier is None:
         return Rerun(execution, None, [], [], [])
     other, before = earlier
-    properties = differences(before.properties, execution.properties)
+    properties = [
+        (name, old, new)
+        for name, old, new in differences(before.properties, execution.properties)
+        if not (name in _FOUND_OUT and None in (old, new)) and _plain(old) != _plain(new)
+    ]
     is_code = any(name.endswith(_CODE) for name, *_ in properties)
     code = _code(backend, other, run) if is_code else []
     return Rerun(execution, before, properties, _inputs(backend, before, execution), code)
+
+
+def _plain(value: Any) -> Any:
+    """A truth value is a number in some executions, and a text in others."""
+    return {"true": 1, "false": 0}.get(value, value) if isinstance(value, str) else value
 
 
 def _inputs(backend: Backend, before: Execution, after: Execution) -> list[tuple]:
