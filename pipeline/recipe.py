@@ -16,7 +16,7 @@ SMALL = 0.08
 _SMALL_SHARE, _SMALL_SHARE_OF_CLASS = 0.1, 0.5
 # Classes with fewer objects say nothing.
 _LEAST_OBJECTS = 5
-# Limits: even a few pictures need some steps, and on two cores a thousand take 20 minutes.
+# Limits: even a few pictures need some steps, and on two cores a thousand take 10 to 20 minutes.
 _STEPS_PER_IMAGE = 6
 _LEAST_STEPS, _STEPS_PER_CORE, _MOST_STEPS = 600, 600, 6000
 _QUANTIZED_SHARE = 0.25
