@@ -2,8 +2,10 @@
 
     make run
 
-Results on 800 pictures, 168 of them held out, on two CPU cores, November 2026: int8 mAP@.5 0.988,
-mAP@[.5:.95] 0.720, 0.53 MB. The run takes 2:43, an unchanged second one 14 s.
+Results on 800 pictures, 168 of them held out, on two CPU cores, November 2026, of two seeds: int8
+mAP@.5 1.000 and 0.995, mAP@[.5:.95] 0.716 and 0.729, 0.52 MB. The run takes about two minutes, an
+unchanged second one 14 s. With SGD, and SSD's matching and losses, it was 0.988 or 0.962 by the
+machine's rounding, and 0.77 after a change of nothing but the rounding.
 Small batches matter here: from random weights, the number of updates counts more than the number
 of images.
 """
@@ -25,10 +27,15 @@ def config() -> PipelineConfig:
             steps=700,
             quantization_delay=600,
             batch_size=16,
-            optimizer="momentum",
-            learning_rate=0.15,
+            optimizer="adam",
+            learning_rate=4e-3,
             final_learning_rate=0.01,
             warmup_steps=50,
+            ema_momentum=0.98,
+            matching="atss",
+            class_loss="quality_focal",
+            box_loss="giou",
+            localization_weight=2.0,
             eval_every=100,
         ),
         evaluation=EvaluationSettings(min_map50=0.85),
