@@ -1,4 +1,4 @@
-"""Measures the lineage's questions on generated stores, beside two other ways to the answer.
+"""Measures the lineage's questions on generated stores, beside another way to the answer.
 
     python -m benchmarks.lineage [--stores 180:60 1800:60 1800:300]
 
@@ -7,21 +7,19 @@ size of the store costs if the answers are the same; two chains in stores of one
 size of the answer costs. Every question is asked inside the process, JSON included: the median CPU
 time of several, each on a newly opened store. The whole command is timed by the clock.
 
-The other ways get one task that all can do: everything behind one artifact, along the same edges.
-`nodes` must be equal for the first two. ML Metadata's get_lineage_subgraph stops at 100 hops, and
-also enters cached executions and baselines, which it cannot leave out.
+The other way gets one task that both can do: everything behind one artifact, along the same edges.
+`nodes` must be equal.
 
-Measured on 2026-11-24 on 2 shared cores at a load of 1 to 2, with 1,800 runs (20,099 executions)
-and a chain of 300. "Before" is the code with bisection, maker hints and lazy properties; it had a
-load of 2.
+Measured on 2026-11-28 on 2 cores, with 1,800 runs (20,099 executions) and a chain of 300. Since
+impact also names the models of unknown origin, it reads all models.
 
-    milliseconds                       before    now
-    trace, the chain                      339    338
-    impact, the chain's first model       351    365
-    impact, an image                      361    412
-    why, the chain's end                   23     58
-    diff, both ends of the chain           11     62
-    whole command, trace of the chain     908    734
+    milliseconds
+    trace, the chain                      233
+    impact, the chain's first model       353
+    impact, an image                      376
+    why, the chain's end                   40
+    diff, both ends of the chain           49
+    whole command, trace of the chain     545
 """
 
 import argparse
@@ -44,7 +42,6 @@ from pipeline.lineage.walk import BASELINE, ancestors
 from pipeline.metadata.store import connection_config, open_store
 
 _REPEATS = 5
-_MOST_HOPS = 100
 
 
 def naive_ancestors(store: metadata_store.MetadataStore, artifact: int) -> int:
@@ -76,20 +73,6 @@ def naive_ancestors(store: metadata_store.MetadataStore, artifact: int) -> int:
                     else:
                         waiting.append(node)
     return len(seen)
-
-
-def lineage_subgraph(store: metadata_store.MetadataStore, artifact: int) -> int:
-    """Number of nodes behind an artifact, by ML Metadata's own query."""
-    # The only way to name the start here; newer ML Metadata has dropped it, and we never use it.
-    options = mlmd.LineageSubgraphQueryOptions(
-        starting_artifacts=mlmd.LineageSubgraphQueryOptions.StartingNodes(
-            filter_query=f"id = {artifact}"
-        ),
-        max_num_hops=_MOST_HOPS,
-        direction=mlmd.LineageSubgraphQueryOptions.UPSTREAM,
-    )
-    graph = store.get_lineage_subgraph(options)
-    return len(graph.artifacts) + len(graph.executions)
 
 
 def own_ancestors(location: str, artifact: int) -> int:
@@ -148,9 +131,6 @@ def measure(folder: Path, runs: int, chain: int) -> dict[str, str]:
         "whole command, trace of the chain": f"{median_ms(command, time.perf_counter)[1]:.0f}",
         "ancestors: this project's walk": walked(lambda: own_ancestors(location, trained)),
         "ancestors: one call for each node": walked(lambda: naive_ancestors(store, trained)),
-        f"ancestors: get_lineage_subgraph, {_MOST_HOPS} hops": walked(
-            lambda: lineage_subgraph(store, trained)
-        ),
     }
 
 

@@ -52,7 +52,7 @@ def format_labels(labels: Sequence[str]) -> str:
     for label in labels:
         if not is_fit(label):
             raise ValueError(
-                f"Expected class names without line breaks and control characters. "
+                "Expected class names without line breaks and control characters. "
                 f"Received: {label!r}."
             )
     return "".join(f"{label}\n" for label in labels)

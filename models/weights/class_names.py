@@ -106,6 +106,6 @@ def _packed_labels(content: bytes) -> bytes | None:
                 if name.endswith(".txt"):
                     with archive.open(name) as file:
                         return file.read(_MAX_BYTES)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError):
+    except Exception:  # zipfile, zlib and lzma each raise their own for a damaged archive
         return None
     return None

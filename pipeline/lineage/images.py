@@ -99,15 +99,19 @@ def _search(
 
 
 def _is(image: dict[str, Any], wanted: str, report: str) -> bool:
-    file, path = image["file"], PurePosixPath(wanted)
-    if report == SKIPPED_FILE and path.stem == PurePosixPath(file).stem:
+    file = image["file"]
+    if report == SKIPPED_FILE and PurePosixPath(wanted).stem == PurePosixPath(file).stem:
         return True
     # Extensions in either case: cameras and data sets disagree about .JPG.
-    wanted = str(path.with_suffix(path.suffix.lower())) if path.name else wanted
-    file = str(PurePosixPath(file).with_suffix(PurePosixPath(file).suffix.lower()))
-    return (
-        wanted in (image["id"], file) or file.endswith(f"/{wanted}") or wanted.endswith(f"/{file}")
-    )
+    wanted, file = _with_lower_extension(wanted), _with_lower_extension(file)
+    if wanted in (image["id"], file):
+        return True
+    return file.endswith(f"/{wanted}") or wanted.endswith(f"/{file}")
+
+
+def _with_lower_extension(path: str) -> str:
+    root, extension = os.path.splitext(path)
+    return root + extension.lower()
 
 
 def _read(examples: Artifact, name: str) -> str | None:

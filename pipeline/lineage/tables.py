@@ -205,7 +205,7 @@ def _impact(answer: Impact) -> Iterator[str]:
     yield (
         f"{answer.subject}: {_count(answer.touched, 'model')}, "
         f"{_count(pushes, 'pushed version')}, {len(latest)} of them latest now"
-        + (f"; cannot tell for {_count(answer.untold, 'model')} more" if answer.untold else "")
+        + (f"; cannot tell for {len(answer.untold)} more" if answer.untold else "")
     )
     contents = {sighting.image.get("sha256") for sighting in answer.sightings} - {None}
     if len(contents) > 1:

@@ -93,8 +93,9 @@ def verify(backend: Backend, given: str) -> Verification:
     Raises:
       UserError: see `find_subject`.
     """
-    subject, folder = _find(backend, given)
+    subject = _find(backend, given)
     part = ancestry(backend, subject)
+    folder = _folder_of(given, subject, part)
     checker = _Checker()
     for key, artifact in sorted(part.artifacts.items()):
         recorded = backend.record("files", key)
@@ -108,32 +109,31 @@ def verify(backend: Backend, given: str) -> Verification:
     return Verification(checker.files, len(part.artifacts), checker.findings)
 
 
-def _find(backend: Backend, given: str) -> tuple[Subject, Path | None]:
-    """X, and the folder to check if X is a pushed folder or a copy of one."""
-    if not os.path.isdir(given):
-        return find_subject(backend, given), None
-    folder = Path(given).resolve()
+def _find(backend: Backend, given: str) -> Subject:
+    """X; of a pushed folder whose file is another by now, what was pushed there."""
     try:
-        subject = find_subject(backend, given)
+        return find_subject(backend, given)
     except NotFoundError:
-        subject = _pushed_to(backend, given, folder)
-        if subject is None:
-            raise
-    artifact = subject.artifact
-    if artifact is None or artifact.type != "PushedModel":
-        return subject, None
-    is_place = _place(artifact) == folder
-    is_copy = (folder / MANIFEST_FILE).is_file() and local_path(artifact.uri) != str(folder)
-    return subject, folder if is_place or is_copy else None
+        folder = Path(given).resolve()
+        recorded = _sha256_in(folder / MANIFEST_FILE)
+        pushed = [a for a in backend.artifacts_of_type("PushedModel") if a.properties.get("pushed")]
+        for artifact in pushed:
+            if _place(artifact) == folder:
+                return Subject(given, artifact)
+        for artifact in pushed:  # a copy, by what its manifest says it is
+            if artifact.properties.get("sha256") == recorded is not None:
+                return Subject(given, artifact)
+        raise
 
 
-def _pushed_to(backend: Backend, given: str, folder: Path) -> Subject | None:
-    """What was pushed to a folder whose file is another by now: by its place, or its manifest."""
-    for artifact in backend.artifacts_of_type("PushedModel"):
-        if _place(artifact) == folder:
-            return Subject(given, artifact)
-    recorded = _sha256_in(folder / MANIFEST_FILE)
-    return recorded and find_subject(backend, recorded)
+def _folder_of(given: str, subject: Subject, part: Subgraph) -> Path | None:
+    """The folder to check if X is a pushed folder or a copy of one."""
+    if not os.path.isdir(given) or not subject.artifact or subject.artifact.type != "PushedModel":
+        return None
+    folder = Path(given).resolve()
+    # The files of artifacts have hashes of their own.
+    roots = [Path(path).resolve() for a in part.artifacts.values() if (path := local_path(a.uri))]
+    return None if any(folder.is_relative_to(root) for root in roots) else folder
 
 
 def _place(pushed: Artifact) -> Path | None:

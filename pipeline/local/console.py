@@ -101,7 +101,7 @@ def remember_ctrl_c() -> Iterator[Callable[[], None]]:
     try:
         yield check
     except Exception:
-        check()
+        check()  # what Ctrl-C broke may have raised anything
         raise
     finally:
         signal.signal(signal.SIGINT, python_handler)

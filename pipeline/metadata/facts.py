@@ -97,7 +97,7 @@ def record_end(
 def find_model(store: metadata_store.MetadataStore, file_sha256: str) -> str | None:
     """The uri of the first model that held a file of this content; None if none did.
 
-    Reads what was recorded about every model: a second for a thousand of them.
+    Reads what was recorded about each model until one fits.
     """
     for artifact in sorted(store.get_artifacts_by_type("Model"), key=lambda model: model.id):
         files = read_record(store, "files", str(artifact.id)) or {}

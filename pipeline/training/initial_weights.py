@@ -97,7 +97,7 @@ def weights_file_of(path: str) -> str | None:
       path: what the setting `warm_start.weights` names.
 
     Returns:
-      None for weights of another kind, and for a folder that holds no detector.
+      Its path; None for weights of another kind, and for a folder that holds no detector.
     """
     if not path or kind_of(path) != "detector":
         return None

@@ -17,7 +17,7 @@ from models.settings import TrainingSettings
 from models.training.plan import PLANNED, Rates, describe, fit_into
 
 PLAN_FILE = "plan.json"
-# What follows the Trainer runs the evaluation images one by one, with network and file. On two idle
+# What follows the Trainer runs the evaluation images one by one, with network and file. On two
 # cores: 14 s for 67 images (an evaluation took 1.5 s), 28 s for 120 (6.5 s).
 _AFTER_TRAINING = 20.0
 _EVALUATIONS_AFTER_TRAINING = 4.0

@@ -60,6 +60,15 @@ def test_labels_packed_into_the_file_come_first(tmp_path):
     assert find_class_names(weights(tmp_path), broken, "", 4)[0] == ("a", "b", "c", "d")
 
 
+def test_damaged_labels_in_the_file_are_none(tmp_path):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("labelmap.txt", COCO)
+    damaged = bytearray(archive.getvalue())
+    damaged[30 + len("labelmap.txt")] ^= 0xFF  # the first byte of the compressed text
+    assert find_class_names(weights(tmp_path), bytes(damaged), "", 4) == ((), "")
+
+
 def test_case_and_separators_do_not_tell_classes_apart():
     assert same_name("Traffic_Light", "traffic light")
     assert not same_name("cat", "cats")

@@ -75,7 +75,7 @@ def test_no_all_clear_for_models_of_unknown_origin(trainings):
 def test_it_is_said_first_and_then_with_the_weights(trainings, capfd):
     assert main(["impact", "cat_7", "--metadata", trainings.location]) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert lines[0].endswith("0 of them latest now; cannot tell for 3 models more")
+    assert lines[0].endswith("0 of them latest now; cannot tell for 3 more")
     (line,) = (line for line in lines if "of from coco" in line)
     assert line.startswith(f"cannot tell model {trainings.models['from coco']} ")
     assert f"sha256 {sha256('weights')[:12]}" in line
