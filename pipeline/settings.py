@@ -132,6 +132,8 @@ class ExecutionSettings(Settings):
     """Folder of unfinished training runs, to resume from."""
     beam_args: tuple[str, ...] = ()
     """Beam's pipeline options."""
+    record_host_and_user: bool = True
+    """Record on which host and by which user each run was started."""
     stock_resolver: bool = False
     """Compare with the last blessed model whatever its age: the only way Vertex AI resolves."""
     warm_start_uri: str = ""

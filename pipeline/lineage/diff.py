@@ -103,6 +103,7 @@ class Diff:
         return {
             "runs": [training.run and training.run.name for training in self.trainings],
             "models": [training.model and training.model.id for training in self.trainings],
+            "origins": [training.origin for training in self.trainings],
             "data": self.data.to_json(),
             "schema": self.schema,
             "settings": table(self.settings),

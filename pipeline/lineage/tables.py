@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -168,8 +168,18 @@ def _training(training: Training) -> Iterator[str]:
         f"{_short(facts.get('environment')) or 'unknown'}, configuration "
         f"{_short(facts.get('configuration')) or 'unknown'}"
     )
+    origin = training.origin
+    if origin["commit"]:
+        who = f", by {origin['user']} on {origin['host']}" if origin["host"] else ""
+        yield f"  origin       commit {_commit(origin)}{who}"
     for fate in training.fates:
         yield from _fate(fate)
+
+
+def _commit(origin: Mapping[str, Any]) -> str:
+    if origin["dirty"] is None:  # not in git, or unknown
+        return str(origin["commit"] or "not recorded")
+    return f"{_short(origin['commit'])}{' with changes' * origin['dirty']}"
 
 
 def _fate(fate: Fate) -> Iterator[str]:
@@ -260,6 +270,8 @@ def _diff(answer: Diff) -> Iterator[str]:
     else:
         yield "schema       the same" if not answer.schema else "schema"
         yield from (f"  {line}" for line in answer.schema)
+    before, after = (_commit(training.origin) for training in answer.trainings)
+    yield f"commit       {before}{f' -> {after}' * (before != after)}"
     for title, found in (
         ("settings", answer.settings),
         ("code", answer.code),

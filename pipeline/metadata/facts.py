@@ -27,6 +27,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from pipeline.files import hash_files, sha256_of
 from pipeline.fingerprint import ROOT, environment, fingerprint_of, import_closure
+from pipeline.metadata.origin import read_origin
 from pipeline.metadata.records import RUN_CONTEXT
 from pipeline.metadata.run_record import read_run
 from pipeline.metadata.store import find_context
@@ -49,6 +50,7 @@ def record_start(
         "preset": config.preset,
         "pipeline": config.name,
         "command": shlex.join(sys.argv),
+        "origin": json.dumps(read_origin(with_host_and_user=config.execution.record_host_and_user)),
     }
     for kind, content in (
         ("configuration", settings),

@@ -21,6 +21,7 @@ NodeId = int | str
 RUN_CONTEXT = "pipeline_run"
 
 COMPLETE, CACHED, FAILED, RUNNING = "complete", "cached", "failed", "running"
+NO_ORIGIN = {"commit": None, "dirty": None, "host": None, "user": None}
 _STATES = {
     mlmd.Execution.COMPLETE: COMPLETE,
     mlmd.Execution.CACHED: CACHED,
@@ -148,6 +149,11 @@ class Run:
     context: NodeId
     created_ms: int
     facts: Mapping[str, Any]
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """commit, dirty, host and user, see `pipeline.metadata.origin`; None if not recorded."""
+        return {**NO_ORIGIN, **self.facts.get("origin", {})}
 
 
 def to_artifact(artifact: mlmd.Artifact) -> Artifact:

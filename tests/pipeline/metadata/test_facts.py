@@ -1,6 +1,11 @@
+import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from pipeline import presets
+from pipeline.config import override
 from pipeline.metadata import facts, store
+from pipeline.metadata.origin import read_origin
+from pipeline.metadata.records import RUN_CONTEXT, to_run
 
 
 def test_a_model_is_found_by_the_content_of_a_file(tmp_path):
@@ -13,3 +18,15 @@ def test_a_model_is_found_by_the_content_of_a_file(tmp_path):
         facts.write_record(opened, "files", str(key), files)
     assert facts.find_model(opened, "1") == "/models/b"
     assert facts.find_model(opened, "2") is None
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_every_run_records_its_commit_and_if_wanted_host_and_user(tmp_path, is_recorded):
+    opened = store.open_store(store.connection_config(str(tmp_path / "metadata.sqlite")))
+    wanted = {"execution.record_host_and_user": is_recorded}
+    facts.record_start(opened, "run", override(presets.load("demo"), wanted))
+    (context,) = opened.get_contexts_by_type(RUN_CONTEXT)
+    origin = to_run(context).origin
+    assert origin == read_origin(with_host_and_user=is_recorded)
+    assert ({"host", "user"} <= origin.keys()) == is_recorded
+    assert origin["commit"]
