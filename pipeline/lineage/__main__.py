@@ -81,6 +81,16 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         added = verb(name, text, "x")
         added.add_argument("--format", choices=formats, default=formats[0])
         added.add_argument("--out", metavar="FILE", help="instead of standard output")
+    added.add_argument(
+        "--sign-with",
+        metavar="KEY",
+        help="in-toto: sign with this private key, PEM, of Ed25519 or ECDSA on P-256",
+    )
+    added.add_argument(
+        "--builder-id",
+        metavar="URI",
+        help="in-toto: what made the model; default: TFX's local runner, or Vertex AI",
+    )
     return parser.parse_args(arguments)
 
 
@@ -174,7 +184,12 @@ def _text(options: argparse.Namespace, backend) -> str:
         return graph.draw(trace(backend, options.x), options.format)
     from pipeline.lineage import export
 
-    return export.export(trace(backend, options.x), options.format)
+    return export.export(
+        trace(backend, options.x),
+        options.format,
+        builder_id=options.builder_id,
+        key_file=options.sign_with,
+    )
 
 
 def _write(text: str, path: str | None) -> None:
