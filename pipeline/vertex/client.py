@@ -21,6 +21,7 @@ from pipeline.errors import UserError
 from pipeline.metadata.origin import read_origin
 from pipeline.vertex.connection import Connection
 from pipeline.vertex.experiments import Experiment
+from pipeline.vertex.job_spec import tasks_of as compiled_tasks_of
 from pipeline.vertex.labels import as_labels
 from pipeline.vertex.results import TaskResult
 from pipeline.vertex.service_errors import explained, patient
@@ -127,6 +128,17 @@ class VertexClient:
         with explained(self._settings, f"cancel run {run}"):
             self._patient(self._pipelines.cancel_pipeline_job)(name=self._resource(run))
 
+    def wait_for_cancellation(self, run: str) -> gca.PipelineState:
+        """Waits until a run that is being cancelled has ended, for five minutes at most.
+
+        Returns:
+          Its last known state.
+        """
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while (state := self.get(run).state) not in ENDED and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        return state
+
     def _resource(self, run: str) -> str:
         return run if "/" in run else f"{self._connection.parent}/pipelineJobs/{run}"
 
@@ -175,7 +187,7 @@ def pipeline_job(config: PipelineConfig, job: dict[str, Any]) -> gca.PipelineJob
     spec = job["pipelineSpec"]
     if not settings.caching:
         spec = copy.deepcopy(spec)
-        for task in spec["root"]["dag"]["tasks"].values():
+        for task in compiled_tasks_of(spec).values():
             task["cachingOptions"] = {"enableCache": False}
     request = gca.PipelineJob(
         display_name=config.name,

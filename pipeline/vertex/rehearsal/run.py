@@ -14,7 +14,8 @@ from typing import Any
 
 from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
-from pipeline.vertex.compilation import compile_job, fill_in, task_graph
+from pipeline.vertex.compilation import compile_job, fill_in
+from pipeline.vertex.job_spec import task_graph
 from pipeline.vertex.rehearsal.process import start_loading
 from pipeline.vertex.rehearsal.store import RehearsalStore
 from pipeline.vertex.rehearsal.tasks import Task, run_task

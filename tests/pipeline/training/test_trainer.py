@@ -75,3 +75,30 @@ def test_a_training_run_is_named_by_everything_that_decides_it():
         (SimpleNamespace(train_files=["t"], eval_files=["e"], schema_path="z"), config),
     ]
     assert len({key} | {trainer._state_key(*other) for other in others}) == 5
+    # A run that is submitted again resumes, with another limit and on another machine.
+    for machine, run in (("tpu", "run-1"), ("gpu", "run-2")):
+        service = {"ai_platform_training_args": {"machine": machine, "labels": {"run": run}}}
+        assert trainer._state_key(arguments, {**config, **service}) == key
+
+
+@pytest.mark.parametrize(("required", "expected"), [("GPU:1", "1 GPU"), ("CPU:9", "9 CPU")])
+def test_an_accelerator_that_is_paid_for_and_missing_stops_the_training_before_data_is_read(
+    required, expected, monkeypatch
+):
+    monkeypatch.setenv(trainer.REQUIRED_DEVICES, required)
+    settings = {"training": {"steps": 5}, "warm_start": {"weights": ""}, "quantization": "none"}
+    # Nothing else is there, so nothing else was looked at.
+    arguments = SimpleNamespace(custom_config={"settings": settings})
+    with pytest.raises(UserError, match=f"Expected {expected} devices.*visible: .*CPU:0.*LD_LIB"):
+        trainer.run_fn(arguments)
+    monkeypatch.setenv(trainer.REQUIRED_DEVICES, "CPU:1")
+    with pytest.raises(AttributeError, match="schema_path"):
+        trainer.run_fn(arguments)
+
+
+def test_a_tpu_that_cannot_be_initialized_is_one_line(monkeypatch):
+    monkeypatch.setenv("TPU_NAME", "local")
+    settings = {"training": {"steps": 5}, "warm_start": {"weights": ""}, "quantization": "none"}
+    with pytest.raises(UserError, match="Expected a TPU, since TPU_NAME is local") as caught:
+        trainer.run_fn(SimpleNamespace(custom_config={"settings": settings}))
+    assert "\n" not in str(caught.value)

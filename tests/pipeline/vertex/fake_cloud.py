@@ -35,6 +35,8 @@ class FakeCloud:
       tasks: details of the job's tasks.
       requests: (method, path) of every request.
       enabled_apis, quotas, images, bindings: for `doctor`.
+      custom_jobs, dataflow_jobs: that a run's tasks have started, by name and id.
+      received: what was sent to `URL/webhook`.
       contexts, children: of ML Metadata; children are the contexts added to each context.
       denied: requests with this in their path are forbidden.
       proxy: for processes that should find the cloud at its usual addresses; see `open_proxy`.
@@ -55,6 +57,9 @@ class FakeCloud:
         self.quotas: dict[str, int] = {}
         self.images: set[str] = set()
         self.bindings: list[dict] = []
+        self.custom_jobs: dict[str, dict] = {}
+        self.dataflow_jobs: dict[str, dict] = {}
+        self.received: list[dict] = []
         self.contexts: dict[str, dict] = {}
         self.children: dict[str, list[str]] = {}
         self.denied: str | None = None
@@ -94,11 +99,51 @@ class FakeCloud:
             return self._for_doctor(path)
         if path.endswith(":getIamPolicy"):
             return _json({"bindings": self.bindings})
+        if path.startswith("/v1b3/"):
+            return self._dataflow(method, path, dict(urllib.parse.parse_qsl(query)), body)
+        if path == "/webhook":
+            self.received.append(json.loads(body))
+            return _json({})
         if path == "/":
             return _json({}, 404)
         parameters = dict(urllib.parse.parse_qsl(query))
         status, value = self.vertex(method, path.removeprefix("/v1/"), parameters, body)
         return _json(value, status)
+
+    def _dataflow(self, method, path, parameters, body):
+        place, _, job_id = path.removeprefix("/v1b3/").partition("/jobs")
+        if place != PARENT:
+            return _json({"error": {"message": f"no {place}"}}, 404)
+        if method == "PUT":
+            job = self.dataflow_jobs[job_id[1:]]
+            job["currentState"] = json.loads(body)["requestedState"]
+            return _json(job)
+        active = [job for job in self.dataflow_jobs.values()
+                  if job["currentState"] == "JOB_STATE_RUNNING"]  # fmt: skip
+        # A page for each job, without its labels.
+        start = int(parameters.get("pageToken") or 0)
+        page = [
+            {k: v for k, v in job.items() if k != "labels"} for job in active[start : start + 1]
+        ]
+        more = {"nextPageToken": str(start + 1)} if start + 1 < len(active) else {}
+        return _json({"jobs": page, **more})
+
+    def _custom_jobs(self, method, name, parameters, body):
+        if method == "POST" and name == f"{PARENT}/customJobs":
+            job = _parsed(gca.CustomJob, body)
+            job["name"] = f"{name}/{len(self.custom_jobs) + 1}"
+            job.setdefault("state", "JOB_STATE_RUNNING")
+            self.custom_jobs[job["name"]] = job
+            return 200, job
+        if method == "POST" and name.removesuffix(":cancel") in self.custom_jobs:
+            self.custom_jobs[name.removesuffix(":cancel")]["state"] = "JOB_STATE_CANCELLED"
+            return 200, {}
+        if method == "GET" and name in self.custom_jobs:
+            return 200, self.custom_jobs[name]
+        key, value = re.fullmatch(r"labels\.(\w+)=([a-z0-9_-]+)", parameters["filter"]).groups()
+        jobs = self.custom_jobs.values()
+        found = [job for job in jobs if job.get("labels", {}).get(key) == value]
+        return 200, {"customJobs": found}
 
     def vertex(self, method: str, name: str, parameters: dict[str, str], body: bytes):
         """Status and JSON of Vertex AI's answer."""
@@ -166,6 +211,8 @@ class FakeCloud:
     def _vertex(self, method, name, parameters, body):
         if name.startswith(STORE):
             return self._metadata(method, name, parameters, body)
+        if name.startswith(f"{PARENT}/customJobs"):
+            return self._custom_jobs(method, name, parameters, body)
         if name.startswith(f"{PARENT}/models"):
             return self._models(method, name, body)
         if method == "POST" and name == f"{PARENT}/pipelineJobs":

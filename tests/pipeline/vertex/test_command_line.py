@@ -12,7 +12,8 @@ import vertex_runner
 from pipeline.fingerprint import ROOT
 from pipeline.vertex import doctor
 from pipeline.vertex.plan import load_prices
-from tests.pipeline.vertex.fake_cloud import IMAGE
+from pipeline.vertex.started import labels_of
+from tests.pipeline.vertex.fake_cloud import IMAGE, PARENT
 
 ACCOUNT = "runner@my-project.iam.gserviceaccount.com"
 PROJECT = ["--project", "my-project", "--set", "vertex.api_transport=rest"]
@@ -91,8 +92,11 @@ def finished(tmp_path, pushed: int = 1):
 
 def test_compile_writes_a_file(run, tmp_path):
     code, out, _ = run("compile", *PIPELINE, "--output", "job.json")
-    assert (code, out) == (0, "wrote job.json: 12 tasks\n")
-    assert json.loads((tmp_path / "job.json").read_text())["pipelineSpec"]
+    assert code == 0
+    assert out.endswith("wrote job.json: 13 tasks\n")
+    job = json.loads((tmp_path / "job.json").read_text())
+    assert job["pipelineSpec"]
+    assert int(job["labels"]["limit-training"]) > 0
     assert run("compile", *PIPELINE, "--output", "no/such/job.json")[0] == 1
 
 
@@ -171,16 +175,72 @@ def test_a_command_leaves_the_warning_filters_as_they_were(run, cloud):
     assert warnings.filters == before
 
 
-def test_cancel(run, cloud):
+def running_jobs(cloud) -> list[str]:
+    """The custom jobs that run."""
+    return [name for name, job in cloud.custom_jobs.items() if job["state"].endswith("RUNNING")]
+
+
+@pytest.fixture
+def submitted(run, cloud):
+    """The id of a submitted run whose Trainer has started a custom job."""
     run("submit", *PIPELINE)
     (name,) = cloud.jobs
     job_id = name.rpartition("/")[2]
-    assert run("cancel", job_id)[:2] == (0, f"asked Vertex AI to cancel {job_id}\n")
+    for number, owner in ((1, job_id), (2, "another-run")):
+        name = f"{PARENT}/customJobs/{number}"
+        cloud.custom_jobs[name] = {"name": name, "displayName": "data-trainer",
+                                   "labels": labels_of(owner, "Trainer_7"),
+                                   "state": "JOB_STATE_RUNNING"}  # fmt: skip
+    return job_id
+
+
+def test_cancel_also_ends_what_the_run_has_started(run, cloud, submitted):
+    name = f"{PARENT}/pipelineJobs/{submitted}"
+    assert "  custom job 1 (data-trainer): job_state_running\n" in run("status", submitted)[1]
+    cloud.script = ["PIPELINE_STATE_RUNNING"]
+    assert run("cancel", submitted)[:2] == (
+        0,
+        f"asked Vertex AI to cancel {submitted}\nended custom job 1 (data-trainer)\n"
+        f"{submitted}: PIPELINE_STATE_CANCELLED\n",
+    )
     assert cloud.jobs[name]["state"] == "PIPELINE_STATE_CANCELLED"
-    assert "PIPELINE_STATE_CANCELLED" in run("status", job_id)[1]
+    assert running_jobs(cloud) == [f"{PARENT}/customJobs/2"]
+    assert "PIPELINE_STATE_CANCELLED" in run("status", submitted)[1]
+    code, out, _ = run("cancel", submitted)
+    assert code == 0
+    assert out.endswith("has ended: PIPELINE_STATE_CANCELLED\nits tasks had no jobs running\n")
     code, _, error = run("cancel", "no-such-run")
     assert code == 1
     assert "no-such-run" in error
+
+
+def test_what_a_failed_run_has_left_running_is_shown_and_ended(run, cloud, submitted):
+    cloud.script = ["PIPELINE_STATE_FAILED"]
+    out = run("status", submitted)[1]
+    (line,) = [line for line in out.splitlines() if "left running" in line]
+    assert f"vertex_runner.py cancel {submitted} --project my-project" in line
+    assert run("cancel", submitted)[0] == 0
+    assert running_jobs(cloud) == [f"{PARENT}/customJobs/2"]
+
+
+def test_waiting_for_a_run_that_fails_ends_what_it_left_running(run, cloud, monkeypatch):
+    from pipeline.vertex.client import VertexClient
+
+    create = VertexClient._create
+
+    def with_job(self, request, run_id):
+        name = f"{PARENT}/customJobs/1"
+        cloud.custom_jobs[name] = {"name": name, "displayName": "data-trainer",
+                                   "labels": labels_of(run_id, "Trainer_7"),
+                                   "state": "JOB_STATE_RUNNING"}  # fmt: skip
+        return create(self, request, run_id)
+
+    monkeypatch.setattr(VertexClient, "_create", with_job)
+    cloud.script = ["PIPELINE_STATE_FAILED"]
+    code, out, _ = run("submit", *PIPELINE, "--wait")
+    assert code == 1
+    assert "ended custom job 1 (data-trainer)" in out
+    assert not running_jobs(cloud)
 
 
 def test_schedules_are_created_listed_and_deleted(run, cloud):
@@ -201,8 +261,8 @@ def test_schedules_are_created_listed_and_deleted(run, cloud):
 def test_a_dry_run_shows_the_plan_and_the_cost_limit_holds(run, cloud, tmp_path):
     code, out, _ = run("submit", *PIPELINE, "--dry-run")
     assert code == 0
-    for expected in ("Trainer: custom job", "cloud-tpu (tpu-v3-8)", "up to 8 x n1-standard-4",
-                     "hours a run, for 10,000 images", "prices of 20",
+    for expected in ("Trainer: custom job", "ct5lp-hightpu-8t (tpu-v5e-8)",
+                     "up to 8 x n1-standard-4", "hours a run, for 10,000 images", "prices of 20",
                      IMAGE.format("tpu-trainer")):  # fmt: skip
         assert expected in out
     code, _, error = run("submit", *PIPELINE, "--max-cost", "0.5")
@@ -213,15 +273,17 @@ def test_a_dry_run_shows_the_plan_and_the_cost_limit_holds(run, cloud, tmp_path)
         json.dumps(prices | {"run": 0, "machine_hour": dict.fromkeys(prices["machine_hour"], 0),
                              "dataflow_worker_hour": {"n1-standard-4": 0}})
     )  # fmt: skip
-    code, _, error = run("submit", *PIPELINE, "--max-cost", "0.5", "--prices", "free.json")
+    code, out, error = run("submit", *PIPELINE, "--max-cost", "0.5", "--prices", "free.json")
     assert code == 0, error
-    assert len(cloud.jobs) == 1
+    assert "at most 0.00 USD: each step is ended at 4.0 times its estimate\n" in out
+    (job,) = cloud.jobs.values()
+    assert {"limit-task", "limit-training", "limit-dataflow"} <= set(job["labels"])
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "expected"),
     [
-        (["--region", "europe-north1"], 1, "a region with tpu-v3-8"),
+        (["--region", "europe-north1"], 1, "a region with tpu-v5e-8"),
         (["--region", "europe-west4"], 1, "gs://my-bucket in europe-west4. Received: us-central1"),
         (["--bucket", "elsewhere"], 1, "gcloud storage buckets create gs://elsewhere"),
         (["--pipeline-image", "gcr.io/p/i:latest"], 1, "container image by digest"),
@@ -326,7 +388,7 @@ def examined(cloud, monkeypatch):
     for name in (*doctor.ENDPOINTS, "registry"):
         monkeypatch.setitem(doctor.ENDPOINTS, name, cloud.url)
     cloud.enabled_apis = set(doctor.APIS)
-    cloud.quotas = {"custom_model_training_tpu_v3": 8}
+    cloud.quotas = {"custom_model_training_tpu_v5e": 8}
     cloud.images = {IMAGE.format(name).partition("/")[2] for name in ("pipeline", "tpu-trainer")}
     member = f"serviceAccount:{ACCOUNT}"
     cloud.bindings = [{"role": role, "members": [member]} for role in doctor.ROLES]
@@ -351,14 +413,14 @@ def test_doctor_passes_a_complete_project(run, examined):
         (lambda cloud: cloud.storage.permissions.clear(), "bucket gs://my-bucket writable",
          f"--member=serviceAccount:{ACCOUNT} --role=roles/storage.objectAdmin"),
         (lambda cloud: cloud.images.clear(), "trainer_image", "--trainer-image"),
-        (lambda cloud: cloud.quotas.clear(), "custom_model_training_tpu_v3 in us-central1: 0 of",
+        (lambda cloud: cloud.quotas.clear(), "custom_model_training_tpu_v5e in us-central1: 0 of",
          "iam-admin/quotas?project=my-project"),
         (lambda cloud: cloud.bindings.pop(), "has roles/iam.serviceAccountUser",
          "--role=roles/iam.serviceAccountUser"),
         # What `doctor` may not look at is not reported as missing.
         (lambda cloud: setattr(cloud, "denied", "getIamPolicy"), "roles in my-project can be read",
          "your own account lacks roles/iam.securityReviewer"),
-        (lambda cloud: setattr(cloud, "denied", "QuotaMetrics"), "tpu_v3 can be read",
+        (lambda cloud: setattr(cloud, "denied", "QuotaMetrics"), "tpu_v5e can be read",
          "your own account lacks roles/serviceusage.serviceUsageViewer"),
         (lambda cloud: setattr(cloud, "denied", "/manifests/"), "trainer_image",
          "your own account lacks roles/artifactregistry.reader"),

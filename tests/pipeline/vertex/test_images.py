@@ -101,14 +101,29 @@ _STAGES = {
 }
 
 
-def test_every_target_has_its_environment_and_does_not_run_as_root():
+def test_every_target_has_its_environment_and_runs_as_root():
     assert set(ENVIRONMENTS) == TARGETS
     for target in TARGETS:
         stage = _STAGES[target].strip()
         assert stage.startswith("code AS ")
-        assert stage.endswith("USER detector")
         assert f"COPY --from={ENVIRONMENTS[target]} /opt/venv /opt/venv" in stage
-    assert re.search(r"useradd .*--uid 1000 detector", _STAGES["code"])
+    # Dataflow's workers write what a job stages into folders of root.
+    assert not re.search(r"^USER", DOCKERFILE, re.MULTILINE)
+
+
+def test_libtpu_is_where_vertex_ai_looks_for_it():
+    assert re.search(r"ln -s \S+/libtpu/libtpu\.so /lib/libtpu\.so", _STAGES["tpu-trainer"])
+    for name, machine in MACHINES.items():
+        if name.startswith("tpu-v5e"):
+            assert machine.environment["TF_PLUGGABLE_DEVICE_LIBRARY_PATH"] == "/lib/libtpu.so"
+
+
+def test_the_gpu_image_finds_the_driver_and_cuda():
+    stage = _STAGES["gpu-trainer"]
+    # Where Google's machines mount the driver.
+    assert "LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64" in stage
+    assert "NVIDIA_VISIBLE_DEVICES=all" in stage
+    assert re.search(r"nvidia\.conf && ldconfig", stage)
 
 
 def test_labels_name_the_code_and_the_base_images():
