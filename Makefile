@@ -77,4 +77,4 @@ images:
 	echo "--pipeline-image $$pipeline" && echo "--trainer-image $$trainer"
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .keras .tmp .pytest_cache .ruff_cache .import_linter_cache

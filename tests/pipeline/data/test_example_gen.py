@@ -10,6 +10,7 @@ import tensorflow as tf
 import tfx.v1 as tfx
 
 from pipeline import features
+from pipeline.beam_options import IN_PROCESS
 from pipeline.data.example_gen import TfRecordExampleGen, VocExampleGen
 from pipeline.data.readers.voc import VocItem, read_annotation
 from pipeline.errors import UserError
@@ -40,7 +41,7 @@ class Run:
         )
         pipeline = tfx.dsl.Pipeline(
             "test", str(root), components=[component], metadata_connection_config=connection,
-            enable_cache=True, beam_pipeline_args=["--runner=FnApiRunner"],
+            enable_cache=True, beam_pipeline_args=list(IN_PROCESS),
         )  # fmt: skip
         tfx.orchestration.LocalDagRunner().run(pipeline)
         store = mlmd.MetadataStore(connection)

@@ -11,6 +11,7 @@ from tfx.types import channel_utils, standard_artifacts
 from models.image import decode_and_resize
 from models.tflite.detector import TFLiteDetector
 from models.training.coco import coco_metrics
+from pipeline.beam_options import IN_PROCESS
 from pipeline.errors import UserError
 from pipeline.shipping.coco_metric import UNKNOWN_CLASS_DETECTIONS
 from pipeline.shipping.gate import (
@@ -43,7 +44,7 @@ def evaluate(tmp_path, examples_artifact):
         blessing = standard_artifacts.ModelBlessing()
         evaluation.uri, blessing.uri = str(tmp_path / "evaluation"), str(tmp_path / "blessing")
         context = base_beam_executor.BaseBeamExecutor.Context(
-            beam_pipeline_args=["--runner=FnApiRunner", "--direct_num_workers=1"],
+            beam_pipeline_args=list(IN_PROCESS),
             tmp_dir=str(tmp_path),
             unique_id="1",
         )

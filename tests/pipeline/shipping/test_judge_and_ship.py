@@ -9,6 +9,7 @@ from ml_metadata.metadata_store import metadata_store
 from tfx.types import standard_artifacts
 
 from pipeline import presets
+from pipeline.beam_options import IN_PROCESS
 from pipeline.config import override
 from pipeline.pipeline import judge_and_push
 from pipeline.shipping.gate import read_evaluation
@@ -51,7 +52,7 @@ def run(tmp_path, examples_artifact):
                 pipeline_root=str(tmp_path / "pipeline_root"),
                 components=[*imported, *judge_and_push(config, *channels)],
                 metadata_connection_config=connection,
-                beam_pipeline_args=["--runner=FnApiRunner", "--direct_num_workers=1"],
+                beam_pipeline_args=list(IN_PROCESS),
                 enable_cache=True,
             )
         )
