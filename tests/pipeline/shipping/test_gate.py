@@ -1,9 +1,8 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
-import tfx.v1 as tfx
-from tfx.components.evaluator import executor as evaluator_executor
 from tfx.components.util import udf_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import channel_utils, standard_artifacts
@@ -14,6 +13,7 @@ from models.training.coco import coco_metrics
 from pipeline.beam_options import IN_PROCESS
 from pipeline.errors import UserError
 from pipeline.shipping.coco_metric import UNKNOWN_CLASS_DETECTIONS
+from pipeline.shipping.evaluator import DetectionEvaluator
 from pipeline.shipping.gate import (
     EXTRACTOR_MODULE,
     BlessedBeforeStrategy,
@@ -22,7 +22,7 @@ from pipeline.shipping.gate import (
     read_evaluation,
 )
 from pipeline.shipping.tflite_extractor import custom_extractors
-from tests.pipeline.tiny_detector import LABELS, picture
+from tests.pipeline.tiny_detector import LABELS, hash_of, picture
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def evaluate(tmp_path, examples_artifact):
     """Runs the Evaluator as pipeline.py constructs it; gives (Evaluation, blessing artifact)."""
 
     def run(model, baseline=None, class_names=LABELS, min_map50=0.1, max_drop=0.02):
-        component = tfx.components.Evaluator(
+        component = DetectionEvaluator(
             examples=channel_utils.as_channel([examples_artifact]),
             model=channel_utils.as_channel([model]),
             baseline_model=channel_utils.as_channel([baseline]) if baseline else None,
@@ -51,7 +51,7 @@ def evaluate(tmp_path, examples_artifact):
         properties = {
             key: value for key, value in component.spec.exec_properties.items() if value is not None
         }
-        evaluator_executor.Executor(context).Do(
+        component.executor_spec.executor_class(context).Do(
             inputs, {"evaluation": [evaluation], "blessing": [blessing]}, properties
         )
         return read_evaluation(evaluation.uri), blessing
@@ -87,6 +87,7 @@ def test_the_evaluator_agrees_with_pycocotools_on_the_shipping_file(
     assert evaluation.baseline_metrics is None
     assert evaluation.blessed
     assert blessing.get_int_custom_property("blessed") == 1
+    assert blessing.get_string_custom_property("files_sha256") == hash_of(int8_model, LABELS)
     value = evaluation.metrics["mAP50"]
     assert evaluation.thresholds == (Threshold("mAP50", "value", value, 0.1, True),)
 
@@ -139,6 +140,19 @@ def test_candidate_and_baseline_may_differ_in_size_and_classes(
     assert change.passed == blessed
     assert evaluation.blessed == blessed
     assert blessing.get_int_custom_property("blessed") == int(blessed)
+
+
+@pytest.mark.parametrize("changed", ["candidate", "baseline"])
+def test_a_model_whose_labels_were_changed_is_not_judged(
+    evaluate, model_artifact, int8_model, changed
+):
+    candidate, baseline = (
+        model_artifact(int8_model, LABELS, name=name) for name in ("candidate", "baseline")
+    )
+    model = {"candidate": candidate, "baseline": baseline}[changed]
+    (Path(model.uri) / "Format-Serving" / "labels.txt").write_text("rabbit\ndog\ncat\n")
+    with pytest.raises(UserError, match=f"the TFLiteRewriter saw.* in {model.uri}: they were"):
+        evaluate(candidate, baseline=baseline)
 
 
 @pytest.mark.parametrize(
