@@ -23,8 +23,8 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.fate import Fate
-from pipeline.lineage.trace import Trace
-from pipeline.lineage.training import Training
+from pipeline.lineage.trace import Trace, asked_files
+from pipeline.lineage.training import Training, recorded
 from pipeline.metadata.records import CACHED, COMPLETE, FAILED, Artifact, Execution, Run, iso
 
 _PRODUCER = "https://github.com/tensorflow/tfx"
@@ -126,35 +126,36 @@ def in_toto_statement(trace: Trace) -> dict[str, Any]:
         "subject": [{"name": "detect.tflite", "digest": digest}],
         "predicateType": _PROVENANCE,
         "predicate": {
-            "buildDefinition": _build_definition(trace, training),
-            "runDetails": _run_details(trace.backend, training, fate),
+            "buildDefinition": _build_definition(trace, training, fate),
+            "runDetails": _run_details(trace.backend, fate),
         },
     }
 
 
-def _build_definition(trace: Trace, training: Training) -> dict[str, Any]:
-    facts = training.run.facts if training.run else {}
+def _build_definition(trace: Trace, training: Training, fate: Fate) -> dict[str, Any]:
+    facts = fate.run.facts if fate.run else {}
     fingerprints = {name: facts.get(name) for name in ("code", "environment", "configuration")}
     external = {
-        "settings": training.recorded(trace.backend, "configuration") or training.settings,
+        "settings": recorded(trace.backend, fate.run, "configuration") or training.settings,
         "command": facts.get("command"),
     }
     internal = {
-        "environment": training.recorded(trace.backend, "environment"),
+        "environment": recorded(trace.backend, fate.run, "environment"),
         "fingerprints": _known(fingerprints) or None,
     }
     return {
         "buildType": _BUILD_TYPE,
         "externalParameters": _known(external),
         "internalParameters": _known(internal),
-        "resolvedDependencies": list(_dependencies(trace)),
+        "resolvedDependencies": list(_dependencies(trace, fate)),
     }
 
 
-def _run_details(backend: Backend, training: Training, fate: Fate) -> dict[str, Any]:
-    run = training.run
-    environment = training.recorded(backend, "environment") or {}
-    began = run.created_ms if run else training.execution.started_ms
+def _run_details(backend: Backend, fate: Fate) -> dict[str, Any]:
+    """The run that made the file, which may have taken the trained model from the cache."""
+    run = fate.run
+    environment = recorded(backend, run, "environment") or {}
+    began = run.created_ms if run else fate.rewriter.started_ms
     metadata = {
         "invocationId": run.name if run else None,
         "startedOn": iso(began),
@@ -162,7 +163,7 @@ def _run_details(backend: Backend, training: Training, fate: Fate) -> dict[str, 
     }
     judgement = {
         "metrics": fate.metrics,
-        "thresholds": (fate.evaluation or {}).get("thresholds"),
+        "thresholds": (fate.judgement.evaluation or {}).get("thresholds"),
         "blessed": fate.blessed,
         "infra_blessed": fate.infra_blessed,
     }
@@ -182,7 +183,8 @@ def _known(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _evaluations(backend: Backend, fate: Fate) -> list[Artifact]:
-    events = backend.events_of([fate.evaluator.id] if fate.evaluator else [])
+    evaluator = fate.judgement.evaluator
+    events = backend.events_of([evaluator.id] if evaluator else [])
     made = {e.artifact for e in events if e.is_output and e.channel == "evaluation"}
     return list(backend.artifacts(made).values())
 
@@ -193,15 +195,10 @@ def _uri(place: str) -> str:
 
 
 def _file_of(trace: Trace) -> tuple[Training, Fate]:
-    artifact = trace.subject.artifact
-    digest = artifact.properties.get("sha256") if artifact else None
-    members = {e.id for e in trace.backend.executions_in(trace.subject.run)} if (
-        trace.subject.run
-    ) else set()  # fmt: skip
+    asked = asked_files(trace.backend, trace.subject)
     for training in trace.trainings:
         for fate in training.fates:
-            is_it = fate.shipping_model.properties["sha256"] == digest
-            if is_it or fate.rewriter.id in members:
+            if fate.shipping_model.id in asked:
                 return training, fate
     raise UserError(
         "Expected a pushed folder, a .tflite file, or a run that made one, for an in-toto "
@@ -209,8 +206,11 @@ def _file_of(trace: Trace) -> tuple[Training, Fate]:
     )
 
 
-def _dependencies(trace: Trace) -> Iterator[dict[str, Any]]:
-    """All files behind X whose hashes were recorded, and the data by its fingerprint."""
+def _dependencies(trace: Trace, fate: Fate) -> Iterator[dict[str, Any]]:
+    """All files behind X whose hashes were recorded, and the data by its fingerprint.
+
+    The code of the run that made the file comes before that of the trainings behind it.
+    """
     part, backend = trace.subgraph, trace.backend
     for key, artifact in sorted(part.artifacts.items()):
         fingerprint = artifact.properties.get("data_fingerprint")
@@ -220,7 +220,7 @@ def _dependencies(trace: Trace) -> Iterator[dict[str, Any]]:
         for name, facts in sorted((backend.record("files", key) or {}).items()):
             uri = artifact.uri if name == "." else os.path.join(artifact.uri, name)
             yield {"uri": _uri(uri), "name": artifact.type, "digest": {"sha256": facts["sha256"]}}
-    for training in trace.trainings:
-        code = training.recorded(backend, "code") or {}
-        for name, digest in sorted(code.items()):
-            yield {"name": name, "digest": {"sha256": digest}}
+    tables = [recorded(backend, r, "code") for r in (fate.run, *(t.run for t in trace.trainings))]
+    code = dict.fromkeys(pair for table in tables for pair in sorted((table or {}).items()))
+    for name, digest in code:
+        yield {"name": name, "digest": {"sha256": digest}}
