@@ -59,7 +59,12 @@ def sha256(text: str) -> str:
 
 
 def generate(
-    store: metadata_store.MetadataStore, root: Path, runs: int, *, chain: int = 300
+    store: metadata_store.MetadataStore,
+    root: Path,
+    runs: int,
+    *,
+    chain: int = 300,
+    images: int = IMAGES,
 ) -> GeneratedStore:
     """Fills a store.
 
@@ -68,11 +73,12 @@ def generate(
       root: of the artifacts' uris; the data sets' images.jsonl are written there.
       runs: how many; each has 11 executions, a warm-started one 12.
       chain: the first so many runs each start from the model of the one before.
+      images: in each data set.
 
     Returns:
       What is in it.
     """
-    generator = _Generator(Writer(store, root), chain)
+    generator = _Generator(Writer(store, root), chain, images)
     for number in range(runs):
         generator.add_run(number)
     generator.writer.write()
@@ -83,9 +89,9 @@ def generate(
 class _Generator:
     """Adds runs one by one, each with what those before it have left to it."""
 
-    def __init__(self, writer: Writer, chain: int):
+    def __init__(self, writer: Writer, chain: int, images: int):
         self.writer, self.made = writer, GeneratedStore()
-        self._chain = chain
+        self._chain, self._images = chain, images
         self._shared: dict[str, int] = {}  # ids of the artifacts in the cache, by channel
         self._baseline: int | None = None
         self._number = self._context = self._millis = 0
@@ -121,11 +127,11 @@ class _Generator:
         is_new_schema = self._number % RUNS_PER_SCHEMA == 0
         is_either = is_fresh or is_new_schema
         if is_fresh:
-            _write_images(self.writer.folder("ExampleGen", "examples"), data)
+            _write_images(self.writer.folder("ExampleGen", "examples"), data, self._images)
             shared["examples"] = self.writer.artifact(
                 "Examples", "ExampleGen", "examples", span=data,
-                data_fingerprint=sha256(f"data {data}"), num_train=IMAGES * 4 // 5,
-                num_eval=IMAGES // 5, num_negatives=2, num_set_aside=1,
+                data_fingerprint=sha256(f"data {data}"), num_train=self._images * 4 // 5,
+                num_eval=self._images // 5, num_negatives=2, num_set_aside=1,
                 set_aside_reasons='{"unreadable": 1}',
             )  # fmt: skip
         self._execute(
@@ -235,8 +241,8 @@ class _Generator:
             self._baseline = model["model"]
 
 
-def _write_images(folder: Path, data: int) -> None:
-    """Data set n has the pictures n to n + IMAGES - 1, each fifth of them for evaluation."""
+def _write_images(folder: Path, data: int, images: int) -> None:
+    """Data set n has the pictures n to n + images - 1, each fifth of them for evaluation."""
     folder.mkdir(parents=True)
     lines = (
         {
@@ -247,7 +253,7 @@ def _write_images(folder: Path, data: int) -> None:
             "annotation_sha256": sha256(f"annotation {number}"),
             "classes": {"cat": 1},
         }
-        for number in range(data, data + IMAGES)
+        for number in range(data, data + images)
     )
     (folder / "images.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 

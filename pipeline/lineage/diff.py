@@ -10,7 +10,7 @@ from pipeline.errors import UserError
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.images import images_of
 from pipeline.lineage.subject import find_subject
-from pipeline.lineage.trace import ancestry
+from pipeline.lineage.trace import about, ancestry
 from pipeline.lineage.training import Training, last_trainer, schema_sha256, trainings
 from pipeline.lineage.walk import BROUGHT_BY
 from pipeline.metadata.records import Artifact, local_path
@@ -140,15 +140,18 @@ def diff(backend: Backend, before: str, after: str) -> Diff:
 
 
 def _training(backend: Backend, given: str) -> Training:
-    """The last training behind X."""
+    """The last training behind X; its run is the one that made the file."""
     subject = find_subject(backend, given)
     part = ancestry(backend, subject, stop_at=BROUGHT_BY.values())
     trainer = last_trainer(part)
     if trainer is None:
         raise UserError(f"Expected a run or a model with a training. Received: {given!r}.")
-    found = trainings(backend, part, [trainer.id])[0]
-    # A run has settings of its own even if its training came from the cache.
-    return dataclasses.replace(found, run=subject.run) if subject.run else found
+    (found,) = about(backend, subject, trainings(backend, part, [trainer.id]))
+    # A run has settings of its own even if everything came from the cache.
+    made_by = subject.run
+    if subject.artifact and found.fates and subject.artifact != found.model:
+        made_by = found.fates[-1].run
+    return dataclasses.replace(found, run=made_by or found.run)
 
 
 def _data(before: Artifact | None, after: Artifact | None) -> DataDiff:
@@ -208,5 +211,5 @@ def _metrics(training: Training) -> dict[str, float]:
     if fate is None:
         return {}
     facts = fate.shipping_model.properties
-    sizes = {"size_bytes": facts.get("size_bytes"), "latency_ms": fate.latency_ms}
+    sizes = {"size_bytes": facts.get("size_bytes"), "latency_ms": fate.judgement.latency_ms}
     return {**fate.metrics, **sizes}

@@ -23,9 +23,18 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.fate import Fate
-from pipeline.lineage.trace import Trace
-from pipeline.lineage.training import Training
-from pipeline.metadata.records import CACHED, COMPLETE, FAILED, Artifact, Execution, Run, iso
+from pipeline.lineage.trace import Trace, asked_files
+from pipeline.lineage.training import Training, recorded
+from pipeline.metadata.records import (
+    CACHED,
+    COMPLETE,
+    FAILED,
+    NO_ORIGIN,
+    Artifact,
+    Execution,
+    Run,
+    iso,
+)
 
 _PRODUCER = "https://github.com/tensorflow/tfx"
 _RUN_EVENT = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
@@ -183,22 +192,22 @@ def in_toto_statement(trace: Trace, builder_id: str | None = None) -> dict[str, 
         "subject": [{"name": "detect.tflite", "digest": digest}],
         "predicateType": _PROVENANCE,
         "predicate": {
-            "buildDefinition": _build_definition(trace, training),
-            "runDetails": _run_details(trace.backend, training, fate, builder_id),
+            "buildDefinition": _build_definition(trace, training, fate),
+            "runDetails": _run_details(trace.backend, fate, builder_id),
         },
     }
 
 
-def _build_definition(trace: Trace, training: Training) -> dict[str, Any]:
-    facts = training.run.facts if training.run else {}
-    origin = training.origin
+def _build_definition(trace: Trace, training: Training, fate: Fate) -> dict[str, Any]:
+    facts = fate.run.facts if fate.run else {}
+    origin = fate.run.origin if fate.run else NO_ORIGIN
     fingerprints = {name: facts.get(name) for name in ("code", "environment", "configuration")}
     external = {
-        "settings": training.recorded(trace.backend, "configuration") or training.settings,
+        "settings": recorded(trace.backend, fate.run, "configuration") or training.settings,
         "command": facts.get("command"),
     }
     internal = {
-        "environment": training.recorded(trace.backend, "environment"),
+        "environment": recorded(trace.backend, fate.run, "environment"),
         "fingerprints": _known(fingerprints) or None,
         "host": origin["host"],
         "user": origin["user"],
@@ -207,7 +216,7 @@ def _build_definition(trace: Trace, training: Training) -> dict[str, Any]:
         "buildType": _BUILD_TYPE,
         "externalParameters": _known(external),
         "internalParameters": _known(internal),
-        "resolvedDependencies": [*_commit(origin), *_dependencies(trace)],
+        "resolvedDependencies": [*_commit(origin), *_dependencies(trace, fate)],
     }
 
 
@@ -219,12 +228,11 @@ def _commit(origin: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"name": "source", "digest": digest, "annotations": annotations}
 
 
-def _run_details(
-    backend: Backend, training: Training, fate: Fate, builder_id: str | None
-) -> dict[str, Any]:
-    run = training.run
-    environment = training.recorded(backend, "environment") or {}
-    began = run.created_ms if run else training.execution.started_ms
+def _run_details(backend: Backend, fate: Fate, builder_id: str | None) -> dict[str, Any]:
+    """The run that made the file, which may have taken the trained model from the cache."""
+    run = fate.run
+    environment = recorded(backend, run, "environment") or {}
+    began = run.created_ms if run else fate.rewriter.started_ms
     metadata = {
         "invocationId": run.name if run else None,
         "startedOn": iso(began),
@@ -232,7 +240,7 @@ def _run_details(
     }
     judgement = {
         "metrics": fate.metrics,
-        "thresholds": (fate.evaluation or {}).get("thresholds"),
+        "thresholds": (fate.judgement.evaluation or {}).get("thresholds"),
         "blessed": fate.blessed,
         "infra_blessed": fate.infra_blessed,
     }
@@ -266,7 +274,8 @@ def _known(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _evaluations(backend: Backend, fate: Fate) -> list[Artifact]:
-    events = backend.events_of([fate.evaluator.id] if fate.evaluator else [])
+    evaluator = fate.judgement.evaluator
+    events = backend.events_of([evaluator.id] if evaluator else [])
     made = {e.artifact for e in events if e.is_output and e.channel == "evaluation"}
     return list(backend.artifacts(made).values())
 
@@ -277,15 +286,10 @@ def _uri(place: str) -> str:
 
 
 def _file_of(trace: Trace) -> tuple[Training, Fate]:
-    artifact = trace.subject.artifact
-    digest = artifact.properties.get("sha256") if artifact else None
-    members = {e.id for e in trace.backend.executions_in(trace.subject.run)} if (
-        trace.subject.run
-    ) else set()  # fmt: skip
+    asked = asked_files(trace.backend, trace.subject)
     for training in trace.trainings:
         for fate in training.fates:
-            is_it = fate.shipping_model.properties["sha256"] == digest
-            if is_it or fate.rewriter.id in members:
+            if fate.shipping_model.id in asked:
                 return training, fate
     raise UserError(
         "Expected a pushed folder, a .tflite file, or a run that made one, for an in-toto "
@@ -293,8 +297,11 @@ def _file_of(trace: Trace) -> tuple[Training, Fate]:
     )
 
 
-def _dependencies(trace: Trace) -> Iterator[dict[str, Any]]:
-    """All files behind X whose hashes were recorded, and the data by its fingerprint."""
+def _dependencies(trace: Trace, fate: Fate) -> Iterator[dict[str, Any]]:
+    """All files behind X whose hashes were recorded, and the data by its fingerprint.
+
+    The code of the run that made the file comes before that of the trainings behind it.
+    """
     part, backend = trace.subgraph, trace.backend
     for key, artifact in sorted(part.artifacts.items()):
         fingerprint = artifact.properties.get("data_fingerprint")
@@ -304,7 +311,7 @@ def _dependencies(trace: Trace) -> Iterator[dict[str, Any]]:
         for name, facts in sorted((backend.record("files", key) or {}).items()):
             uri = artifact.uri if name == "." else os.path.join(artifact.uri, name)
             yield {"uri": _uri(uri), "name": artifact.type, "digest": {"sha256": facts["sha256"]}}
-    for training in trace.trainings:
-        code = training.recorded(backend, "code") or {}
-        for name, digest in sorted(code.items()):
-            yield {"name": name, "digest": {"sha256": digest}}
+    tables = [recorded(backend, r, "code") for r in (fate.run, *(t.run for t in trace.trainings))]
+    code = dict.fromkeys(pair for table in tables for pair in sorted((table or {}).items()))
+    for name, digest in code:
+        yield {"name": name, "digest": {"sha256": digest}}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.lineage.backend import Backend
-from pipeline.lineage.fate import Push, push_of
+from pipeline.lineage.fate import Push, is_blessed, push_of
 from pipeline.lineage.training import is_raw_examples
 from pipeline.metadata.records import (
     CACHED,
@@ -130,8 +130,8 @@ def _line(backend: Backend, run: Run, members: list[Execution], outputs) -> RunL
         cached=sum(member.state == CACHED for member in members),
         examples=made.get("Examples"),
         metrics={name: metrics[name] for name in ("mAP50", "mAP") if name in metrics},
-        blessed=_blessed(made.get("ModelBlessing")),
-        infra_blessed=_blessed(made.get("InfraBlessing")),
+        blessed=is_blessed(made.get("ModelBlessing")),
+        infra_blessed=is_blessed(made.get("InfraBlessing")),
         push=push,
     )
 
@@ -143,7 +143,3 @@ def _state(run: Run, members: list[Execution], pushed: Artifact | None) -> str:
     if pushed is None or any(member.state == RUNNING for member in members):
         return RUNNING
     return PUSHED if pushed.properties.get("pushed") else NOT_BLESSED
-
-
-def _blessed(blessing: Artifact | None) -> bool | None:
-    return None if blessing is None else bool(blessing.properties.get("blessed"))

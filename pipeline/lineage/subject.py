@@ -9,8 +9,8 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.files import PUSHED_MODEL_FILE, sha256_of
 from pipeline.lineage.backend import Backend
-from pipeline.lineage.walk import find_makers
-from pipeline.metadata.records import Artifact, NodeId, Run, iso
+from pipeline.lineage.fate import origins
+from pipeline.metadata.records import Artifact, Run, iso
 
 # A sha256, or at least eight of its first digits; tables show twelve.
 _SHA256 = re.compile(r"[0-9a-f]{8,64}")
@@ -106,7 +106,7 @@ def _by_path(backend: Backend, given: str) -> Subject | None:
 
 
 def _by_sha256(backend: Backend, given: str, digest: str, folder: str | None) -> Subject:
-    """The PushedModel with this file, or else the Model.
+    """The first PushedModel with this file, or else the first Model.
 
     Args:
       backend: the store.
@@ -125,26 +125,19 @@ def _by_sha256(backend: Backend, given: str, digest: str, folder: str | None) ->
         raise _not_found(backend, given if given == digest else f"{given} (sha256 {digest})")
     if len({_digest(a) for a in candidates}) > 1:
         return _single(given, candidates)
-    pushed = [a for a in candidates if a.type == "PushedModel"]
+    candidates.sort(key=lambda a: a.type != "PushedModel")
     if folder is not None:
         here = [
             a
-            for a in pushed
-            if os.path.realpath(str(a.properties.get("pushed_destination"))) == folder
+            for a in candidates
+            if a.type == "PushedModel"
+            and os.path.realpath(str(a.properties.get("pushed_destination"))) == folder
         ]
-        pushed = here[:1] or pushed
-    # Several runs may have pushed one model, to several places or where it already was: the first
-    # one stands for all.
-    if len(_models_of(backend, pushed)) == 1:
-        pushed = pushed[:1]
-    return _single(given, pushed or candidates)
-
-
-def _models_of(backend: Backend, pushed: list[Artifact]) -> set[NodeId]:
-    """The models that were pushed."""
-    makers = find_makers(backend, [artifact.id for artifact in pushed])
-    events = backend.events_of(set(makers.values()))
-    return {event.artifact for event in events if not event.is_output and event.channel == "model"}
+        candidates = here[:1] or candidates
+    # One trained model may have been made into the same file several times, and several runs may
+    # have pushed that: the first one stands for all.
+    behind = origins(backend, candidates)
+    return _single(given, list({behind[a.id][1]: a for a in candidates[::-1]}.values()))
 
 
 def _digest(artifact: Artifact) -> str:

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.lineage.diff import Diff
-from pipeline.lineage.fate import Fate
+from pipeline.lineage.fate import Fate, Judgement
 from pipeline.lineage.impact import Impact
 from pipeline.lineage.trace import Trace
 from pipeline.lineage.training import DATA_FACTS, Training, data_json
 from pipeline.lineage.verify import Verification
 from pipeline.lineage.why import Why
-from pipeline.metadata.records import iso
+from pipeline.metadata.records import NO_ORIGIN, Run, iso
 
 _WIDEST = 160
 # Long values are wrapped at this width, and long lists of images are cut.
@@ -101,11 +101,9 @@ def _blessing(blessed: bool | None, infra_blessed: bool | None) -> str:
         return ""
     if blessed and infra_blessed:
         return "blessed"
-    refused = [
-        name for name, value in (("Evaluator", blessed), ("DeviceCheck", infra_blessed))
-        if value is False
-    ]  # fmt: skip
-    return f"not blessed ({', '.join(refused)})" if refused else "undecided"
+    judges = (("the Evaluator", blessed), ("DeviceCheck", infra_blessed))
+    refused = [name for name, value in judges if value is False]
+    return f"refused by {' and '.join(refused)}" if refused else "undecided"
 
 
 def _trace(answer: Trace) -> Iterator[str]:
@@ -168,12 +166,18 @@ def _training(training: Training) -> Iterator[str]:
         f"{_short(facts.get('environment')) or 'unknown'}, configuration "
         f"{_short(facts.get('configuration')) or 'unknown'}"
     )
-    origin = training.origin
-    if origin["commit"]:
-        who = f", by {origin['user']} on {origin['host']}" if origin["host"] else ""
-        yield f"  origin       commit {_commit(origin)}{who}"
+    if origin := _origin(training.run):
+        yield f"  origin       {origin}"
     for fate in training.fates:
-        yield from _fate(fate)
+        yield from _fate(fate, training.run)
+
+
+def _origin(run: Run | None) -> str | None:
+    origin = run.origin if run else NO_ORIGIN
+    if not origin["commit"]:
+        return None
+    who = f", by {origin['user']} on {origin['host']}" if origin["host"] else ""
+    return f"commit {_commit(origin)}{who}"
 
 
 def _commit(origin: Mapping[str, Any]) -> str:
@@ -182,26 +186,44 @@ def _commit(origin: Mapping[str, Any]) -> str:
     return f"{_short(origin['commit'])}{' with changes' * origin['dirty']}"
 
 
-def _fate(fate: Fate) -> Iterator[str]:
+def _fate(fate: Fate, trained_in: Run | None) -> Iterator[str]:
     facts = fate.shipping_model.properties
-    metrics = ", ".join(
-        f"{name} {fate.metrics[name]:.3f}" for name in ("mAP50", "mAP") if name in fate.metrics
-    )
     yield (
         f"  file         sha256 {_short(facts.get('sha256'))}, {facts.get('size_bytes')} bytes, "
         f"{iso(fate.shipping_model.created_ms)} (Model {fate.shipping_model.id})"
     )
-    judged = iso(fate.evaluator.started_ms) if fate.evaluator else "not evaluated"
-    yield (
-        f"  judgement    {metrics or 'no figures'}; "
-        f"{_blessing(fate.blessed, fate.infra_blessed) or 'undecided'}, {judged}"
-    )
+    if fate.run and fate.run != trained_in:
+        prints = ", ".join(
+            f"{name} {_short(fate.fingerprints[name]) or 'unknown'}"
+            for name in ("code", "environment", "configuration")
+        )
+        yield f"    made by      {fate.run.name}, {prints}"
+        if origin := _origin(fate.run):
+            yield f"    origin       {origin}"
+        settings = ", ".join(f"{name} {value}" for name, value in fate.settings.items())
+        yield _hanging("    settings     ", settings)
+    for judgement in fate.judgements or [fate.judgement]:
+        yield _judgement(judgement, judgement.metrics or fate.metrics)
     for push in fate.pushes:
-        state = "latest" if push.is_latest else "there" if push.is_present else "gone"
+        state = {True: "there", False: "gone", None: "cannot tell whether it is there"}[
+            push.is_present
+        ]
+        state = "latest" if push.is_latest else state
         yield (
             f"  pushed       version {push.version}, {iso(push.artifact.created_ms)}, "
             f"{push.destination} ({state})"
         )
+
+
+def _judgement(judgement: Judgement, metrics: Mapping[str, float]) -> str:
+    figures = ", ".join(
+        f"{name} {metrics[name]:.3f}" for name in ("mAP50", "mAP") if name in metrics
+    )
+    verdict = _blessing(judgement.blessed, judgement.infra_blessed) or "undecided"
+    reasons = f" ({'; '.join(judgement.reasons)})" if judgement.reasons else ""
+    judged = iso(judgement.evaluator.started_ms) if judgement.evaluator else "not evaluated"
+    run = f" in {judgement.run.name}" if judgement.run else ""
+    return f"  judgement    {figures or 'no figures'}; {verdict}{reasons}, {judged}{run}"
 
 
 def _count(items: list, noun: str) -> str:
@@ -234,7 +256,7 @@ def _impact(answer: Impact) -> Iterator[str]:
         run = touched.training.run
         yield f"{touched.how:<10} model {touched.training.model.id} of {run.name if run else '?'}"
         for fate in touched.training.fates:
-            yield from _fate(fate)
+            yield from _fate(fate, run)
     for training in answer.untold:
         run = training.run
         yield (
@@ -242,7 +264,7 @@ def _impact(answer: Impact) -> Iterator[str]:
             f"weights of unknown origin{_weights_of(training)}"
         )
         for fate in training.fates:
-            yield from _fate(fate)
+            yield from _fate(fate, run)
 
 
 def _weights_of(training: Training) -> str:
@@ -301,15 +323,16 @@ def _listed(items: Iterable[str], sign: str) -> Iterator[str]:
 
 def _why(answer: Why) -> Iterator[str]:
     yield f"run {answer.run.name}: {answer.decision}"
-    evaluation = (answer.fate and answer.fate.evaluation) or {}
+    judgement = answer.fate and answer.fate.judgement
+    evaluation = (judgement and judgement.evaluation) or {}
     yield from (f"  {text}" for text in evaluation.get("text", ()))
     baseline = evaluation.get("baseline_metrics")
     if baseline:
-        yield f"  baseline: Model {answer.fate.baseline}, mAP50 {baseline['mAP50']:.4f}"
+        yield f"  baseline: Model {judgement.baseline}, mAP50 {baseline['mAP50']:.4f}"
     elif evaluation:
         yield "  baseline: none, no model was blessed before"
-    if answer.fate:
-        yield from (f"  DeviceCheck: {reason}" for reason in answer.fate.reasons)
+    if judgement:
+        yield from (f"  DeviceCheck: {reason}" for reason in judgement.reasons)
     yield ""
     for rerun in answer.reruns:
         yield _hanging(f"{rerun.execution.node:<18} {rerun.execution.state:<9} ", rerun.reason)

@@ -67,9 +67,8 @@ class Training:
         return config if isinstance(config, dict) else {}
 
     def recorded(self, backend: Backend, kind: str) -> Any:
-        """The run's "code", "environment" or "configuration"; None if it is not recorded."""
-        fingerprint = self.run.facts.get(kind) if self.run else None
-        return backend.record(kind, fingerprint) if fingerprint else None
+        """See `recorded`."""
+        return recorded(backend, self.run, kind)
 
     def to_json(self, backend: Backend) -> dict[str, Any]:
         """Plain values; the backend knows the schema's hash."""
@@ -100,6 +99,12 @@ class Training:
             "origin": self.origin,
             "files": [fate.to_json() for fate in self.fates],
         }  # fmt: skip
+
+
+def recorded(backend: Backend, run: Run | None, kind: str) -> Any:
+    """A run's "code", "environment" or "configuration"; None if it is not recorded."""
+    fingerprint = run.facts.get(kind) if run else None
+    return backend.record(kind, fingerprint) if fingerprint else None
 
 
 def _place(artifact: Artifact | None, **more: Any) -> dict[str, Any] | None:

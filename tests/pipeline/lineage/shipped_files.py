@@ -1,0 +1,123 @@
+"""Writes runs from Trainer to Pusher into a store; a run may reuse what an earlier one made."""
+
+import json
+from pathlib import Path
+
+from benchmarks.lineage_store import sha256
+from benchmarks.lineage_writer import Writer
+from pipeline.lineage import open_backend
+from pipeline.metadata import store
+from pipeline.metadata.facts import RECORD_TYPE
+
+
+class ShippedFiles:
+    """Runs in the order in which they are added; `write` ends it.
+
+    Args:
+      folder: of the store, the artifacts and the pushed versions.
+    """
+
+    def __init__(self, folder: Path):
+        self.location, self.folder = str(folder / "metadata.sqlite"), folder
+        self.writer = Writer(store.open_store(store.connection_config(self.location)), folder / "r")
+        self.made: dict[str, dict[str, int]] = {}  # ids by run and channel
+        self._contents: dict[str, list[int]] = {}
+        self._millis = 0
+
+    def run(
+        self,
+        name: str,
+        *,
+        model: str | None = None,
+        file: str | None = None,
+        judged: str | None = None,
+        content: str = "file",
+        score: float = 0.9,
+        blessed: bool = True,
+        reasons: tuple[str, ...] = (),
+        version: str | None = None,
+        pipeline: str = "pets",
+        inputs: dict[str, int] | None = None,
+        **settings,
+    ) -> dict[str, int]:
+        """Adds a run; returns the ids of its artifacts by channel.
+
+        Args:
+          name: the run's.
+          model, file, judged: earlier runs whose trained model, file or evaluation come from the
+            cache.
+          content: the bytes of a new file.
+          score: mAP50 of a new evaluation.
+          blessed: by the Evaluator.
+          reasons: of DeviceCheck, which refuses the file if there are any.
+          version: that it pushes, if both bless it; None for none.
+          pipeline: its name.
+          inputs: of the Trainer.
+          settings: of the run.
+        """
+        self._millis += 1000
+        facts = {}
+        for kind, told in (("configuration", settings), ("code", {"rewriter.py": sha256(name)})):
+            facts[kind] = sha256(f"{kind} of {name}")
+            self.writer.context(RECORD_TYPE, f"{kind}/{facts[kind]}", json=json.dumps(told))
+        context = self.writer.run(name, 5, pipeline=pipeline, **facts)
+        made = self.made[name] = {}
+
+        def execute(node, inputs, outputs, earlier=None, **properties):
+            for channel, (type_name, facts) in outputs.items():
+                made[channel] = (
+                    self.made[earlier][channel]
+                    if earlier
+                    else self.writer.artifact(type_name, node, channel, **facts)
+                )
+            self.writer.execute(
+                node, context, inputs,
+                {channel.removeprefix("infra_"): made[channel] for channel in outputs},
+                cached=bool(earlier), millis=self._millis, **properties,
+            )  # fmt: skip
+
+        digest = sha256(content)
+        execute("Trainer", inputs or {}, {"model": ("Model", {})}, model)
+        facts = {"sha256": digest, "size_bytes": len(content)}
+        execute(
+            "TFLiteRewriter", {"model": made["model"]}, {"shipping_model": ("Model", facts)}, file,
+            quantization=name, code_fingerprint=sha256(name),
+        )  # fmt: skip
+        shipped = {"model": made["shipping_model"]}
+        if not file:
+            self._contents.setdefault(digest, []).append(made["shipping_model"])
+        execute(
+            "Evaluator", shipped,
+            {"evaluation": ("ModelEvaluation", {}),
+             "blessing": ("ModelBlessing", {"blessed": int(blessed)})},
+            judged,
+        )  # fmt: skip
+        if not judged:
+            figures = {"metrics": {"mAP50": score}, "thresholds": [], "baseline_metrics": None}
+            self.writer.context(
+                RECORD_TYPE, f"evaluation/{made['evaluation']}", json=json.dumps(figures)
+            )
+        facts = {"blessed": int(not reasons), "reasons": json.dumps(reasons), "latency_ms": 1.5}
+        execute("DeviceCheck", shipped, {"infra_blessing": ("InfraBlessing", facts)})
+        pushed = {"pushed": 0}
+        if version and blessed and not reasons:
+            destination = self.folder / "pushed" / version
+            destination.mkdir(parents=True, exist_ok=True)
+            (destination / "detect.tflite").write_text(content)
+            pushed = {"pushed": 1, "pushed_version": version, "sha256": digest,
+                      "pushed_destination": str(destination)}  # fmt: skip
+            latest = self.folder / "pushed" / "latest"
+            latest.unlink(missing_ok=True)
+            latest.symlink_to(version)
+        execute("Pusher", shipped, {"pushed_model": ("PushedModel", pushed)})
+        if pushed["pushed"]:
+            self._contents[digest].append(made["pushed_model"])
+        return made
+
+    def write(self):
+        """Writes everything; returns the store, opened for questions."""
+        for digest, artifacts in self._contents.items():
+            known = json.dumps({"artifacts": artifacts})
+            self.writer.context(RECORD_TYPE, f"sha256/{digest}", json=known)
+        self.writer.write()
+        return open_backend(self.location)
