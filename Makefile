@@ -9,12 +9,13 @@ FIND_PYTHON = for python in "$$PYTHON310" python3.10 "$$HOME"/.pyenv/versions/3.
 	&& { echo "$$python"; break; }; done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast lint format lock images clean
+.PHONY: help setup run test test-fast campaign lint format lock images clean
 
 help:
 	@echo "make run        run the whole pipeline on the embedded demo"
 	@echo "make test       run all tests"
 	@echo "make test-fast  run all but the slow tests"
+	@echo "make campaign   kill, damage, move and question real runs: [MINUTES=20] [SEED=1]"
 	@echo "make lint       check style (ruff) and the directions of imports (import-linter)"
 	@echo "make format     format the code (ruff)"
 	@echo "make setup      only create the environment, in $(VENV); the others do so if it is missing"
@@ -47,6 +48,11 @@ test: setup
 
 test-fast: setup
 	@$(PYTHON) -m pytest -m "not slow"
+
+MINUTES := 20
+SEED := 1
+campaign: setup
+	@$(PYTHON) -m tests.campaign --minutes $(MINUTES) --seed $(SEED)
 
 lint: setup
 	@$(PYTHON) -m ruff check .
