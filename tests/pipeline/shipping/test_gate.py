@@ -1,4 +1,6 @@
 import math
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from models.tflite.detector import TFLiteDetector
 from models.training.coco import coco_metrics
 from pipeline.beam_options import IN_PROCESS
 from pipeline.errors import UserError
+from pipeline.files import hash_files
+from pipeline.metadata import facts, store
 from pipeline.shipping.coco_metric import UNKNOWN_CLASS_DETECTIONS
 from pipeline.shipping.evaluator import DetectionEvaluator
 from pipeline.shipping.gate import (
@@ -196,6 +200,52 @@ def blessing(model_id, blessed=1):
     return artifact
 
 
+@pytest.fixture
+def resolve(tmp_path):
+    """Chooses among the models 10, 20 and 30, of which some have lost or changed their files."""
+    opened = store.open_store(store.connection_config(str(tmp_path / "metadata.sqlite")))
+
+    def resolve(candidate, blessings, gone=(), changed=()):
+        models = [model(30), model(10), model(20)]
+        for artifact in models:
+            artifact.uri = str(tmp_path / str(artifact.id))
+            os.makedirs(artifact.uri)
+            file = Path(artifact.uri, "tflite")
+            file.write_text("weights")
+            facts.write_record(opened, "files", str(artifact.id), hash_files(artifact.uri))
+            if artifact.id in gone:
+                shutil.rmtree(artifact.uri)
+            if artifact.id in changed:
+                file.write_text("others")
+        inputs = {
+            "candidate": [model(candidate)],
+            "model": models,
+            "model_blessing": [blessing(*pair) for pair in blessings],
+        }
+        return BlessedBeforeStrategy().resolve_artifacts(opened, inputs)
+
+    return resolve
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        ({"gone": [20]}, 10),
+        ({"changed": [20]}, 10),
+        ({"gone": [10]}, 20),
+        ({"gone": [10], "changed": [20]}, None),
+    ],
+)
+def test_a_baseline_whose_files_are_not_whole_is_left_out_with_a_word(
+    resolve, caplog, damage, expected
+):
+    result = resolve(30, [(10, 1), (20, 1)], **damage)
+    assert [artifact.id for artifact in result["model"]] == ([expected] if expected else [])
+    assert len(result["model_blessing"]) == len(result["model"])
+    assert ("no comparison with blessed model 20" in caplog.text) == (expected != 20)
+    assert ("tflite has changed in" in caplog.text) == ("changed" in damage)
+
+
 @pytest.mark.parametrize(
     ("candidate", "blessings", "expected"),
     [
@@ -210,14 +260,9 @@ def blessing(model_id, blessed=1):
     ],
 )
 def test_the_baseline_is_the_last_blessed_model_before_the_candidate(
-    candidate, blessings, expected
+    resolve, candidate, blessings, expected
 ):
-    inputs = {
-        "candidate": [model(candidate)],
-        "model": [model(30), model(10), model(20)],
-        "model_blessing": [blessing(*pair) for pair in blessings],
-    }
-    result = BlessedBeforeStrategy().resolve_artifacts(None, inputs)
+    result = resolve(candidate, blessings)
     assert [artifact.id for artifact in result["candidate"]] == [candidate]
     assert [artifact.id for artifact in result["model"]] == ([expected] if expected else [])
     blessed = [
