@@ -83,7 +83,9 @@ def page(graph: dict[str, Any]) -> str:
     count = f"{_count(len(graph['nodes']), 'node')} of {_count(len(found), 'run')}"
     replaced = {"TITLE": html.escape(graph["title"]), "COUNT": count, "RUNS": "\n".join(parts)}
     # In one pass, so that nothing inside the values is replaced.
-    return re.sub("@([A-Z]+)@", lambda match: replaced[match[1]], _TEMPLATE.read_text())
+    text = re.sub("@([A-Z]+)@", lambda match: replaced[match[1]], _TEMPLATE.read_text())
+    # Can be written in any encoding, names with bytes that are no UTF-8 included.
+    return text.encode("ascii", "xmlcharrefreplace").decode()
 
 
 def sections(graph: dict[str, Any]) -> list[Section]:
