@@ -197,7 +197,7 @@ def _write(text: str, path: str | None) -> None:
         print(text)
         return
     try:
-        Path(path).write_text(text)
+        Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"Expected a writable file. Received: {path} ({error.strerror})."

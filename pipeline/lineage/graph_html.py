@@ -9,7 +9,7 @@ import collections
 import html
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,7 +83,9 @@ def page(graph: dict[str, Any]) -> str:
     count = f"{_count(len(graph['nodes']), 'node')} of {_count(len(found), 'run')}"
     replaced = {"TITLE": html.escape(graph["title"]), "COUNT": count, "RUNS": "\n".join(parts)}
     # In one pass, so that nothing inside the values is replaced.
-    return re.sub("@([A-Z]+)@", lambda match: replaced[match[1]], _TEMPLATE.read_text())
+    text = re.sub("@([A-Z]+)@", lambda match: replaced[match[1]], _TEMPLATE.read_text())
+    # Can be written in any encoding, names with bytes that are no UTF-8 included.
+    return text.encode("ascii", "xmlcharrefreplace").decode()
 
 
 def sections(graph: dict[str, Any]) -> list[Section]:
@@ -102,26 +104,24 @@ def sections(graph: dict[str, Any]) -> list[Section]:
         takers[artifact["run"]] |= {execution["run"]} - {artifact["run"]}
     found = {run: Section(run, group, _rows(group, steps[run])) for run, group in members.items()}
     first = {nodes[key]["run"] for key in graph["begin"]}
-
-    def rank(run: str | None) -> tuple[bool, bool, str]:
-        return run in first, run is not None, max(map(_time, found[run].own))
-
-    return [found[run] for run in _ordered(found, takers, rank)]
+    ranks = {
+        run: (run in first, run is not None, max(map(_time, section.own)))
+        for run, section in found.items()
+    }
+    return [found[run] for run in _ordered(ranks, takers)]
 
 
 def _time(node: Node) -> str:
     return node.get("started") or node.get("created") or ""
 
 
-def _ordered(
-    keys: Iterable[Any], users: Mapping[Any, set], rank: Callable[[Any], tuple]
-) -> Iterator[Any]:
+def _ordered(ranks: Mapping[Any, tuple], users: Mapping[Any, set]) -> Iterator[Any]:
     """Keys, each after all of its users; of those that may come next, the one of highest rank."""
-    waiting = dict.fromkeys(keys)
+    waiting = dict(ranks)
     while waiting:
         ready = [key for key in waiting if not users[key] & waiting.keys()]
         # A damaged store may go in circles.
-        key = max(ready or waiting, key=rank)
+        key = max(ready or waiting, key=ranks.__getitem__)
         del waiting[key]
         yield key
 
@@ -152,7 +152,8 @@ def _rows(nodes: Mapping[str, Node], steps: Iterable[tuple[str, str]]) -> list[R
         return Row(key, lane, ends, passing, leaving)
 
     # Of equal times an artifact comes first: it was made at the end of its execution.
-    return [row(key) for key in _ordered(nodes, users, lambda k: (_time(nodes[k]), k[0] == "a"))]
+    ranks = {key: (_time(node), node["kind"] == "artifact") for key, node in nodes.items()}
+    return [row(key) for key in _ordered(ranks, users)]
 
 
 class _Writer:
@@ -194,23 +195,20 @@ class _Writer:
 
     def _row(self, row: Row, run: str | None) -> str:
         node = self._nodes[row.key]
-        is_taken = node["run"] != run
-        channel = self._made_as.get(row.key) if node["kind"] == "artifact" else None
-        facts = [_moment(_time(node)), *([channel] if channel else []), *_remarks(node)]
-        classes = ["node", node["kind"], str(node.get("state", ""))]
-        rail = _rail(row, node["kind"])
+        is_taken, is_artifact = node["run"] != run, node["kind"] == "artifact"
+        facts = [_moment(_time(node)), *_remarks(node)]
+        if is_artifact and row.key in self._made_as:
+            facts.insert(1, self._made_as[row.key])
         if is_taken:
-            where = f"run {node['run']}" if node["run"] else "another run"
-            return (
-                f'<li class="{" ".join([*classes, "taken"])}">{rail}<a href="#{row.key}">'
-                f"<b>{_text(_caption(node))}</b> "
-                f"<small>{_text(' · '.join([f'from {where}', *facts]))}</small></a></li>"
-            )
-        asked = _ASKED * (row.key in self._begin and node["kind"] == "artifact")
+            facts.insert(0, f"from run {node['run']}" if node["run"] else "from another run")
+        rail, caption = _rail(row, is_artifact), f"<b>{_text(_caption(node))}</b>"
+        remarks = f" <small>{_text(' · '.join(filter(None, facts)))}</small>"
+        if is_taken:
+            return f'<li class="taken">{rail}<a href="#{row.key}">{caption}{remarks}</a></li>'
+        asked = _ASKED * (is_artifact and row.key in self._begin)
         return (
-            f'<li class="{" ".join(classes)}" id="{row.key}">{rail}<details><summary>'
-            f"<b>{_text(_caption(node))}</b>{asked} "
-            f"<small>{_text(' · '.join(facts))}</small></summary>"
+            f'<li class="{node.get("state", "")}" id="{row.key}">{rail}'
+            f"<details><summary>{caption}{asked}{remarks}</summary>"
             f"<table>{''.join(self._table(node))}</table></details></li>"
         )
 
@@ -218,18 +216,19 @@ class _Writer:
         for way, channel, other in self._links[node["key"]]:
             there = self._nodes[other]
             link = f'<a href="#{other}">{_text(_caption(there))}</a>'
-            elsewhere = there["run"] != node["run"] and there["run"]
-            note = _text(f" of run {elsewhere}") if elsewhere else ""
-            yield f"<tr><th>{way} {_text(channel)}<td>{link}{note}"
+            elsewhere = f" of run {there['run']}" * (there["run"] not in (node["run"], None))
+            yield f"<tr><th>{way} {_text(channel)}<td>{link}{_text(elsewhere)}"
         facts = {
             name: node[name] for name in ("type", "uri", "started", "created") if node.get(name)
         }
         for name, value in {**facts, **node["properties"]}.items():
-            text = value if isinstance(value, str) else json.dumps(value, indent=1)
+            text = (
+                value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False)
+            )
             yield f"<tr><th>{_text(name)}<td>{_text(text)}"
 
 
-def _rail(row: Row, kind: str) -> str:
+def _rail(row: Row, is_circle: bool) -> str:
     def x(lane: int) -> int:
         return 10 + lane * _LANE
 
@@ -246,9 +245,8 @@ def _rail(row: Row, kind: str) -> str:
         lines.append(
             line(lane, f"M{here},{middle}C{here},{_ROW} {there},{middle} {there},{_ROW}V{_TALL}")
         )
-    if kind == "execution":
-        mark = f'<rect x="{here - 5}" y="{middle - 5}" width="10" height="10" rx="2"/>'
-    else:
+    mark = f'<rect x="{here - 5}" y="{middle - 5}" width="10" height="10" rx="2"/>'
+    if is_circle:
         mark = f'<circle cx="{here}" cy="{middle}" r="5.5"/>'
     return (
         f'<svg aria-hidden="true">{"".join(lines)}<g class="c{row.lane % _COLORS}">{mark}</g></svg>'
@@ -276,11 +274,8 @@ def _remarks(node: Node) -> list[str]:
     """What tells this node from others of its kind."""
     if node["kind"] == "execution":
         state = node["state"]
-        return (
-            [state]
-            if state == "cached"
-            else [_duration(node["seconds"])] + [state] * (state != "complete")
-        )
+        duration = [] if state == "cached" else [_duration(node["seconds"])]
+        return duration + [state] * (state != "complete")
     facts, remarks = node["properties"], []
     if facts.get("num_train") is not None:
         train, held_out = facts["num_train"], facts.get("num_eval") or 0
@@ -292,20 +287,16 @@ def _remarks(node: Node) -> list[str]:
     if facts.get("mAP50") is not None:
         remarks.append(f"mAP@.5 {facts['mAP50']:.3f}")
     if facts.get("sha256"):
-        remarks.append(f"sha256 {facts['sha256'][:_DIGITS]}")
+        remarks.append(f"sha256 {str(facts['sha256'])[:_DIGITS]}")
     return remarks
 
 
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes} min"
-        if hours
-        else f"{minutes} min {rest} s"
-        if minutes
-        else (f"{seconds:.1f} s")
-    )
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
 def _outcome(nodes: Iterable[Node]) -> list[str]:

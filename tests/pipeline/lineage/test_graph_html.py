@@ -112,13 +112,17 @@ def test_on_a_phone_a_long_chain_fits_and_only_what_is_near_is_unfolded(chain, t
         const folded = document.documentElement.scrollHeight;
         document.querySelectorAll("details").forEach((details) => (details.open = true));
         const width = document.documentElement.scrollWidth;
-        return { asked: asked.id, opened, top, folded, width, screen: innerWidth };
+        const cut = [...document.querySelectorAll("body *")]
+          .filter((element) => element.scrollWidth > element.clientWidth && element.clientWidth)
+          .map((element) => element.tagName);
+        return { asked: asked.id, opened, top, folded, width, cut, screen: innerWidth };
         """,
         tmp_path,
     )
     assert [report["asked"]] == chain["begin"]
     assert report["screen"] == PHONE[0]
     assert report["width"] == PHONE[0]  # nothing to scroll sideways, even with all unfolded
+    assert report["cut"] == []
     assert report["top"] < PHONE[1]
     assert 1 <= report["opened"] <= 3
     assert report["folded"] < 6000
@@ -160,6 +164,7 @@ def test_searching_unfolds_what_is_found_and_a_link_leads_to_its_place(chain, tm
         field.dispatchEvent(new Event("input"));
         byId("next").click();
         const found = hits.map((row) => row.textContent);
+        const hidden = hits.filter((row) => !row.closest(".run").open).length;
         const current = document.querySelector(".current").getBoundingClientRect().top;
         field.value = "nothing like it";
         field.dispatchEvent(new Event("input"));
@@ -170,13 +175,14 @@ def test_searching_unfolds_what_is_found_and_a_link_leads_to_its_place(chain, tm
         location.hash = "{far["key"]}";
         follow();
         const row = byId("{far["key"]}");
-        return {{ found, current, none, again, unfolded: row.closest(".run").open,
+        return {{ found, hidden, current, none, again, unfolded: row.closest(".run").open,
           open: row.querySelector("details").open, top: row.getBoundingClientRect().top }};
         """,
         tmp_path,
     )
     assert any(text.startswith("Trainer ") for text in report["found"])
     assert all("run-00003" in text or "Trainer" in text for text in report["found"])
+    assert report["hidden"] == 0
     assert 0 <= report["current"] < PHONE[1]
     assert report["none"] == [0, "0 found"]
     assert report["again"] <= 3  # as it was before
@@ -213,3 +219,16 @@ def test_a_graph_cannot_inject_markup(sqlite_filled):
     text = draw(dataclasses.replace(answer, subject=subject), "html")
     assert "<i>" not in text
     assert text.count("</script>") == 1
+
+
+def test_a_name_that_is_not_utf8_is_no_problem(graph, tmp_path):
+    text = page({**graph, "title": "b\u00e4r \udce9"})
+    assert text.isascii()
+    assert in_browser(text, "return document.title", tmp_path) == "b\u00e4r \ufffd"
+
+
+def test_what_belongs_to_no_run_has_a_place_too(graph):
+    nodes = [{**node, "run": None} for node in graph["nodes"]]
+    (section,) = sections({**graph, "nodes": nodes})
+    assert len(section.own) == len(section.rows) == len(nodes)
+    assert "outside of the runs in this store" in page({**graph, "nodes": nodes})
