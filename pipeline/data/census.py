@@ -14,7 +14,9 @@ from pipeline.data.split import EVAL, TRAIN, hash_side
 from pipeline.errors import UserError
 from pipeline.files import IGNORED_FILE, IMAGES_FILE, SKIPPED_FILE
 
+# Kinds of what is known about a whole file rather than about one image.
 BROKEN_FILE = "broken_file"
+EMPTY_FILE = "empty_file"
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,11 @@ def take_census(
     ids_seen = set()
     for item in sorted(checked, key=lambda item: item.file):
         ids_seen.add(item.image_id)
-        if rule.listed is not None and item.image_id not in rule.listed:
+        if item.kind == EMPTY_FILE:
+            ignored.append(Ignored(item.file, item.reason))
+        elif item.kind == BROKEN_FILE:
+            set_aside.append(item)
+        elif rule.listed is not None and item.image_id not in rule.listed:
             ignored.append(Ignored(item.file, "in neither of the split lists"))
         elif item.kind:
             set_aside.append(item)
