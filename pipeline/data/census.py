@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
-from pipeline.data.labelled_image import LabelledImage
+from pipeline.data.labelled_image import LabelledImage, Unusable
 from pipeline.data.split import EVAL, TRAIN, hash_side
 from pipeline.errors import UserError
 from pipeline.files import IGNORED_FILE, IMAGES_FILE, SKIPPED_FILE
@@ -176,9 +176,11 @@ def take_census(
             set_aside.append(item)
         elif item.image_id in kept:
             first = kept[item.image_id][0].file
-            reason = f"duplicate image id {item.image_id!r}: {first} already has it"
+            problem = Unusable(
+                "duplicate_id", f"duplicate image id {item.image_id!r}: {first} already has it"
+            )
             set_aside.append(Checked(file=item.file, image_id=item.image_id,
-                                     kind="duplicate_id", reason=reason))  # fmt: skip
+                                     kind=problem.kind, reason=problem.reason))  # fmt: skip
         elif rule.listed is not None:
             kept[item.image_id] = item, rule.listed[item.image_id]
         else:

@@ -1,7 +1,9 @@
 """TFRecord files with the keys of the TensorFlow Object Detection API: finds and reads them."""
 
+import functools
 import gzip
 import itertools
+import math
 import os
 import struct
 import zlib
@@ -49,7 +51,7 @@ def is_folder_of_shards(path: str) -> bool:
     return not (is_pattern(name) or "." in name or "-of-" in name)
 
 
-def find_shards(base: str, patterns: Mapping[str, str]) -> Inputs:
+def find_shards(base: str, patterns: Mapping[str, str], max_megapixels: float = math.inf) -> Inputs:
     """Lists TFRecord files.
 
     Args:
@@ -57,6 +59,7 @@ def find_shards(base: str, patterns: Mapping[str, str]) -> Inputs:
       patterns: glob pattern by group: `examples`, or `train` and `eval`. A pattern that is `*`, or
         ends in `/*`, stands for a folder: files there that are not named like TFRecord files are
         ignored.
+      max_megapixels: see `read_shard`.
 
     Raises:
       UserError: when a pattern matches no file.
@@ -80,15 +83,22 @@ def find_shards(base: str, patterns: Mapping[str, str]) -> Inputs:
                 f"{', '.join(_SHARD_NAMES)}."
             )
         items.extend(ShardItem(base, _under(base, path), side) for path in shards)
-    return Inputs(items, read_shard, frozenset(), ignored)
+    read = functools.partial(read_shard, max_megapixels=max_megapixels)
+    return Inputs(items, read, frozenset(), ignored)
 
 
 def _under(base: str, path: str) -> str:
     return path.removeprefix(base).lstrip("/")
 
 
-def read_shard(item: ShardItem) -> Iterator[tuple[Checked, LabelledImage | None]]:
+def read_shard(
+    item: ShardItem, max_megapixels: float = math.inf
+) -> Iterator[tuple[Checked, LabelledImage | None]]:
     """Reads and checks all records of a TFRecord file with the Object Detection API's keys.
+
+    Args:
+      item: what to read.
+      max_megapixels: larger pictures are unusable.
 
     Yields:
       For every record what is known about it, and the image if it is usable; then, if the file is
@@ -105,7 +115,7 @@ def read_shard(item: ShardItem) -> Iterator[tuple[Checked, LabelledImage | None]
             return
         if record is None:
             break
-        yield _check_record(record, f"{item.shard}#{number}", item.side)
+        yield _check_record(record, f"{item.shard}#{number}", item.side, max_megapixels)
     if not number:
         reason = "a TFRecord file without records"
         yield Checked(file=item.shard, kind=EMPTY_FILE, reason=reason), None
@@ -143,11 +153,13 @@ def _masked_crc32c(content: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _check_record(record: bytes, file: str, side: str) -> tuple[Checked, LabelledImage | None]:
+def _check_record(
+    record: bytes, file: str, side: str, max_megapixels: float
+) -> tuple[Checked, LabelledImage | None]:
     image_id = ""
     try:
         image_id, values = _parse_record(record)
-        image = _label_record(image_id, values, side)
+        image = _label_record(image_id, values, side, max_megapixels)
     except Unusable as problem:
         checked = Checked(
             file=file,
@@ -187,13 +199,15 @@ def _parse_record(record: bytes) -> tuple[str, Callable[[str, str], list]]:
     return image_id_of(name), values
 
 
-def _label_record(image_id: str, values: Callable[[str, str], list], side: str) -> LabelledImage:
+def _label_record(
+    image_id: str, values: Callable[[str, str], list], side: str, max_megapixels: float
+) -> LabelledImage:
     encoded = values(features.IMAGE_ENCODED, "bytes_list")
     if len(encoded) != 1:
         raise Unusable(
             "missing_image", f"expected one value in {features.IMAGE_ENCODED}, got {len(encoded)}"
         )
-    image_format, width, height = decoded_size(encoded[0])
+    image_format, width, height = decoded_size(encoded[0], max_megapixels)
     stated = values(features.IMAGE_WIDTH, "int64_list") + values(
         features.IMAGE_HEIGHT, "int64_list"
     )

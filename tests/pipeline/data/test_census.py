@@ -51,6 +51,12 @@ def test_the_first_of_duplicate_ids_is_kept():
     assert "b.xml" in twin.reason
 
 
+def test_the_reason_of_a_duplicate_is_short():
+    long = "x" * 20_000
+    census = take_census([good(long, file="a#1"), good(long, file="a#2")], BY_HASH)
+    assert len(census.set_aside[0].reason) < 500
+
+
 def test_an_unusable_twin_does_not_displace_a_usable_one():
     twins = [Checked(file="a.xml", image_id="x", kind="gif", reason="gif"), good("x", file="b.xml")]
     census = take_census(twins, BY_HASH)

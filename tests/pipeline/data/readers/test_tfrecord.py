@@ -111,6 +111,12 @@ def test_an_unusable_record_has_its_reason(read, changes, kind):
     assert checked.file == "a.record#0"
 
 
+def test_a_picture_over_the_limit_is_unusable(tmp_path):
+    write_records(tmp_path / "a.record", [serialize(od_record(IMAGE))])
+    [(checked, _)] = read_shard(ShardItem(str(tmp_path), "a.record", ""), max_megapixels=0.0007)
+    assert checked.kind == "too_large"
+
+
 def test_bytes_that_are_not_an_example_are_unusable(tmp_path):
     write_records(tmp_path / "a.record", [b"\xff\xff\xff", serialize(od_record(IMAGE))])
     first, second = read_shard(ShardItem(str(tmp_path), "a.record", "eval"))
