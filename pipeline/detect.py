@@ -167,6 +167,8 @@ def run_detector(
     names = _distinct_names(pictures)
     for picture, name in zip(pictures, names, strict=True):
         try:
+            if picture.exists() and not picture.is_file():
+                raise OSError("not a file, but a folder, a pipe or a device")
             image = decode_image(picture.read_bytes())
         except (OSError, tf.errors.InvalidArgumentError) as error:
             yield {"file": str(picture), "error": _plain(error)}

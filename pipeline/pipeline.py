@@ -216,6 +216,7 @@ def example_gen_of(config: PipelineConfig) -> FileBasedExampleGen:
         "eval_data": data.eval if data.eval and not lists else None,
         "eval_fraction": data.eval_fraction,
         "max_set_aside": data.max_set_aside,
+        "max_megapixels": data.max_megapixels,
         "code_fingerprint": code_fingerprint("pipeline.data.example_gen"),
     }
     if data.format == "tfrecord":

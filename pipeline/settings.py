@@ -41,6 +41,8 @@ class DataSettings(Settings):
     held out for evaluation. In steps of 0.01."""
     max_set_aside: Fraction = 0.01
     """The run stops when a larger share of the images is unusable."""
+    max_megapixels: Positive = 100.0
+    """Larger images are skipped as unusable: decoding 100 megapixels takes about 0.5 GB."""
 
     @model_validator(mode="after")
     def _check(self):

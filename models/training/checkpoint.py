@@ -115,8 +115,12 @@ def read_description(folder: str) -> dict[str, Any]:
         description = json.loads(_read(os.path.join(folder, NETWORK_FILE)))
     except ValueError:  # no JSON, or no text
         description = None
-    known = isinstance(description, dict) and {"config", "quantized", "facts"} <= set(description)
-    if not known or not isinstance(description["config"], dict):
+    try:
+        DetectorConfig(**description["config"])
+        known = {"quantized", "facts"} <= set(description)
+    except (LookupError, TypeError, ValueError):
+        known = False
+    if not known:
         raise ValueError(
             f"Expected a {NETWORK_FILE} with the config of a network. Received: another one (in "
             f"{folder})."

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -150,6 +151,15 @@ def test_a_damaged_manifest_is_warned_about(tmp_path, pushed, pictures, capsys, 
     (pushed / "1" / "manifest.json").write_text(content)
     (warning,) = warnings_of(pushed, pictures, tmp_path, capsys)
     assert "manifest.json is damaged" in warning
+
+
+def test_a_pipe_among_the_pictures_is_not_waited_for(tmp_path, pushed, pictures):
+    os.mkfifo(pictures / "pipe.jpg")
+    code, report = run(pushed, pictures, out=tmp_path / "out")
+    assert code == 1
+    (failed,) = [entry for entry in report["pictures"] if "error" in entry]
+    assert failed["file"].endswith("pipe.jpg")
+    assert "a pipe or a device" in failed["error"]
 
 
 def test_a_path_without_a_model_or_a_picture_is_an_error(tmp_path, pushed, pictures):
