@@ -9,7 +9,7 @@ FIND_PYTHON = for python in "$$PYTHON310" python3.10 "$$HOME"/.pyenv/versions/3.
 	&& { echo "$$python"; break; }; done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast campaign lint format lock images clean
+.PHONY: help setup run test test-fast campaign lint format lock images clean clean-workdir
 
 help:
 	@echo "make run        run the whole pipeline on the embedded demo"
@@ -21,6 +21,8 @@ help:
 	@echo "make setup      only create the environment, in $(VENV); the others do so if it is missing"
 	@echo "make images     build the images for Vertex AI with Cloud Build: see docs/production.md"
 	@echo "make lock       resolve the dependencies into requirements.lock (needs uv)"
+	@echo "make clean-workdir  list what no pushed or blessed model and no recent run needs; with"
+	@echo "                FLAGS=--remove, remove it. FLAGS=--help shows the rest"
 	@echo "make clean      remove the environment and all caches"
 
 setup: $(VENV)/.installed
@@ -81,6 +83,9 @@ images:
 		--format "value(image_summary.fully_qualified_digest)"; } && \
 	pipeline=$$(digest pipeline) && trainer=$$(digest $(TRAINER)) && \
 	echo "--pipeline-image $$pipeline" && echo "--trainer-image $$trainer"
+
+clean-workdir: setup
+	@$(PYTHON) -m pipeline.local.cleanup $(FLAGS)
 
 clean:
 	rm -rf $(VENV) .keras .tmp .pytest_cache .ruff_cache .import_linter_cache

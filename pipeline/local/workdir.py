@@ -115,7 +115,7 @@ class Workdir:
 
     def run_folders(self) -> list[Path]:
         """The folders of all runs, the oldest first."""
-        return sorted(path for path in (self.root / "runs").glob("*") if path.is_dir())
+        return sorted(path for path in (self.root / "runs").glob("[0-9]*-[0-9]*"))
 
     def _has_artifacts(self) -> bool:
         # Ignores a marker, named with a leading dot, whose writing was interrupted.
