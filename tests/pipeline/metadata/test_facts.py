@@ -5,7 +5,7 @@ from pipeline import presets
 from pipeline.config import override
 from pipeline.metadata import facts, store
 from pipeline.metadata.origin import read_origin
-from pipeline.metadata.records import RUN_CONTEXT, to_run
+from pipeline.metadata.records import NO_ORIGIN, RUN_CONTEXT, to_run
 
 
 def test_a_model_is_found_by_the_content_of_a_file(tmp_path):
@@ -27,6 +27,6 @@ def test_every_run_records_its_commit_and_if_wanted_host_and_user(tmp_path, is_r
     facts.record_start(opened, "run", override(presets.load("demo"), wanted))
     (context,) = opened.get_contexts_by_type(RUN_CONTEXT)
     origin = to_run(context).origin
-    assert origin == read_origin(with_host_and_user=is_recorded)
-    assert ({"host", "user"} <= origin.keys()) == is_recorded
+    assert origin == NO_ORIGIN | read_origin(with_host_and_user=is_recorded)
     assert origin["commit"]
+    assert (origin["host"] is not None) == (origin["user"] is not None) == is_recorded
