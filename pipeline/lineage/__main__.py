@@ -6,17 +6,21 @@ found or ambiguous, no store, an invalid command line).
 
 import argparse
 import contextlib
+import csv
+import gc
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ml_metadata import errors as mlmd_errors
 
 from pipeline.errors import UserError
-from pipeline.lineage import diff, impact, open_backend, runs, trace, verify, why
+from pipeline.lineage import diff, open_backend, runs, trace, verify, why
+from pipeline.lineage.impact import Impacts, impact_of_all
 from pipeline.lineage.runs import STATES
 
 EXIT_ANSWERED, EXIT_FOUND, EXIT_NO_ANSWER = 0, 1, 2
@@ -65,11 +69,18 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="also the ancestry of the baselines that it was compared with",
     )
-    verbs_impact = verb("impact", "what has X touched?")
-    verbs_impact.add_argument(
+    touched = verb("impact", "what has X touched?")
+    touched.add_argument(
         "x",
+        nargs="+",
         help="an Examples, Schema or Model artifact's id or uri, span:N, a run, or an image: its "
         "id, file name or sha256",
+    )
+    touched.add_argument("--csv", action="store_true", help="print a row for each X and version")
+    touched.add_argument(
+        "--lists",
+        metavar="DIR",
+        help="write lists of the images that remain without X, to train again with them",
     )
     verb("diff", "what differs between A and B?", "a", "b")
     verb("why", "why was X blessed and pushed or not, and why did its components run?", "x")
@@ -146,6 +157,8 @@ def _answer(options: argparse.Namespace, backend) -> int:
         _write(_text(options, backend), options.out)
         return EXIT_ANSWERED
     answer = _ask(options, backend)
+    if options.verb == "impact":
+        return _show_impact(options, backend, answer)
     if options.json:
         content = [line.to_json() for line in answer] if options.verb == "runs" else (
             answer.to_json()
@@ -174,7 +187,46 @@ def _ask(options: argparse.Namespace, backend) -> Any:
             return trace(backend, options.x, through_baselines=options.baselines)
         case "diff":
             return diff(backend, options.a, options.b)
-    return {"impact": impact, "why": why, "verify": verify}[options.verb](backend, options.x)
+    return {"impact": impact_of_all, "why": why, "verify": verify}[options.verb](backend, options.x)
+
+
+def _show_impact(options: argparse.Namespace, backend, answer: Impacts) -> int:
+    from pipeline.lineage import tables
+    from pipeline.lineage.retraining import retraining
+
+    if options.json:
+        content = [found.to_json() for found in answer.answers]
+        print(json.dumps(content if len(options.x) > 1 else content[0], indent=2))
+    elif options.csv:
+        csv.writer(sys.stdout, lineterminator="\n").writerows(tables.csv_rows(answer))
+    else:
+        tables.show(answer)
+    if options.lists or not (options.json or options.csv):
+        again = retraining(backend, answer.answers)
+        if options.lists:
+            if not (again and again.ids) or again.obstacle:
+                obstacle = again.obstacle if again else None
+                raise UserError(
+                    "Expected images in the data of a run of local_runner.py, to write lists "
+                    f"without them. Received: {obstacle or 'others'}."
+                )
+            again.write_lists(options.lists)
+        elif again:
+            folder = os.path.join(options.workdir, f"without_{_slug(options.x)}")
+            place = (["--metadata", options.metadata] if options.metadata else
+                     ["--workdir", options.workdir])  # fmt: skip
+            words = ["impact", *options.x, *place, "--lists", folder]
+            tables.print_lines(tables.retraining(again, words, folder))
+    if answer.lost:
+        print(f"error: {backend.location} does not know {', '.join(answer.lost)}.", file=sys.stderr)
+        return EXIT_NO_ANSWER
+    return EXIT_ANSWERED
+
+
+def _slug(names: list[str]) -> str:
+    """A short name of a folder."""
+    stem = re.sub(r"[^A-Za-z0-9]+", "_", PurePosixPath(names[0]).stem)[:40].strip("_")
+    return f"{stem}_and_{len(names) - 1}" if len(names) > 1 else stem
 
 
 def _text(options: argparse.Namespace, backend) -> str:
@@ -205,4 +257,6 @@ def _write(text: str, path: str | None) -> None:
 
 
 if __name__ == "__main__":
+    # One answer, and the process ends: looking for garbage would take a tenth of its time.
+    gc.disable()
     sys.exit(main())

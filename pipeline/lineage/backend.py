@@ -36,6 +36,9 @@ class Backend(Protocol):
     def artifacts_of_type(self, type_name: str) -> list[Artifact]:
         """All artifacts of a type; takes time in proportion to their number."""
 
+    def executions_of(self, node: str) -> list[Execution]:
+        """All executions of a component; takes time in proportion to their number."""
+
     def artifacts_with_uri(self, uri: str) -> list[Artifact]:
         """Artifacts by exact uri."""
 

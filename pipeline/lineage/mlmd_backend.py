@@ -15,6 +15,7 @@ from pipeline.metadata.records import (
     Event,
     Execution,
     Run,
+    node_of,
     to_artifact,
     to_event,
     to_execution,
@@ -113,6 +114,18 @@ class MlmdBackend:
             return [to_artifact(found) for found in self._store.get_artifacts_by_type(type_name)]
         except mlmd_errors.NotFoundError:
             return []
+
+    def executions_of(self, node: str) -> list[Execution]:
+        """See `Backend`."""
+        names = {found.name for found in self._store.get_execution_types()}
+        found = [
+            to_execution(execution)
+            for name in sorted(names)
+            if node_of(name) == node
+            for execution in self._store.get_executions_by_type(name)
+        ]
+        self._executions.update((execution.id, execution) for execution in found)
+        return found
 
     def artifacts_with_uri(self, uri: str) -> list[Artifact]:
         """See `Backend`."""

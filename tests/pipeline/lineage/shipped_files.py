@@ -3,11 +3,18 @@
 import json
 from pathlib import Path
 
-from benchmarks.lineage_store import sha256
+from benchmarks.lineage_store import sha256, write_list
 from benchmarks.lineage_writer import Writer
 from pipeline.lineage import open_backend
 from pipeline.metadata import store
 from pipeline.metadata.facts import RECORD_TYPE
+from pipeline.metadata.image_lists import data_fingerprint
+
+
+def picture(name: str, split: str = "train") -> dict:
+    """The line of a picture in images.jsonl."""
+    return {"id": name, "file": f"images/{name}.jpg", "split": split, "sha256": sha256(name),
+            "annotation_sha256": sha256(f"annotation of {name}")}  # fmt: skip
 
 
 class ShippedFiles:
@@ -37,6 +44,7 @@ class ShippedFiles:
         reasons: tuple[str, ...] = (),
         version: str | None = None,
         pipeline: str = "pets",
+        command: str = "local_runner.py",
         inputs: dict[str, int] | None = None,
         **settings,
     ) -> dict[str, int]:
@@ -52,7 +60,8 @@ class ShippedFiles:
           reasons: of DeviceCheck, which refuses the file if there are any.
           version: that it pushes, if both bless it; None for none.
           pipeline: its name.
-          inputs: of the Trainer.
+          command: that started it.
+          inputs: of the Trainer; `base_model` is brought by a WarmStart.
           settings: of the run.
         """
         self._millis += 1000
@@ -60,7 +69,10 @@ class ShippedFiles:
         for kind, told in (("configuration", settings), ("code", {"rewriter.py": sha256(name)})):
             facts[kind] = sha256(f"{kind} of {name}")
             self.writer.context(RECORD_TYPE, f"{kind}/{facts[kind]}", json=json.dumps(told))
-        context = self.writer.run(name, 5, pipeline=pipeline, **facts)
+        inputs = inputs or {}
+        context = self.writer.run(
+            name, 5 + ("base_model" in inputs), pipeline=pipeline, command=command, **facts
+        )
         made = self.made[name] = {}
 
         def execute(node, inputs, outputs, earlier=None, **properties):
@@ -77,7 +89,12 @@ class ShippedFiles:
             )  # fmt: skip
 
         digest = sha256(content)
-        execute("Trainer", inputs or {}, {"model": ("Model", {})}, model)
+        if "base_model" in inputs:
+            brought = {"result": inputs["base_model"]}
+            self.writer.execute(
+                "WarmStart", context, {}, brought, cached=False, millis=self._millis
+            )
+        execute("Trainer", inputs, {"model": ("Model", {})}, model)
         facts = {"sha256": digest, "size_bytes": len(content)}
         execute(
             "TFLiteRewriter", {"model": made["model"]}, {"shipping_model": ("Model", facts)}, file,
@@ -113,6 +130,23 @@ class ShippedFiles:
         if pushed["pushed"]:
             self._contents[digest].append(made["pushed_model"])
         return made
+
+    def data_set(self, *images: dict) -> int:
+        """Adds a run of ExampleGen and Transform; returns the id of what a Trainer reads."""
+        run = self.writer.run(f"data {self._millis}", 2)
+        self._millis += 1
+        write_list(self.writer.folder("ExampleGen", "examples"), list(images))
+        examples = self.writer.artifact(
+            "Examples", "ExampleGen", "examples", data_fingerprint=data_fingerprint(images)
+        )
+        made = {"examples": examples}
+        self.writer.execute("ExampleGen", run, {}, made, cached=False, millis=self._millis)
+        transformed = self.writer.artifact("Examples", "Transform", "transformed_examples")
+        self.writer.execute(
+            "Transform", run, made, {"transformed_examples": transformed},
+            cached=False, millis=self._millis,
+        )  # fmt: skip
+        return transformed
 
     def write(self):
         """Writes everything; returns the store, opened for questions."""
