@@ -143,15 +143,18 @@ def main(arguments: list[str] | None = None) -> int:
         config = configure(options)
         if print_lists(options, config):
             return EXIT_PUSHED
+        # TFX and Google's clients print dozens of warnings about each other when they load.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from pipeline.vertex import commands
+
+            config = commands.checked(config, options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     try:
         with warnings.catch_warnings():
-            # TFX and Google's clients print dozens of warnings about each other when they load.
             warnings.simplefilter("ignore")
-            from pipeline.vertex import commands
-
             blessed = getattr(commands, options.command)(config, options)
     except (UserError, OSError) as error:  # OSError: a folder is read-only, a disk is full
         print(f"error: {error}", file=sys.stderr)

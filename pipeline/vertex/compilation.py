@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from models.settings import check_batch
 from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
 from pipeline.errors import UserError
@@ -88,20 +89,7 @@ def fill_in(config: PipelineConfig, root: str, beam_args: tuple[str, ...]) -> Pi
     Raises:
       UserError: the gate has no threshold, or the replicas can't share a batch evenly.
     """
-    if config.evaluation.min_map50 is None:
-        raise UserError(
-            "The gate needs a threshold: set the mAP@.5 that a model must reach to be pushed, for "
-            "example --set evaluation.min_map50=0.8"
-        )
-    replicas = MACHINES[config.vertex.accelerator].replicas
-    if config.training.batch_size % replicas:
-        # Loads TensorFlow, which takes a while: only needed for the error.
-        from models.training.distribution import check_batch
-
-        try:
-            check_batch(config.training.batch_size, replicas)
-        except ValueError as error:
-            raise UserError(f"{error} (accelerator {config.vertex.accelerator})") from error
+    check_pipeline(config)
     filled = override(
         config,
         {
@@ -114,6 +102,24 @@ def fill_in(config: PipelineConfig, root: str, beam_args: tuple[str, ...]) -> Pi
     )
     execution = filled.execution.model_copy(update={"training_service": training_service(config)})
     return filled.model_copy(update={"execution": execution})
+
+
+def check_pipeline(config: PipelineConfig) -> None:
+    """Checks the settings that a run needs wherever it keeps its files.
+
+    Raises:
+      UserError: the gate has no threshold, or the replicas can't share a batch evenly.
+    """
+    if config.evaluation.min_map50 is None:
+        raise UserError(
+            "The gate needs a threshold: set the mAP@.5 that a model must reach to be pushed, for "
+            "example --set evaluation.min_map50=0.8"
+        )
+    accelerator = config.vertex.accelerator
+    try:
+        check_batch(config.training.batch_size, MACHINES[accelerator].replicas)
+    except ValueError as error:
+        raise UserError(f"{error} (accelerator {accelerator})") from error
 
 
 def training_service(config: PipelineConfig) -> dict[str, Any]:

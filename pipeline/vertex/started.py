@@ -8,7 +8,9 @@ labels, and a Dataflow job in its name as well.
 import dataclasses
 import re
 from collections.abc import Iterator
+from typing import Any
 
+from google.api_core import exceptions
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import aiplatform_v1 as gca
 
@@ -21,6 +23,7 @@ TASK_LABEL = "task"
 DATAFLOW_URL = "https://dataflow.googleapis.com"
 _PATIENCE_SECONDS = 300.0
 _SECONDS = 30
+_FORBIDDEN = 403
 _LONGEST_LABEL = 63
 _STATE = gca.JobState
 _ENDED = (
@@ -138,12 +141,7 @@ class StartedJobs:
         if job.kind == "custom job":
             self._patient(self._jobs.cancel_custom_job)(name=job.id)
             return
-        answer = self._session.put(
-            f"{self._dataflow}/{job.id}",
-            json={"requestedState": "JOB_STATE_CANCELLED"},
-            timeout=_SECONDS,
-        )
-        answer.raise_for_status()
+        self._ask_dataflow("PUT", f"/{job.id}", json={"requestedState": "JOB_STATE_CANCELLED"})
 
     def _custom_jobs(self, run: str, task: str) -> Iterator[StartedJob]:
         wanted = labels_of(run, task)
@@ -160,18 +158,20 @@ class StartedJobs:
         prefix = dataflow_name(run, task).rstrip("-")
         page = ""
         while True:
-            answer = self._session.get(
-                self._dataflow,
-                params={"filter": "ACTIVE", "pageToken": page},
-                timeout=_SECONDS,
-            )
-            if answer.status_code == 403 and "SERVICE_DISABLED" in answer.text:
-                return
-            answer.raise_for_status()
-            listed = answer.json()
+            listed = self._ask_dataflow("GET", params={"filter": "ACTIVE", "pageToken": page})
             for job in listed.get("jobs", []):
                 if f"{job['name']}-".startswith(f"{prefix}-"):
                     yield StartedJob("Dataflow job", job["id"], job["name"], job["currentState"])
             page = listed.get("nextPageToken", "")
             if not page:
                 return
+
+    def _ask_dataflow(self, method: str, path: str = "", **arguments: Any) -> dict[str, Any]:
+        url = f"{self._dataflow}{path}"
+        answer = self._session.request(method, url, timeout=_SECONDS, **arguments)
+        if answer.status_code == _FORBIDDEN:
+            if "SERVICE_DISABLED" in answer.text:
+                return {}  # so there are no jobs
+            raise exceptions.Forbidden("it needs roles/dataflow.developer.")
+        answer.raise_for_status()
+        return answer.json()

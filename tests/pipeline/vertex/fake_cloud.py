@@ -34,7 +34,8 @@ class FakeCloud:
       script: states of the next job, one for each request; the last one stays.
       tasks: details of the job's tasks.
       requests: (method, path) of every request.
-      enabled_apis, quotas, images, bindings: for `doctor`.
+      enabled_apis, quotas, images: for `doctor`.
+      permissions: of the "runner", who runs `doctor`, and of the run's "account".
       custom_jobs, dataflow_jobs: that a run's tasks have started, by name and id.
       received: what was sent to `URL/webhook`.
       contexts, children: of ML Metadata; children are the contexts added to each context.
@@ -56,7 +57,7 @@ class FakeCloud:
         self.enabled_apis: set[str] = set()
         self.quotas: dict[str, int] = {}
         self.images: set[str] = set()
-        self.bindings: list[dict] = []
+        self.permissions: dict[str, set[str]] = {"runner": set(), "account": set()}
         self.custom_jobs: dict[str, dict] = {}
         self.dataflow_jobs: dict[str, dict] = {}
         self.received: list[dict] = []
@@ -97,8 +98,12 @@ class FakeCloud:
             return self.storage.answer(method, path, query, headers, body)
         if "consumerQuotaMetrics" in path or "/services/" in path or "/v2/" in path:
             return self._for_doctor(path)
-        if path.endswith(":getIamPolicy"):
-            return _json({"bindings": self.bindings})
+        if path.endswith(":generateAccessToken"):
+            return _json({"accessToken": "account", "expireTime": "2030-01-01T00:00:00Z"})
+        if path.endswith(":testIamPermissions"):
+            who = "account" if headers["authorization"] == "Bearer account" else "runner"
+            asked = json.loads(body)["permissions"]
+            return _json({"permissions": [one for one in asked if one in self.permissions[who]]})
         if path.startswith("/v1b3/"):
             return self._dataflow(method, path, dict(urllib.parse.parse_qsl(query)), body)
         if path == "/webhook":

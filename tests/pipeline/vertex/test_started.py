@@ -68,6 +68,6 @@ def test_one_that_cannot_be_ended_does_not_spare_the_others(jobs, cloud):
     start(cloud, RUN, "Trainer_7", 1)
     start(cloud, RUN, "Transform_8", 2)
     cloud.denied = "/jobs/df-1"
-    with pytest.raises(UserError, match=r"end Dataflow job df-1"):
+    with pytest.raises(UserError, match=r"end Dataflow job df-1.*roles/dataflow\.developer"):
         jobs.end(RUN)
     assert [job.id for job in jobs.running(RUN)] == ["df-1"]
