@@ -160,15 +160,15 @@ def damage(store: metadata_store.MetadataStore, artifact_id: int, uri: str) -> s
     """Says how an artifact's files differ from those that were recorded; None if they do not.
 
     Args:
-      store: holds the artifact.
+      store: holds the artifact. If it has no record of the files, it is enough that they exist.
       artifact_id: of the artifact.
       uri: where its files are, on this machine.
     """
     recorded = read_record(store, "files", str(artifact_id))
     if not os.path.exists(uri):
         return f"{uri} is gone"
-    if recorded is None:  # the run was killed before it could
-        return f"the files in {uri} were not recorded"
+    if recorded is None:
+        return None
     try:
         found = hash_files(uri)
     except OSError as error:
