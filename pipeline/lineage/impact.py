@@ -164,7 +164,11 @@ def _subject_impact(backend: Backend, subject: Subject) -> Impact:
 def _image_impact(backend: Backend, given: str, name: str) -> Impact:
     sightings, unknown = find_image(_raw_examples(backend), name)
     if not sightings:
-        lost = f" ({len(unknown)} Examples no longer have their list of images)" if unknown else ""
+        lost = (
+            f" ({len(unknown)} Examples have lost their list of images, or it cannot be read)"
+            if unknown
+            else ""
+        )
         raise NotFoundError(
             "Expected an Examples, Schema or Model artifact, a run, span:N, or an image's id, file "
             f"name or sha256. Received: {given}, not found in {backend.location}{lost}."

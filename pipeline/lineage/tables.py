@@ -251,7 +251,7 @@ def _impact(answer: Impact) -> Iterator[str]:
         )
     if answer.unknown:
         ids = ", ".join(str(examples.id) for examples in answer.unknown)
-        yield f"  unknown for Examples {ids}: their lists of images are gone"
+        yield f"  unknown for Examples {ids}: their lists of images are gone or cannot be read"
     for touched in answer.touched:
         run = touched.training.run
         yield f"{touched.how:<10} model {touched.training.model.id} of {run.name if run else '?'}"
@@ -281,14 +281,14 @@ def _diff(answer: Diff) -> Iterator[str]:
     if data["same"]:
         yield "data         the same"
     elif not data["known"]:
-        yield "data         differs; the lists of images are gone"
+        yield "data         differs; the lists of images are gone or cannot be read"
     else:
         yield f"data         {counts} images"
         for name in ("added", "removed"):
             yield from _listed(data[name], name)
         yield from _listed((f"{key} ({', '.join(what)})" for key, what in data["changed"]), "~")
     if answer.schema is None:
-        yield "schema       differs; a file is gone"
+        yield "schema       differs; a file is gone or cannot be read"
     else:
         yield "schema       the same" if not answer.schema else "schema"
         yield from (f"  {line}" for line in answer.schema)
@@ -341,11 +341,14 @@ def _why(answer: Why) -> Iterator[str]:
 def _verification(answer: Verification) -> Iterator[str]:
     for finding in answer.findings:
         yield f"{finding.problem:<8} {finding.path}: {finding.detail} (artifact {finding.artifact})"
-    verdict = {
-        True: "nothing is missing, changed or added",
-        False: "not intact",
-        None: "cannot tell, no file could be checked",
-    }[answer.is_sound]
-    if answer.unchecked and answer.is_sound is not None:
-        verdict += f"; cannot tell for {_count([None] * answer.unchecked, 'artifact')}"
-    yield f"{answer.files} files of {answer.artifacts} artifacts: {verdict}"
+    parts = {answer.title: answer.shipped, "training inputs": answer.inputs}
+    for title, part in parts.items():
+        verdict = {
+            True: f"intact, {_count([None] * part.files, 'file')}",
+            False: "not intact",
+            None: "cannot tell, no file could be checked",
+        }[part.is_sound]
+        if part.unchecked and part.is_sound is not None:
+            verdict += f"; cannot tell for {_count([None] * part.unchecked, 'artifact')}"
+        if part.files or part.findings or title == answer.title:
+            yield f"{title}: {verdict}"
