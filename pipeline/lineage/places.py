@@ -80,6 +80,7 @@ def state_of_version(uri: str) -> tuple[bool | None, bool | None]:
 @functools.cache
 def _versions(folder: str) -> tuple[set[str], str | None] | None:
     """The versions in a folder, and which one is the latest; None if nobody can tell."""
+    versions: set[str] = set()
     try:
         with _bucket_of(f"{folder}/") as (bucket, prefix):
             listing = bucket.list_blobs(prefix=prefix, delimiter="/", **_patience())
@@ -87,8 +88,8 @@ def _versions(folder: str) -> tuple[set[str], str | None] | None:
                 pass  # prefixes is complete once all pages are read
             versions = {path.rstrip("/").rpartition("/")[2] for path in listing.prefixes}
         return versions, json.loads(read(f"{folder}/{LATEST}"))["version"]
-    except FileNotFoundError:
-        return set(), None
+    except FileNotFoundError:  # of the bucket, or of `latest`
+        return versions, None
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

@@ -211,6 +211,11 @@ def test_a_version_that_is_gone_is_said_to_be_gone(ask, place):
     assert "/pushed/1 (gone)" in ask("impact", "cat_1")[1]
 
 
+def test_a_version_without_a_latest_is_there(ask, place):
+    place.remove("pushed/latest")
+    assert "/pushed/1 (there)" in ask("impact", "cat_1")[1]
+
+
 def test_a_version_whose_number_was_given_again_is_not_the_latest(ask, place):
     other = json.dumps({"files": {"detect.tflite": {"sha256": sha256("another")}}})
     place.put("pushed/1/manifest.json", other.encode())
