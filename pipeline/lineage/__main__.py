@@ -1,7 +1,8 @@
 """The command line: `python -m pipeline.lineage VERB`.
 
-Exit codes: 0 answered, 1 `verify` found something missing, changed or added, 2 no answer (X not
-found or ambiguous, no store, an invalid command line).
+Exit codes: 0 answered, 1 `verify` found X itself missing or changed, 2 no answer (X not found or
+ambiguous, no store, an invalid command line, X could not be checked), 3 `verify` found X itself
+intact, but what it was made from is not, or could not be checked.
 """
 
 import argparse
@@ -22,8 +23,9 @@ from pipeline.errors import UserError
 from pipeline.lineage import diff, open_backend, runs, trace, verify, why
 from pipeline.lineage.impact import Impacts, impact_of_all
 from pipeline.lineage.runs import STATES
+from pipeline.lineage.verify import Verification
 
-EXIT_ANSWERED, EXIT_FOUND, EXIT_NO_ANSWER = 0, 1, 2
+EXIT_ANSWERED, EXIT_FOUND, EXIT_NO_ANSWER, EXIT_INPUTS = 0, 1, 2, 3
 # The verbs whose answers contain facts that some kinds of stores do not record.
 _WITH_GAPS = ("trace", "diff", "why", "verify", "export")
 _GRAPHS = ("mermaid", "dot", "json", "html")
@@ -46,7 +48,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.lineage",
         description="Answers questions about models from ML Metadata. Read-only.",
-        epilog="Exit codes: 0 answered, 1 verify found a problem, 2 no answer.",
+        epilog="Exit codes: 0 answered; 1 verify: the shipped file is not intact; 2 no answer; 3 "
+        "verify: the shipped file is intact, its training inputs are not, or cannot be checked.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
@@ -169,8 +172,17 @@ def _answer(options: argparse.Namespace, backend) -> int:
 
         tables.show(answer)
     if options.verb == "verify":
-        return {True: EXIT_ANSWERED, False: EXIT_FOUND, None: EXIT_NO_ANSWER}[answer.is_sound]
+        return _code_of(answer)
     return EXIT_ANSWERED
+
+
+def _code_of(answer: Verification) -> int:
+    """Only a file of which everything was checked is called intact."""
+    if answer.shipped.is_sound is False:
+        return EXIT_FOUND
+    if answer.shipped.is_sound is None or answer.shipped.unchecked:
+        return EXIT_NO_ANSWER
+    return EXIT_INPUTS if answer.inputs.findings else EXIT_ANSWERED
 
 
 def _ask(options: argparse.Namespace, backend) -> Any:

@@ -3,17 +3,18 @@
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import UserError
+from pipeline.files import SCHEMA_FILE
+from pipeline.lineage import places
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.images import recorded_images
 from pipeline.lineage.subject import find_subject
 from pipeline.lineage.trace import about, ancestry
 from pipeline.lineage.training import Training, last_trainer, schema_sha256, trainings
 from pipeline.lineage.walk import BROUGHT_BY
-from pipeline.metadata.records import Artifact, local_path
+from pipeline.metadata.records import Artifact
 
 _SAME_IMAGE = ("sha256", "annotation_sha256", "split")
 
@@ -189,9 +190,10 @@ def _schema(backend: Backend, before: Artifact | None, after: Artifact | None) -
 
 
 def _schema_text(schema: Artifact | None) -> str | None:
-    folder = local_path(schema.uri) if schema else None
-    path = Path(folder, "schema.pbtxt") if folder else None
-    return path.read_text() if path and path.is_file() else None
+    try:
+        return places.read(f"{schema.uri.rstrip('/')}/{SCHEMA_FILE}").decode() if schema else None
+    except OSError:
+        return None
 
 
 def _recorded_differences(

@@ -374,7 +374,7 @@ def _diff(answer: Diff) -> Iterator[str]:
             yield from _listed(data[name], name)
         yield from _listed((f"{key} ({', '.join(what)})" for key, what in data["changed"]), "~")
     if answer.schema is None:
-        yield "schema       differs; a file is gone"
+        yield "schema       differs; a file is gone or cannot be read"
     else:
         yield "schema       the same" if not answer.schema else "schema"
         yield from (f"  {line}" for line in answer.schema)
@@ -427,11 +427,14 @@ def _why(answer: Why) -> Iterator[str]:
 def _verification(answer: Verification) -> Iterator[str]:
     for finding in answer.findings:
         yield f"{finding.problem:<8} {finding.path}: {finding.detail} (artifact {finding.artifact})"
-    verdict = {
-        True: "nothing is missing, changed or added",
-        False: "not intact",
-        None: "cannot tell, no file could be checked",
-    }[answer.is_sound]
-    if answer.unchecked and answer.is_sound is not None:
-        verdict += f"; cannot tell for {_count([None] * answer.unchecked, 'artifact')}"
-    yield f"{answer.files} files of {answer.artifacts} artifacts: {verdict}"
+    parts = {answer.title: answer.shipped, "training inputs": answer.inputs}
+    for title, part in parts.items():
+        verdict = {
+            True: f"intact, {_count([None] * part.files, 'file')}",
+            False: "not intact",
+            None: "cannot tell, no file could be checked",
+        }[part.is_sound]
+        if part.unchecked and part.is_sound is not None:
+            verdict += f"; cannot tell for {_count([None] * part.unchecked, 'artifact')}"
+        if part.files or part.findings or title == answer.title:
+            yield f"{title}: {verdict}"
