@@ -36,7 +36,8 @@ _VERTEX_FLAGS = {
     "bucket": "Cloud Storage bucket in that region, without gs://",
     "pipeline_image": "container image of the tasks, by digest",
     "trainer_image": "container image of the training job, by digest",
-    "accelerator": f"machine that trains: {', '.join(get_args(Accelerator))}; default: tpu-v5e-8",
+    "accelerator": f"machine that trains: {', '.join(get_args(Accelerator))}; default: tpu-v5e-8; "
+    "TPUs from v6e on do not support TensorFlow",
     "service_account": "account that the run uses; default: the project's",
 }
 # For commands without the flags of a pipeline: the values that make_config reads.

@@ -64,7 +64,7 @@ def submit(config: PipelineConfig, options: argparse.Namespace) -> bool | None:
     connection.check_bucket()
     job = _within_budget(config, compile_job(config), options)
 
-    from pipeline.vertex.client import VertexClient, id_of
+    from pipeline.vertex.client import RunFailedError, VertexClient, id_of
     from pipeline.vertex.started import StartedJobs
 
     client = VertexClient(connection)
@@ -75,7 +75,7 @@ def submit(config: PipelineConfig, options: argparse.Namespace) -> bool | None:
         return None
     try:
         results = client.wait(run.name)
-    except UserError:
+    except RunFailedError:
         StartedJobs(connection).end(id_of(run))
         raise
 

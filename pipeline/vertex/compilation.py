@@ -19,6 +19,8 @@ from pipeline.vertex.machines import MACHINES, check_region
 
 _IMAGE = re.compile(r"[\w.-]+(:\d+)?/[\w./-]+@sha256:[0-9a-f]{64}")
 _CLOUD = "gs://"
+# For ExampleGen's look at the bucket, which `pipeline.vertex.task` does not run.
+_DRIVER_SECONDS = 3600
 _EMAIL = "Email"
 # The last release for pipelines of schema 2.0, which is TFX's.
 _EMAIL_IMAGE = "gcr.io/ml-pipeline/google-cloud-pipeline-components:1.0.44"
@@ -184,6 +186,10 @@ def compile_job(config: PipelineConfig) -> dict[str, Any]:
             runner.set_exit_handler(_finish(config))
         job = runner.run(_pipeline(_with_absolute_schema(config)), write_out=False)
     if in_the_cloud:
+        for executor in job["pipelineSpec"]["deploymentSpec"]["executors"].values():
+            driver = executor.get("container", {}).get("lifecycle", {}).get("preCacheCheck")
+            if driver:
+                driver["command"] = ["timeout", str(_DRIVER_SECONDS), *driver["command"]]
         if config.vertex.notify_emails:
             _add_emails(job["pipelineSpec"], config.vertex.notify_emails)
         _reject_local_paths(job)

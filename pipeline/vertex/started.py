@@ -7,7 +7,7 @@ labels, and a Dataflow job in its name as well.
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from google.api_core import exceptions
@@ -107,8 +107,7 @@ class StartedJobs:
         Raises:
           UserError: they can't be listed.
         """
-        with explained(self._settings, f"list the jobs of run {run}"):
-            return [*self._custom_jobs(run, task), *self._dataflow_jobs(run, task)]
+        return [job for listed in self._kinds(run, task) for job in listed()]
 
     def end(self, run: str, task: str = "") -> list[StartedJob]:
         """Ends the jobs of a run; says which.
@@ -123,19 +122,35 @@ class StartedJobs:
         Raises:
           UserError: some can't be listed or ended; it names those, the others are ended.
         """
-        failures = []
-        found = self.running(run, task)
-        for job in found:
+        found, failures = [], []
+        for listed in self._kinds(run, task):
             try:
-                with explained(self._settings, f"end {job}"):
-                    self._end(job)
+                jobs = listed()
             except UserError as error:
                 failures.append(str(error))
-            else:
-                print(f"ended {job}", flush=True)
+                continue
+            for job in jobs:
+                try:
+                    with explained(self._settings, f"end {job}"):
+                        self._end(job)
+                except UserError as error:
+                    failures.append(str(error))
+                else:
+                    print(f"ended {job}", flush=True)
+            found += jobs
         if failures:
             raise UserError(" ".join(failures))
         return found
+
+    def _kinds(self, run: str, task: str) -> Iterator[Callable[[], list[StartedJob]]]:
+        """Functions that list the jobs of one service each: one may fail, and not the other."""
+        for service, jobs in (("custom", self._custom_jobs), ("Dataflow", self._dataflow_jobs)):
+
+            def listed(service=service, jobs=jobs) -> list[StartedJob]:
+                with explained(self._settings, f"list the {service} jobs of run {run}"):
+                    return list(jobs(run, task))
+
+            yield listed
 
     def _end(self, job: StartedJob) -> None:
         if job.kind == "custom job":
@@ -167,11 +182,14 @@ class StartedJobs:
                 return
 
     def _ask_dataflow(self, method: str, path: str = "", **arguments: Any) -> dict[str, Any]:
-        url = f"{self._dataflow}{path}"
-        answer = self._session.request(method, url, timeout=_SECONDS, **arguments)
-        if answer.status_code == _FORBIDDEN:
-            if "SERVICE_DISABLED" in answer.text:
+        def ask() -> dict[str, Any]:
+            answer = self._session.request(
+                method, f"{self._dataflow}{path}", timeout=_SECONDS, **arguments
+            )
+            if answer.status_code == _FORBIDDEN and "SERVICE_DISABLED" in answer.text:
                 return {}  # so there are no jobs
-            raise exceptions.Forbidden("it needs roles/dataflow.developer.")
-        answer.raise_for_status()
-        return answer.json()
+            if not answer.ok:
+                raise exceptions.from_http_response(answer)
+            return answer.json()
+
+        return self._patient(ask)()

@@ -46,6 +46,8 @@ def rehearse(config: PipelineConfig, folder: str) -> dict[str, Any]:
     root.mkdir(parents=True, exist_ok=True)
     if config.vertex.model_registry:
         _say("not rehearsed: the Model Registry, which is a service")
+    if config.vertex.notify_webhook or config.vertex.notify_emails:
+        _say("not rehearsed: notifications")
     if _REMOTE in config.push.destination:
         _say(f"not rehearsed: {config.push.destination}; pushing to {root / 'pushed'}")
     config = _for_here(config, root)

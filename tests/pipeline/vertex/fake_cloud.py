@@ -39,7 +39,7 @@ class FakeCloud:
       custom_jobs, dataflow_jobs: that a run's tasks have started, by name and id.
       received: what was sent to `URL/webhook`.
       contexts, children: of ML Metadata; children are the contexts added to each context.
-      denied: requests with this in their path are forbidden.
+      denied, denial: requests with this in their path are forbidden, with this message.
       proxy: for processes that should find the cloud at its usual addresses; see `open_proxy`.
     """
 
@@ -64,6 +64,7 @@ class FakeCloud:
         self.contexts: dict[str, dict] = {}
         self.children: dict[str, list[str]] = {}
         self.denied: str | None = None
+        self.denial = "denied"
         self.proxy: CloudProxy | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -91,7 +92,7 @@ class FakeCloud:
         self.requests.append((method, path))
         host = headers.get("x-origin", "")
         if self.denied and self.denied in path:
-            return _json({"error": {"code": 403, "message": "denied"}}, 403)
+            return _json({"error": {"code": 403, "message": self.denial}}, 403)
         if path == "/token":
             return _json({"access_token": "token", "expires_in": 3600, "token_type": "Bearer"})
         if "/storage/v1" in path or path.startswith("/upload/") or "storage.google" in host:

@@ -241,24 +241,43 @@ def test_what_a_failed_run_has_left_running_is_shown_and_ended(run, cloud, submi
     assert running_jobs(cloud) == [f"{PARENT}/customJobs/2"]
 
 
-def test_waiting_for_a_run_that_fails_ends_what_it_left_running(run, cloud, monkeypatch):
+@pytest.fixture
+def with_job(cloud, monkeypatch):
+    """Every submitted run has started a custom job; calls what is given before it is followed."""
     from pipeline.vertex.client import VertexClient
 
     create = VertexClient._create
 
-    def with_job(self, request, run_id):
-        name = f"{PARENT}/customJobs/1"
-        cloud.custom_jobs[name] = {"name": name, "displayName": "data-trainer",
-                                   "labels": labels_of(run_id, "Trainer_7"),
-                                   "state": "JOB_STATE_RUNNING"}  # fmt: skip
-        return create(self, request, run_id)
+    def arrange(before_it_is_followed=lambda: None):
+        def create_with_job(self, request, run_id):
+            name = f"{PARENT}/customJobs/1"
+            cloud.custom_jobs[name] = {"name": name, "displayName": "data-trainer",
+                                       "labels": labels_of(run_id, "Trainer_7"),
+                                       "state": "JOB_STATE_RUNNING"}  # fmt: skip
+            run = create(self, request, run_id)
+            before_it_is_followed()
+            return run
 
-    monkeypatch.setattr(VertexClient, "_create", with_job)
+        monkeypatch.setattr(VertexClient, "_create", create_with_job)
+
+    return arrange
+
+
+def test_waiting_for_a_run_that_fails_ends_what_it_left_running(run, cloud, with_job):
+    with_job()
     cloud.script = ["PIPELINE_STATE_FAILED"]
     code, out, _ = run("submit", *PIPELINE, "--wait")
     assert code == 1
     assert "ended custom job 1 (data-trainer)" in out
     assert not running_jobs(cloud)
+
+
+def test_a_run_that_can_no_longer_be_followed_continues(run, cloud, with_job):
+    with_job(lambda: setattr(cloud, "denied", "/pipelineJobs/data-"))
+    code, _, error = run("submit", *PIPELINE, "--wait")
+    assert code == 1
+    assert "No permission to look up run" in error
+    assert len(running_jobs(cloud)) == 1
 
 
 def test_schedules_are_created_listed_and_deleted(run, cloud):
