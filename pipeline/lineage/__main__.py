@@ -19,13 +19,14 @@ from typing import Any
 from ml_metadata import errors as mlmd_errors
 
 from pipeline.errors import UserError
-from pipeline.lineage import diff, open_backend, runs, trace, verify, why
+from pipeline.lineage import diff, open_backend, runs, tables, trace, verify, why
 from pipeline.lineage.impact import Impacts, impact_of_all
 from pipeline.lineage.runs import STATES
 
 EXIT_ANSWERED, EXIT_FOUND, EXIT_NO_ANSWER = 0, 1, 2
 # The verbs whose answers contain facts that some kinds of stores do not record.
 _WITH_GAPS = ("trace", "diff", "why", "verify", "export")
+_LAST_RUNS = 20
 _GRAPHS = ("mermaid", "dot", "json", "html")
 _EXPORTS = ("openlineage", "in-toto")
 _X = (
@@ -58,8 +59,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
             added.add_argument("--json", action="store_true", help="print JSON")
         return added
 
-    listing = verb("runs", "every run, with its outcome")
-    listing.add_argument("--last", type=_positive, metavar="N", help="only the last N that match")
+    listing = verb("runs", "runs with their outcomes")
+    many = listing.add_mutually_exclusive_group()
+    many.add_argument(
+        "--last", type=_positive, metavar="N", help=f"the last N that match ({_LAST_RUNS})"
+    )
+    many.add_argument("--all", action="store_true", help="all that match")
     listing.add_argument("--state", choices=STATES)
     listing.add_argument("--preset", metavar="NAME")
     listing.add_argument("--span", type=int, metavar="N", help="of the data")
@@ -155,9 +160,9 @@ def _answer(options: argparse.Namespace, backend) -> int:
         )  # fmt: skip
         print(json.dumps(content, indent=2))
     else:
-        from pipeline.lineage import tables  # loads rich
-
         tables.show(answer)
+    if options.verb == "runs" and not (options.all or options.last) and len(answer) == _LAST_RUNS:
+        print(f"note: the last {_LAST_RUNS} runs; --all shows every one.", file=sys.stderr)
     if options.verb == "verify":
         return {True: EXIT_ANSWERED, False: EXIT_FOUND, None: EXIT_NO_ANSWER}[answer.is_sound]
     return EXIT_ANSWERED
@@ -168,7 +173,7 @@ def _ask(options: argparse.Namespace, backend) -> Any:
         case "runs":
             return runs(
                 backend,
-                last=options.last,
+                last=None if options.all else options.last or _LAST_RUNS,
                 state=options.state,
                 preset=options.preset,
                 span=options.span,
@@ -181,8 +186,7 @@ def _ask(options: argparse.Namespace, backend) -> Any:
 
 
 def _show_impact(options: argparse.Namespace, backend, answer: Impacts) -> int:
-    from pipeline.lineage import tables
-    from pipeline.lineage.retraining import retraining
+    from pipeline.lineage.retraining import retraining  # no other verb needs it
 
     if options.json:
         content = [found.to_json() for found in answer.answers]
