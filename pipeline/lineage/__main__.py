@@ -9,8 +9,10 @@ import contextlib
 import csv
 import gc
 import json
+import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -18,7 +20,7 @@ from typing import Any
 
 from ml_metadata import errors as mlmd_errors
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.lineage import diff, open_backend, runs, tables, trace, verify, why
 from pipeline.lineage.impact import Impacts, impact_of_all
 from pipeline.lineage.runs import STATES
@@ -26,6 +28,7 @@ from pipeline.lineage.runs import STATES
 EXIT_ANSWERED, EXIT_FOUND, EXIT_NO_ANSWER = 0, 1, 2
 # The verbs whose answers contain facts that some kinds of stores do not record.
 _WITH_GAPS = ("trace", "diff", "why", "verify", "export")
+_EXIT_INTERRUPTED = 130
 _LAST_RUNS = 20
 _GRAPHS = ("mermaid", "dot", "json", "html")
 _EXPORTS = ("openlineage", "in-toto")
@@ -112,39 +115,79 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     location = options.metadata or os.path.join(options.workdir, "metadata.sqlite")
     try:
-        with _without_native_logs():
+        with _without_logs():
             backend = open_backend(location)
-        code = _answer(options, backend)
+            code = _answer(options, backend)
+            sys.stdout.flush()
         if backend.gaps and options.verb in _WITH_GAPS:
-            print(f"note: {backend.gaps}.", file=sys.stderr)
+            _say(f"note: {backend.gaps}.")
         return code
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_NO_ANSWER
+        _say(f"error: {error}")
     except mlmd_errors.AbortedError:
-        print(
-            f"error: {location} is being written to; try again in a moment.",
-            file=sys.stderr,
-        )
-        return EXIT_NO_ANSWER
+        _say(f"error: {location} is being written to; try again in a moment.")
     except BrokenPipeError:  # whatever reads the output, such as `head`, has closed it
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the flush at exit
         return EXIT_ANSWERED
+    except Exception as error:  # whatever a damaged store leads to
+        what = one_line(error)
+        _say(
+            f"error: {location}, or a file that it names, is damaged "
+            f"({type(error).__name__}: {what}). Restore it from a copy; if it is sound, this is a "
+            "fault of the program."
+        )
+    return EXIT_NO_ANSWER
+
+
+def _say(line: str) -> None:
+    print(tables.escaped(line), file=sys.stderr)
 
 
 @contextlib.contextmanager
-def _without_native_logs() -> Iterator[None]:
-    """Silences ML Metadata's native code, which logs failed connections to standard error."""
+def _without_logs() -> Iterator[None]:
+    """Silences ML Metadata, which logs what then is an error; our own words get through."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     sys.stderr.flush()
     original = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
+    ours = sys.stderr
     try:
         os.dup2(nowhere, 2)
-        yield
+        with open(os.dup(original), "w", errors="backslashreplace", buffering=1) as sys.stderr:
+            yield
     finally:
+        sys.stderr = ours
         os.dup2(original, 2)
         os.close(original)
         os.close(nowhere)
+        logger.setLevel(level)
+
+
+def _in_child(arguments: list[str] | None = None) -> int:
+    """`main` in another process: ML Metadata's native code aborts at some damaged stores."""
+    parse_arguments(arguments)  # says what is wrong with them
+    child = os.fork()
+    if child == 0:
+        # One answer, and the process ends: looking for garbage would take a tenth of its time.
+        gc.disable()
+        code = _EXIT_INTERRUPTED
+        with contextlib.suppress(KeyboardInterrupt):
+            code = main(arguments)
+        sys.stdout.flush()
+        os._exit(code)
+    try:
+        _, status = os.waitpid(child, 0)
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
+    if os.WIFSIGNALED(status):
+        _say(
+            f"error: ML Metadata broke off ({signal.Signals(os.WTERMSIG(status)).name}), which it "
+            "does at a damaged store. Restore it from a copy."
+        )
+        return EXIT_NO_ANSWER
+    return os.waitstatus_to_exitcode(status)
 
 
 def _answer(options: argparse.Namespace, backend) -> int:
@@ -162,7 +205,7 @@ def _answer(options: argparse.Namespace, backend) -> int:
     else:
         tables.show(answer)
     if options.verb == "runs" and not (options.all or options.last) and len(answer) == _LAST_RUNS:
-        print(f"note: the last {_LAST_RUNS} runs; --all shows every one.", file=sys.stderr)
+        _say(f"note: the last {_LAST_RUNS} runs; --all shows every one.")
     if options.verb == "verify":
         return {True: EXIT_ANSWERED, False: EXIT_FOUND, None: EXIT_NO_ANSWER}[answer.is_sound]
     return EXIT_ANSWERED
@@ -212,7 +255,7 @@ def _show_impact(options: argparse.Namespace, backend, answer: Impacts) -> int:
             words = ["impact", *options.x, *place, "--lists", folder]
             tables.print_lines(tables.retraining(again, words, folder))
     if answer.lost:
-        print(f"error: {backend.location} does not know {', '.join(answer.lost)}.", file=sys.stderr)
+        _say(f"error: {backend.location} does not know {', '.join(answer.lost)}.")
         return EXIT_NO_ANSWER
     return EXIT_ANSWERED
 
@@ -238,7 +281,7 @@ def _write(text: str, path: str | None) -> None:
         print(text)
         return
     try:
-        Path(path).write_text(text)
+        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(
             f"Expected a writable file. Received: {path} ({error.strerror})."
@@ -246,6 +289,5 @@ def _write(text: str, path: str | None) -> None:
 
 
 if __name__ == "__main__":
-    # One answer, and the process ends: looking for garbage would take a tenth of its time.
-    gc.disable()
-    sys.exit(main())
+    sys.stdout.reconfigure(errors="backslashreplace")
+    sys.exit(_in_child())

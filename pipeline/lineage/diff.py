@@ -189,8 +189,10 @@ def _schema(backend: Backend, before: Artifact | None, after: Artifact | None) -
 
 def _schema_text(schema: Artifact | None) -> str | None:
     folder = local_path(schema.uri) if schema else None
-    path = Path(folder, "schema.pbtxt") if folder else None
-    return path.read_text() if path and path.is_file() else None
+    try:
+        return Path(folder, "schema.pbtxt").read_text(encoding="utf-8") if folder else None
+    except (OSError, ValueError):  # gone, or damaged
+        return None
 
 
 def _recorded_differences(

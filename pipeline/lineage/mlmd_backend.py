@@ -8,7 +8,7 @@ from ml_metadata import errors as mlmd_errors
 from ml_metadata.metadata_store import ListOptions, OrderByField, metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.lineage.backend import look_up
 from pipeline.metadata.facts import read_record
 from pipeline.metadata.records import (
@@ -136,6 +136,8 @@ class MlmdBackend:
 
     def artifacts_with_uri(self, uri: str) -> list[Artifact]:
         """See `Backend`."""
+        if not _is_text(uri):
+            return []
         return [to_artifact(artifact) for artifact in self._store.get_artifacts_by_uri(uri)]
 
     def runs(self) -> list[Run]:
@@ -164,7 +166,7 @@ class MlmdBackend:
 
     def run(self, name: str) -> Run | None:
         """See `Backend`."""
-        context = find_context(self._store, RUN_CONTEXT, name)
+        context = find_context(self._store, RUN_CONTEXT, name) if _is_text(name) else None
         return None if context is None else to_run(context)
 
     def executions_in(self, run: Run) -> list[Execution]:
@@ -200,8 +202,19 @@ class MlmdBackend:
         """See `Backend`."""
         key = kind, str(name)
         if key not in self._records:
-            self._records[key] = read_record(self._store, *key)
+            try:
+                self._records[key] = read_record(self._store, *key)
+            except ValueError as error:
+                raise UserError(
+                    f"Expected JSON in the record {kind}/{name} of {self.location}. Received: "
+                    f"something else ({one_line(error)}). Restore the store from a copy."
+                ) from error
         return self._records[key]
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be in a store; a file's name need not be UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _in_batches(get: Callable[[list[int]], list], ids: list[int]) -> Iterator[Any]:

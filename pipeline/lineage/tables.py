@@ -45,10 +45,10 @@ def show(answer: Any) -> None:
 def print_lines(lines: Iterable[str]) -> None:
     """Prints lines; nothing in them steers a terminal."""
     for line in lines:
-        print(_escaped(line))
+        print(escaped(line))
 
 
-def _escaped(line: str) -> str:
+def escaped(line: str) -> str:
     """Names come from anybody's files: nothing in them steers a terminal, or fails to print."""
     return _STEERING.sub(lambda match: repr(match[0])[1:-1], line)
 
@@ -355,7 +355,7 @@ def _diff(answer: Diff) -> Iterator[str]:
             yield from _listed(data[name], name)
         yield from _listed((f"{key} ({', '.join(what)})" for key, what in data["changed"]), "~")
     if answer.schema is None:
-        yield "schema       differs; a file is gone"
+        yield "schema       differs; a file is gone or damaged"
     else:
         yield "schema       the same" if not answer.schema else "schema"
         yield from (f"  {line}" for line in answer.schema)
