@@ -10,8 +10,10 @@ import contextlib
 import csv
 import gc
 import json
+import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -19,8 +21,8 @@ from typing import Any
 
 from ml_metadata import errors as mlmd_errors
 
-from pipeline.errors import UserError
-from pipeline.lineage import diff, open_backend, runs, trace, verify, why
+from pipeline.errors import UserError, one_line
+from pipeline.lineage import diff, open_backend, runs, tables, trace, verify, why
 from pipeline.lineage.impact import Impacts, impact_of_all
 from pipeline.lineage.runs import STATES
 from pipeline.lineage.verify import Verification
@@ -28,6 +30,8 @@ from pipeline.lineage.verify import Verification
 EXIT_ANSWERED, EXIT_FOUND, EXIT_NO_ANSWER, EXIT_INPUTS = 0, 1, 2, 3
 # The verbs whose answers contain facts that some kinds of stores do not record.
 _WITH_GAPS = ("trace", "diff", "why", "verify", "export")
+_EXIT_INTERRUPTED = 130
+_LAST_RUNS = 20
 _GRAPHS = ("mermaid", "dot", "json", "html")
 _EXPORTS = ("openlineage", "in-toto")
 _X = (
@@ -61,8 +65,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
             added.add_argument("--json", action="store_true", help="print JSON")
         return added
 
-    listing = verb("runs", "every run, with its outcome")
-    listing.add_argument("--last", type=_positive, metavar="N", help="only the last N that match")
+    listing = verb("runs", "runs with their outcomes")
+    many = listing.add_mutually_exclusive_group()
+    many.add_argument(
+        "--last", type=_positive, metavar="N", help=f"the last N that match ({_LAST_RUNS})"
+    )
+    many.add_argument("--all", action="store_true", help="all that match")
     listing.add_argument("--state", choices=STATES)
     listing.add_argument("--preset", metavar="NAME")
     listing.add_argument("--span", type=int, metavar="N", help="of the data")
@@ -120,39 +128,79 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     location = options.metadata or os.path.join(options.workdir, "metadata.sqlite")
     try:
-        with _without_native_logs():
+        with _without_logs():
             backend = open_backend(location)
-        code = _answer(options, backend)
+            code = _answer(options, backend)
+            sys.stdout.flush()
         if backend.gaps and options.verb in _WITH_GAPS:
-            print(f"note: {backend.gaps}.", file=sys.stderr)
+            _say(f"note: {backend.gaps}.")
         return code
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_NO_ANSWER
+        _say(f"error: {error}")
     except mlmd_errors.AbortedError:
-        print(
-            f"error: {location} is being written to; try again in a moment.",
-            file=sys.stderr,
-        )
-        return EXIT_NO_ANSWER
+        _say(f"error: {location} is being written to; try again in a moment.")
     except BrokenPipeError:  # whatever reads the output, such as `head`, has closed it
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the flush at exit
         return EXIT_ANSWERED
+    except Exception as error:  # whatever a damaged store leads to
+        what = one_line(error)
+        _say(
+            f"error: {location}, or a file that it names, is damaged "
+            f"({type(error).__name__}: {what}). Restore it from a copy; if it is sound, this is a "
+            "fault of the program."
+        )
+    return EXIT_NO_ANSWER
+
+
+def _say(line: str) -> None:
+    print(tables.escaped(line), file=sys.stderr)
 
 
 @contextlib.contextmanager
-def _without_native_logs() -> Iterator[None]:
-    """Silences ML Metadata's native code, which logs failed connections to standard error."""
+def _without_logs() -> Iterator[None]:
+    """Silences ML Metadata, which logs what then is an error; our own words get through."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     sys.stderr.flush()
     original = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
+    ours = sys.stderr
     try:
         os.dup2(nowhere, 2)
-        yield
+        with open(os.dup(original), "w", errors="backslashreplace", buffering=1) as sys.stderr:
+            yield
     finally:
+        sys.stderr = ours
         os.dup2(original, 2)
         os.close(original)
         os.close(nowhere)
+        logger.setLevel(level)
+
+
+def _in_child(arguments: list[str] | None = None) -> int:
+    """`main` in another process: ML Metadata's native code aborts at some damaged stores."""
+    parse_arguments(arguments)  # says what is wrong with them
+    child = os.fork()
+    if child == 0:
+        # One answer, and the process ends: looking for garbage would take a tenth of its time.
+        gc.disable()
+        code = _EXIT_INTERRUPTED
+        with contextlib.suppress(KeyboardInterrupt):
+            code = main(arguments)
+        sys.stdout.flush()
+        os._exit(code)
+    try:
+        _, status = os.waitpid(child, 0)
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
+    if os.WIFSIGNALED(status):
+        _say(
+            f"error: ML Metadata broke off ({signal.Signals(os.WTERMSIG(status)).name}), which it "
+            "does at a damaged store. Restore it from a copy."
+        )
+        return EXIT_NO_ANSWER
+    return os.waitstatus_to_exitcode(status)
 
 
 def _answer(options: argparse.Namespace, backend) -> int:
@@ -168,9 +216,9 @@ def _answer(options: argparse.Namespace, backend) -> int:
         )  # fmt: skip
         print(json.dumps(content, indent=2))
     else:
-        from pipeline.lineage import tables  # loads rich
-
         tables.show(answer)
+    if options.verb == "runs" and not (options.all or options.last) and len(answer) == _LAST_RUNS:
+        _say(f"note: the last {_LAST_RUNS} runs; --all shows every one.")
     if options.verb == "verify":
         return _code_of(answer)
     return EXIT_ANSWERED
@@ -190,7 +238,7 @@ def _ask(options: argparse.Namespace, backend) -> Any:
         case "runs":
             return runs(
                 backend,
-                last=options.last,
+                last=None if options.all else options.last or _LAST_RUNS,
                 state=options.state,
                 preset=options.preset,
                 span=options.span,
@@ -203,8 +251,7 @@ def _ask(options: argparse.Namespace, backend) -> Any:
 
 
 def _show_impact(options: argparse.Namespace, backend, answer: Impacts) -> int:
-    from pipeline.lineage import tables
-    from pipeline.lineage.retraining import retraining
+    from pipeline.lineage.retraining import retraining  # no other verb needs it
 
     if options.json:
         content = [found.to_json() for found in answer.answers]
@@ -230,7 +277,7 @@ def _show_impact(options: argparse.Namespace, backend, answer: Impacts) -> int:
             words = ["impact", *options.x, *place, "--lists", folder]
             tables.print_lines(tables.retraining(again, words, folder))
     if answer.lost:
-        print(f"error: {backend.location} does not know {', '.join(answer.lost)}.", file=sys.stderr)
+        _say(f"error: {backend.location} does not know {', '.join(answer.lost)}.")
         return EXIT_NO_ANSWER
     return EXIT_ANSWERED
 
@@ -261,7 +308,7 @@ def _write(text: str, path: str | None) -> None:
         print(text)
         return
     try:
-        Path(path).write_text(text, encoding="utf-8")
+        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(
             f"Expected a writable file. Received: {path} ({error.strerror})."
@@ -269,6 +316,5 @@ def _write(text: str, path: str | None) -> None:
 
 
 if __name__ == "__main__":
-    # One answer, and the process ends: looking for garbage would take a tenth of its time.
-    gc.disable()
-    sys.exit(main())
+    sys.stdout.reconfigure(errors="backslashreplace")
+    sys.exit(_in_child())

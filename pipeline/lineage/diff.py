@@ -192,7 +192,7 @@ def _schema(backend: Backend, before: Artifact | None, after: Artifact | None) -
 def _schema_text(schema: Artifact | None) -> str | None:
     try:
         return places.read(f"{schema.uri.rstrip('/')}/{SCHEMA_FILE}").decode() if schema else None
-    except OSError:
+    except (OSError, ValueError):  # gone, or damaged
         return None
 
 

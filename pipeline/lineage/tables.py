@@ -8,20 +8,17 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from pipeline.lineage.diff import Diff
-from pipeline.lineage.fate import Fate, Judgement
+from pipeline.lineage.fate import Fate, Judgement, Push
 from pipeline.lineage.impact import NEVER, UNTOLD, Impact, Impacts, Version
 from pipeline.lineage.retraining import Retraining
+from pipeline.lineage.runs import RunLine
 from pipeline.lineage.trace import Trace
 from pipeline.lineage.training import DATA_FACTS, Training, data_json
 from pipeline.lineage.verify import Verification
 from pipeline.lineage.why import Why
 from pipeline.metadata.records import NO_ORIGIN, Run, iso
 
-_WIDEST = 160
 # Long values are wrapped at this width, and long lists of images are cut.
 _WRAPPED = 110
 _MOST_IMAGES = 20
@@ -34,12 +31,8 @@ _STEERING = re.compile(
 
 def show(answer: Any) -> None:
     """Prints the answer of a verb."""
-    if isinstance(answer, list):
-        # Nothing is cut off: the terminal wraps lines that are too long for it.
-        console = Console(highlight=False, markup=False, soft_wrap=True, width=_WIDEST)
-        console.print(_runs(answer))
-        return
     lines = {
+        list: _runs,
         Trace: _trace,
         Impacts: _impact,
         Diff: _diff,
@@ -52,10 +45,10 @@ def show(answer: Any) -> None:
 def print_lines(lines: Iterable[str]) -> None:
     """Prints lines; nothing in them steers a terminal."""
     for line in lines:
-        print(_escaped(line))
+        print(escaped(line))
 
 
-def _escaped(line: str) -> str:
+def escaped(line: str) -> str:
     """Names come from anybody's files: nothing in them steers a terminal, or fails to print."""
     return _STEERING.sub(lambda match: repr(match[0])[1:-1], line)
 
@@ -78,31 +71,37 @@ def _figure(value: Any) -> Any:
     return f"{value:.4f}" if isinstance(value, float) else value
 
 
-def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, no_wrap=True)
-    return table
-
-
-def _runs(found: list) -> Table:
-    table = _table("run", "began", "state", "preset", "span", "data", "mAP@.5", "gate", "pushed")
+def _runs(found: list[RunLine]) -> Iterator[str]:
+    folders = {os.path.dirname(line.push.destination) for line in found if line.push}
+    rows = [("run", "pipeline", "began", "state", "preset", "span", "data", "mAP@.5", "gate",
+             "pushed")]  # fmt: skip
     for line in found:
         facts = line.examples.properties if line.examples else {}
         score = line.metrics.get("mAP50")
-        push = line.push
-        table.add_row(
-            line.run.name,
-            iso(line.run.created_ms),
-            line.state,
-            line.run.facts.get("preset", ""),
-            str(facts.get("span", "")),
-            _short(facts.get("data_fingerprint")),
-            "" if score is None else f"{score:.3f}",
-            _blessing(line.blessed, line.infra_blessed),
-            "" if push is None else f"version {push.version}{' (latest)' * bool(push.is_latest)}",
+        rows.append(
+            (
+                line.run.name,
+                line.run.facts.get("pipeline") or "",
+                iso(line.run.created_ms) or "",
+                line.state,
+                line.run.facts.get("preset") or "",
+                str(facts.get("span", "")),
+                _short(facts.get("data_fingerprint")),
+                "" if score is None else f"{score:.3f}",
+                _blessing(line.blessed, line.infra_blessed),
+                _pushed(line.push, len(folders) > 1) if line.push else "",
+            )
         )
-    return table
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+def _pushed(push: Push, is_one_of_several: bool) -> str:
+    """A version; each place that is pushed to has a `latest` of its own."""
+    place = f" in {os.path.dirname(push.destination)}" if is_one_of_several else ""
+    return f"version {push.version}" + (f" (latest{place})" if push.is_latest else place)
 
 
 def _blessing(blessed: bool | None, infra_blessed: bool | None) -> str:
@@ -374,7 +373,7 @@ def _diff(answer: Diff) -> Iterator[str]:
             yield from _listed(data[name], name)
         yield from _listed((f"{key} ({', '.join(what)})" for key, what in data["changed"]), "~")
     if answer.schema is None:
-        yield "schema       differs; a file is gone or cannot be read"
+        yield "schema       differs; a file is gone, damaged, or cannot be read"
     else:
         yield "schema       the same" if not answer.schema else "schema"
         yield from (f"  {line}" for line in answer.schema)

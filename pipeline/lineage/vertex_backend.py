@@ -134,6 +134,10 @@ class VertexBackend:
             self._runs = sorted(runs, key=lambda run: (run.created_ms, run.name))
         return self._runs
 
+    def runs_backwards(self) -> Iterator[Run]:
+        """See `Backend`."""
+        return reversed(self.runs())
+
     def run(self, name: str) -> Run | None:
         """See `Backend`."""
         return next((run for run in self.runs() if run.name == name), None)

@@ -43,6 +43,7 @@ class ShippedFiles:
         blessed: bool = True,
         reasons: tuple[str, ...] = (),
         version: str | None = None,
+        to: str = "pushed",
         pipeline: str = "pets",
         command: str = "local_runner.py",
         inputs: dict[str, int] | None = None,
@@ -59,6 +60,7 @@ class ShippedFiles:
           blessed: by the Evaluator.
           reasons: of DeviceCheck, which refuses the file if there are any.
           version: that it pushes, if both bless it; None for none.
+          to: the folder that it pushes to.
           pipeline: its name.
           command: that started it.
           inputs: of the Trainer; `base_model` is brought by a WarmStart.
@@ -118,12 +120,12 @@ class ShippedFiles:
         execute("DeviceCheck", shipped, {"infra_blessing": ("InfraBlessing", facts)})
         pushed = {"pushed": 0}
         if version and blessed and not reasons:
-            destination = self.folder / "pushed" / version
+            destination = self.folder / to / version
             destination.mkdir(parents=True, exist_ok=True)
             (destination / "detect.tflite").write_text(content)
             pushed = {"pushed": 1, "pushed_version": version, "sha256": digest,
                       "pushed_destination": str(destination)}  # fmt: skip
-            latest = self.folder / "pushed" / "latest"
+            latest = self.folder / to / "latest"
             latest.unlink(missing_ok=True)
             latest.symlink_to(version)
         execute("Pusher", shipped, {"pushed_model": ("PushedModel", pushed)})
