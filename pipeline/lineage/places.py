@@ -44,8 +44,8 @@ def read(uri: str) -> bytes:
     if path is None:
         with _bucket_of(uri) as (bucket, name):
             return bucket.blob(name).download_as_bytes(**_patience())
-    if not os.path.isfile(path):  # a pipe would never end
-        raise FileNotFoundError(errno.ENOENT, "there is no such file", path)
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
+        raise OSError(errno.EINVAL, "not a file", path)
     return Path(path).read_bytes()
 
 
