@@ -9,7 +9,7 @@
 # Exact versions, not yet digests: to pin one, append what `docker buildx imagetools inspect IMAGE`
 # prints, IMAGE@sha256:...
 ARG PYTHON_IMAGE=python:3.10.15-slim-bookworm
-# The Beam version of requirements.lock.
+# The Beam version of requirements-images.lock.
 ARG BEAM_IMAGE=apache/beam_python3.10_sdk:2.74.0
 
 FROM ${BEAM_IMAGE} AS beam
@@ -22,9 +22,9 @@ RUN apt-get update \
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:${PATH}
-COPY requirements.lock /tmp/requirements.lock
-# The lock file of every other environment, hashes included.
-RUN pip install --no-deps --require-hashes -r /tmp/requirements.lock
+# What every other environment has, hashes included, but for the tools that only tests need.
+COPY requirements-images.lock /tmp/requirements-images.lock
+RUN pip install --no-deps --require-hashes -r /tmp/requirements-images.lock
 
 FROM environment AS tpu-environment
 # The same TensorFlow, built for TPUs; everything else stays as locked.

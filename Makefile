@@ -20,7 +20,7 @@ help:
 	@echo "make format     format the code (ruff)"
 	@echo "make setup      only create the environment, in $(VENV); the others do so if it is missing"
 	@echo "make images     build the images for Vertex AI with Cloud Build: see docs/production.md"
-	@echo "make lock       resolve the dependencies into requirements.lock (needs uv)"
+	@echo "make lock       resolve the dependencies into the lock files (needs uv)"
 	@echo "make clean-workdir  list what no pushed or blessed model and no recent run needs; with"
 	@echo "                FLAGS=--remove, remove it. FLAGS=--help shows the rest"
 	@echo "make clean      remove the environment and all caches"
@@ -65,9 +65,10 @@ format: setup
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
+LOCK := uv pip compile pyproject.toml --generate-hashes --python-version 3.10 --no-header --quiet
 lock:
-	uv pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.10 \
-		--no-header --quiet --output-file requirements.lock
+	$(LOCK) --all-extras --output-file requirements.lock
+	$(LOCK) --constraint requirements.lock --no-annotate --output-file requirements-images.lock
 
 # The tag is for people: it may move, so runs use the digests printed at the end.
 TRAINER := tpu-trainer

@@ -28,6 +28,7 @@ from pipeline.files import (
 from pipeline.metadata.run_record import ArtifactRecord, ComponentRecord
 
 _WIDTH = 100
+_DOWNLOADED = "detector"
 
 
 def summarize(
@@ -37,7 +38,7 @@ def summarize(
     run_id: str,
     run_folder: Path,
     workdir: Path,
-    metadata: str,
+    metadata: str | None,
     seconds: float,
     error: str | None,
 ) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def summarize(
       run_id: names the run in ML Metadata.
       run_folder: the folder for summary.json.
       workdir: the local runner's.
-      metadata: the metadata store.
+      metadata: the metadata store, as `pipeline.lineage` takes it; None if it takes none.
       seconds: how long the whole run took.
       error: what stopped the run; None if nothing did.
 
@@ -326,12 +327,26 @@ def _file_lines(summary: dict) -> list[str]:
 
 def _next_lines(summary: dict) -> list[str]:
     model = summary["pushed_path"] or serving_path(summary["model"], SHIPPING_MODEL_FILE)
-    return [
-        f".venv/bin/python -m pipeline.detect {_quoted(model)} PICTURE_OR_FOLDER --out detections",
+    lines, local, subject = [], model, model
+    if "://" in model:
+        # Only the bucket has it, and the store knows its hash.
+        folder, local, subject = model, _DOWNLOADED, summary["sha256"]
+        if not summary["pushed_path"]:
+            folder, name = os.path.split(model)
+            local = os.path.join(_DOWNLOADED, name)
+        lines.append(
+            f"mkdir -p {_DOWNLOADED} && gcloud storage rsync -r {_quoted(folder)} {_DOWNLOADED}"
+        )
+    lines += [
+        f".venv/bin/python -m pipeline.detect {_quoted(local)} PICTURE_OR_FOLDER --out detections",
         f".venv/bin/tensorboard --logdir {_quoted(summary['tensorboard'])}",
-        f".venv/bin/python -m pipeline.lineage trace {_quoted(model)} "
-        f"--metadata {_quoted(summary['metadata'])}",
     ]
+    if summary["metadata"]:
+        lines.append(
+            f".venv/bin/python -m pipeline.lineage trace {_quoted(subject)} "
+            f"--metadata {_quoted(summary['metadata'])}"
+        )
+    return lines
 
 
 def _quoted(path: str) -> str:

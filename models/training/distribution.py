@@ -5,6 +5,8 @@ import os
 
 import tensorflow as tf
 
+from models.settings import check_batch
+
 
 def choose_strategy(preference: str, batch_size: int) -> tf.distribute.Strategy | None:
     """The strategy for the accelerators of this machine.
@@ -50,21 +52,6 @@ def require_devices(required: str) -> None:
             f"Expected {number} {kind} devices, which this machine is paid for. Received: "
             f"{len(found)} (visible: {names}; {paths}). Nothing was trained. Is the image built "
             "for this accelerator, and is training.distribution auto?"
-        )
-
-
-def check_batch(batch_size: int, replicas: int) -> None:
-    """Checks that a global batch divides by the replicas.
-
-    Raises:
-      ValueError: when it does not; suggests the nearest sizes that do.
-    """
-    if batch_size % replicas:
-        lower = batch_size // replicas * replicas
-        sizes = [str(size) for size in (lower, lower + replicas) if size]
-        raise ValueError(
-            f"Expected training.batch_size to divide by the {replicas} replicas. "
-            f"Received: {batch_size}. Set it to {' or '.join(sizes)}."
         )
 
 

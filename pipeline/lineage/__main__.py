@@ -7,23 +7,31 @@ intact, but what it was made from is not, or could not be checked.
 
 import argparse
 import contextlib
+import csv
+import gc
 import json
+import logging
 import os
+import re
+import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ml_metadata import errors as mlmd_errors
 
-from pipeline.errors import UserError
-from pipeline.lineage import diff, impact, open_backend, runs, trace, verify, why
+from pipeline.errors import UserError, one_line
+from pipeline.lineage import diff, open_backend, runs, tables, trace, verify, why
+from pipeline.lineage.impact import Impacts, impact_of_all
 from pipeline.lineage.runs import STATES
 from pipeline.lineage.verify import Verification
 
 EXIT_ANSWERED, EXIT_FOUND, EXIT_NO_ANSWER, EXIT_INPUTS = 0, 1, 2, 3
 # The verbs whose answers contain facts that some kinds of stores do not record.
 _WITH_GAPS = ("trace", "diff", "why", "verify", "export")
+_EXIT_INTERRUPTED = 130
+_LAST_RUNS = 20
 _GRAPHS = ("mermaid", "dot", "json", "html")
 _EXPORTS = ("openlineage", "in-toto")
 _X = (
@@ -57,8 +65,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
             added.add_argument("--json", action="store_true", help="print JSON")
         return added
 
-    listing = verb("runs", "every run, with its outcome")
-    listing.add_argument("--last", type=_positive, metavar="N", help="only the last N that match")
+    listing = verb("runs", "runs with their outcomes")
+    many = listing.add_mutually_exclusive_group()
+    many.add_argument(
+        "--last", type=_positive, metavar="N", help=f"the last N that match ({_LAST_RUNS})"
+    )
+    many.add_argument("--all", action="store_true", help="all that match")
     listing.add_argument("--state", choices=STATES)
     listing.add_argument("--preset", metavar="NAME")
     listing.add_argument("--span", type=int, metavar="N", help="of the data")
@@ -68,11 +80,18 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="also the ancestry of the baselines that it was compared with",
     )
-    verbs_impact = verb("impact", "what has X touched?")
-    verbs_impact.add_argument(
+    touched = verb("impact", "what has X touched?")
+    touched.add_argument(
         "x",
+        nargs="+",
         help="an Examples, Schema or Model artifact's id or uri, span:N, a run, or an image: its "
         "id, file name or sha256",
+    )
+    touched.add_argument("--csv", action="store_true", help="print a row for each X and version")
+    touched.add_argument(
+        "--lists",
+        metavar="DIR",
+        help="write lists of the images that remain without X, to train again with them",
     )
     verb("diff", "what differs between A and B?", "a", "b")
     verb("why", "why was X blessed and pushed or not, and why did its components run?", "x")
@@ -109,39 +128,79 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     location = options.metadata or os.path.join(options.workdir, "metadata.sqlite")
     try:
-        with _without_native_logs():
+        with _without_logs():
             backend = open_backend(location)
-        code = _answer(options, backend)
+            code = _answer(options, backend)
+            sys.stdout.flush()
         if backend.gaps and options.verb in _WITH_GAPS:
-            print(f"note: {backend.gaps}.", file=sys.stderr)
+            _say(f"note: {backend.gaps}.")
         return code
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_NO_ANSWER
+        _say(f"error: {error}")
     except mlmd_errors.AbortedError:
-        print(
-            f"error: {location} is being written to; try again in a moment.",
-            file=sys.stderr,
-        )
-        return EXIT_NO_ANSWER
+        _say(f"error: {location} is being written to; try again in a moment.")
     except BrokenPipeError:  # whatever reads the output, such as `head`, has closed it
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the flush at exit
         return EXIT_ANSWERED
+    except Exception as error:  # whatever a damaged store leads to
+        what = one_line(error)
+        _say(
+            f"error: {location}, or a file that it names, is damaged "
+            f"({type(error).__name__}: {what}). Restore it from a copy; if it is sound, this is a "
+            "fault of the program."
+        )
+    return EXIT_NO_ANSWER
+
+
+def _say(line: str) -> None:
+    print(tables.escaped(line), file=sys.stderr)
 
 
 @contextlib.contextmanager
-def _without_native_logs() -> Iterator[None]:
-    """Silences ML Metadata's native code, which logs failed connections to standard error."""
+def _without_logs() -> Iterator[None]:
+    """Silences ML Metadata, which logs what then is an error; our own words get through."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     sys.stderr.flush()
     original = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
+    ours = sys.stderr
     try:
         os.dup2(nowhere, 2)
-        yield
+        with open(os.dup(original), "w", errors="backslashreplace", buffering=1) as sys.stderr:
+            yield
     finally:
+        sys.stderr = ours
         os.dup2(original, 2)
         os.close(original)
         os.close(nowhere)
+        logger.setLevel(level)
+
+
+def _in_child(arguments: list[str] | None = None) -> int:
+    """`main` in another process: ML Metadata's native code aborts at some damaged stores."""
+    parse_arguments(arguments)  # says what is wrong with them
+    child = os.fork()
+    if child == 0:
+        # One answer, and the process ends: looking for garbage would take a tenth of its time.
+        gc.disable()
+        code = _EXIT_INTERRUPTED
+        with contextlib.suppress(KeyboardInterrupt):
+            code = main(arguments)
+        sys.stdout.flush()
+        os._exit(code)
+    try:
+        _, status = os.waitpid(child, 0)
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
+    if os.WIFSIGNALED(status):
+        _say(
+            f"error: ML Metadata broke off ({signal.Signals(os.WTERMSIG(status)).name}), which it "
+            "does at a damaged store. Restore it from a copy."
+        )
+        return EXIT_NO_ANSWER
+    return os.waitstatus_to_exitcode(status)
 
 
 def _answer(options: argparse.Namespace, backend) -> int:
@@ -149,15 +208,17 @@ def _answer(options: argparse.Namespace, backend) -> int:
         _write(_text(options, backend), options.out)
         return EXIT_ANSWERED
     answer = _ask(options, backend)
+    if options.verb == "impact":
+        return _show_impact(options, backend, answer)
     if options.json:
         content = [line.to_json() for line in answer] if options.verb == "runs" else (
             answer.to_json()
         )  # fmt: skip
         print(json.dumps(content, indent=2))
     else:
-        from pipeline.lineage import tables  # loads rich
-
         tables.show(answer)
+    if options.verb == "runs" and not (options.all or options.last) and len(answer) == _LAST_RUNS:
+        _say(f"note: the last {_LAST_RUNS} runs; --all shows every one.")
     if options.verb == "verify":
         return _code_of(answer)
     return EXIT_ANSWERED
@@ -177,7 +238,7 @@ def _ask(options: argparse.Namespace, backend) -> Any:
         case "runs":
             return runs(
                 backend,
-                last=options.last,
+                last=None if options.all else options.last or _LAST_RUNS,
                 state=options.state,
                 preset=options.preset,
                 span=options.span,
@@ -186,7 +247,45 @@ def _ask(options: argparse.Namespace, backend) -> Any:
             return trace(backend, options.x, through_baselines=options.baselines)
         case "diff":
             return diff(backend, options.a, options.b)
-    return {"impact": impact, "why": why, "verify": verify}[options.verb](backend, options.x)
+    return {"impact": impact_of_all, "why": why, "verify": verify}[options.verb](backend, options.x)
+
+
+def _show_impact(options: argparse.Namespace, backend, answer: Impacts) -> int:
+    from pipeline.lineage.retraining import retraining  # no other verb needs it
+
+    if options.json:
+        content = [found.to_json() for found in answer.answers]
+        print(json.dumps(content if len(options.x) > 1 else content[0], indent=2))
+    elif options.csv:
+        csv.writer(sys.stdout, lineterminator="\n").writerows(tables.csv_rows(answer))
+    else:
+        tables.show(answer)
+    if options.lists or not (options.json or options.csv):
+        again = retraining(backend, answer.answers)
+        if options.lists:
+            if not (again and again.ids) or again.obstacle:
+                obstacle = again.obstacle if again else None
+                raise UserError(
+                    "Expected images in the data of a run of local_runner.py, to write lists "
+                    f"without them. Received: {obstacle or 'others'}."
+                )
+            again.write_lists(options.lists)
+        elif again:
+            folder = os.path.join(options.workdir, f"without_{_slug(options.x)}")
+            place = (["--metadata", options.metadata] if options.metadata else
+                     ["--workdir", options.workdir])  # fmt: skip
+            words = ["impact", *options.x, *place, "--lists", folder]
+            tables.print_lines(tables.retraining(again, words, folder))
+    if answer.lost:
+        _say(f"error: {backend.location} does not know {', '.join(answer.lost)}.")
+        return EXIT_NO_ANSWER
+    return EXIT_ANSWERED
+
+
+def _slug(names: list[str]) -> str:
+    """A short name of a folder."""
+    stem = re.sub(r"[^A-Za-z0-9]+", "_", PurePosixPath(names[0]).stem)[:40].strip("_")
+    return f"{stem}_and_{len(names) - 1}" if len(names) > 1 else stem
 
 
 def _text(options: argparse.Namespace, backend) -> str:
@@ -209,7 +308,7 @@ def _write(text: str, path: str | None) -> None:
         print(text)
         return
     try:
-        Path(path).write_text(text, encoding="utf-8")
+        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(
             f"Expected a writable file. Received: {path} ({error.strerror})."
@@ -217,4 +316,5 @@ def _write(text: str, path: str | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.stdout.reconfigure(errors="backslashreplace")
+    sys.exit(_in_child())

@@ -9,7 +9,7 @@ from pipeline.errors import UserError
 from pipeline.files import SCHEMA_FILE
 from pipeline.lineage import places
 from pipeline.lineage.backend import Backend
-from pipeline.lineage.images import images_of
+from pipeline.lineage.images import recorded_images
 from pipeline.lineage.subject import find_subject
 from pipeline.lineage.trace import about, ancestry
 from pipeline.lineage.training import Training, last_trainer, schema_sha256, trainings
@@ -47,7 +47,7 @@ class DataDiff:
       fingerprints: of both sides.
       added, removed: ids.
       changed: [id, what changed: "sha256" (the picture), "annotation_sha256", "split"].
-      is_known: whether both lists of images still exist.
+      is_known: whether both lists of images are known.
     """
 
     fingerprints: tuple[str | None, str | None]
@@ -130,7 +130,7 @@ def diff(backend: Backend, before: str, after: str) -> Diff:
     bases = [side.warm_start and side.warm_start.id for side in sides]
     return Diff(
         trainings=sides,
-        data=_data(*(side.examples[0] if side.examples else None for side in sides)),
+        data=_data(backend, *(side.examples[0] if side.examples else None for side in sides)),
         schema=_schema(backend, *(side.schema for side in sides)),
         settings=differences(*(_settings(backend, side) for side in sides)),
         code=_recorded_differences(backend, sides, "code"),
@@ -155,11 +155,11 @@ def _training(backend: Backend, given: str) -> Training:
     return dataclasses.replace(found, run=made_by or found.run)
 
 
-def _data(before: Artifact | None, after: Artifact | None) -> DataDiff:
+def _data(backend: Backend, before: Artifact | None, after: Artifact | None) -> DataDiff:
     fingerprints = tuple(a and a.properties.get("data_fingerprint") for a in (before, after))
     if before and after and before.id == after.id:
         return DataDiff(fingerprints, [], [], [], True)
-    first, second = (images_of(a) if a else None for a in (before, after))
+    first, second = (recorded_images(backend.record, a) if a else None for a in (before, after))
     if first is None or second is None:
         return DataDiff(fingerprints, [], [], [], False)
     changed = []
@@ -192,7 +192,7 @@ def _schema(backend: Backend, before: Artifact | None, after: Artifact | None) -
 def _schema_text(schema: Artifact | None) -> str | None:
     try:
         return places.read(f"{schema.uri.rstrip('/')}/{SCHEMA_FILE}").decode() if schema else None
-    except OSError:
+    except (OSError, ValueError):  # gone, or damaged
         return None
 
 

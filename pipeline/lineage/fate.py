@@ -33,6 +33,11 @@ class Push:
     is_present: bool | None
     is_latest: bool | None
 
+    @property
+    def sha256(self) -> str | None:
+        """Of the file, as recorded."""
+        return self.artifact.properties.get("sha256")
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {
@@ -184,13 +189,7 @@ def fates(
     Returns:
       For each model its files, in the order in which they were made.
     """
-    rewriters = _readers(backend, models, "model", "TFLiteRewriter")
-    outputs, _ = _channels(backend, {rewriter.id for _, rewriter in rewriters})
-    model_of, rewriter_of = {}, {}
-    for model, rewriter in rewriters:
-        for shipping in outputs.get(rewriter.id, {}).get("shipping_model", ()):
-            model_of.setdefault(shipping.id, model)
-            rewriter_of.setdefault(shipping.id, rewriter)
+    rewriter_of, model_of = _rewriters(backend, models)
     shipping_models = backend.artifacts(model_of)
     read: dict[NodeId, list[tuple[Execution, dict]]] = {key: [] for key in model_of}
     readers = _readers(backend, model_of, "model", "Evaluator", "DeviceCheck", "Pusher")
@@ -216,6 +215,30 @@ def fates(
         )
         result[model_of[key]].append(fate)
     return result
+
+
+def shipped(backend: Backend, models: Collection[NodeId]) -> dict[NodeId, list[Artifact]]:
+    """The shipping models that were made from trained models, by these."""
+    _, model_of = _rewriters(backend, models)
+    found: dict[NodeId, list[Artifact]] = {}
+    for key, artifact in backend.artifacts(model_of).items():
+        found.setdefault(model_of[key], []).append(artifact)
+    return found
+
+
+def _rewriters(
+    backend: Backend, models: Collection[NodeId]
+) -> tuple[dict[NodeId, Execution], dict[NodeId, NodeId]]:
+    """The TFLiteRewriters that ran on trained models, and these; by shipping model."""
+    rewriters = _readers(backend, models, "model", "TFLiteRewriter")
+    read = {rewriter.id: (model, rewriter) for model, rewriter in rewriters}
+    rewriter_of, model_of = {}, {}
+    for event in backend.events_of(read):
+        if event.is_output and event.channel == "shipping_model":
+            model, rewriter = read[event.execution]
+            model_of.setdefault(event.artifact, model)
+            rewriter_of.setdefault(event.artifact, rewriter)
+    return rewriter_of, model_of
 
 
 def _readers(
@@ -306,15 +329,25 @@ def _pushes(read) -> list[Push]:
     return list(found.values())
 
 
-def push_of(pushed_model: Artifact) -> Push:
-    """What a PushedModel artifact says, and the present state of its folder."""
+def push_of(pushed_model: Artifact, pointers: dict[str, tuple[str, str]] | None = None) -> Push:
+    """What a PushedModel artifact says, and the present state of its folder.
+
+    Args:
+      pushed_model: of a version.
+      pointers: where folders and their `latest` really are; filled, for other versions.
+    """
+    pointers = {} if pointers is None else pointers
     destination = str(pushed_model.properties.get("pushed_destination", ""))
     path = local_path(destination) if destination else None
     present = latest = None
     if path is not None:
         present = os.path.isdir(path)
-        pointer = os.path.join(os.path.dirname(path), LATEST)
-        latest = present and os.path.realpath(pointer) == os.path.realpath(path)
+        folder, name = os.path.split(path)
+        if folder not in pointers:
+            pointer = os.path.join(folder, LATEST)
+            pointers[folder] = os.path.realpath(folder), os.path.realpath(pointer)
+        real, newest = pointers[folder]
+        latest = present and os.path.join(real, name) == newest
     elif destination:
         present, latest = places.state_of_version(destination)
     # The number of a version that somebody deleted may have been given again.

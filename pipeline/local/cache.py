@@ -16,7 +16,7 @@ from tfx.orchestration.portable import cache_utils
 from tfx.types import artifact_utils
 
 from pipeline.local.console import say
-from pipeline.metadata.facts import damage
+from pipeline.metadata.facts import damage, read_record
 from pipeline.metadata.relocation import replace_folder, replace_in_artifact
 from pipeline.metadata.store import open_store
 
@@ -54,7 +54,12 @@ def careful_cache(connection: metadata_store_pb2.ConnectionConfig, root: Path) -
     def verify_artifacts(outputs):
         store = open_store(connection)
         for artifact in itertools.chain.from_iterable(outputs.values()):
-            if found := damage(store, artifact.id, artifact.uri):
+            found = damage(store, artifact.id, artifact.uri)
+            if read_record(store, "files", str(artifact.id)) is None:
+                found = (
+                    found or f"the run that made {artifact.uri} was killed before it was recorded"
+                )
+            if found:
                 if found not in damages:  # several executions may have reused it
                     say(f"  {found}: not reused")
                 damages.add(found)

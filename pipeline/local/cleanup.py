@@ -176,3 +176,7 @@ def _clean(options: argparse.Namespace) -> None:
         print(f"removed: {total:.1f} MB")
     else:
         print(f"nothing is removed without --remove, which would free {total:.1f} MB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

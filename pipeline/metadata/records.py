@@ -49,8 +49,25 @@ _NODES = (
 _OTHER_NODES = {"Importer": "WarmStart", "Resolver": "LatestBlessedModel"}
 
 
+class _Stored:
+    """A node of which the properties are read when they are asked for: most never are."""
+
+    @classmethod
+    def of(cls, message: "mlmd.Artifact | mlmd.Execution", **fields: Any):
+        """A node with these fields, and the properties of an ML Metadata message."""
+        node = cls.__new__(cls)
+        node.__dict__.update(fields, _message=message)
+        return node
+
+    def __getattr__(self, name: str) -> Any:  # of what is not in __dict__
+        if name != "properties" or "_message" not in self.__dict__:
+            raise AttributeError(name)
+        self.__dict__[name] = _properties(self.__dict__["_message"])
+        return self.__dict__[name]
+
+
 @dataclasses.dataclass(frozen=True)
-class Artifact:
+class Artifact(_Stored):
     """An artifact.
 
     Attributes:
@@ -79,7 +96,7 @@ class Artifact:
 
 
 @dataclasses.dataclass(frozen=True)
-class Execution:
+class Execution(_Stored):
     """An execution of a component.
 
     Attributes:
@@ -102,7 +119,7 @@ class Execution:
     @property
     def node(self) -> str:
         """The component's id in this pipeline; for other pipelines the name of its class."""
-        return _node(self.type)
+        return node_of(self.type)
 
     @property
     def seconds(self) -> float:
@@ -123,7 +140,8 @@ class Execution:
 
 
 @functools.cache
-def _node(type_name: str) -> str:
+def node_of(type_name: str) -> str:
+    """The id of a component, by the name of its class."""
     name = type_name.rpartition(".")[2]
     known = next((node for node in _NODES if name.endswith(node)), name)
     return _OTHER_NODES.get(name, known)
@@ -162,11 +180,11 @@ class Run:
 
 def to_artifact(artifact: mlmd.Artifact) -> Artifact:
     """The record of an ML Metadata artifact."""
-    return Artifact(
+    return Artifact.of(
+        artifact,
         id=artifact.id,
         type=artifact.type,
         uri=artifact.uri,
-        properties=_properties(artifact),
         created_ms=artifact.create_time_since_epoch,
     )
 
@@ -174,13 +192,13 @@ def to_artifact(artifact: mlmd.Artifact) -> Artifact:
 def to_execution(execution: mlmd.Execution) -> Execution:
     """The record of an ML Metadata execution."""
     started, updated = execution.create_time_since_epoch, execution.last_update_time_since_epoch
-    return Execution(
+    return Execution.of(
+        execution,
         id=execution.id,
         type=execution.type,
         state=_STATES.get(execution.last_known_state, RUNNING),
         started_ms=started,
         finished_ms=started if KILLED in execution.custom_properties else updated,
-        properties=_properties(execution),
     )
 
 
@@ -200,8 +218,10 @@ def _properties(node: mlmd.Artifact | mlmd.Execution | mlmd.Context) -> dict[str
     """Declared and custom properties by name, sorted; a custom one hides a declared one."""
     found = {}
     for group in (node.properties, node.custom_properties):
-        for name in group:
-            found[name] = _value(group[name])
+        for name in group:  # `items` would take twice as long
+            value = group[name]
+            text = value.string_value
+            found[name] = parsed(text) if text else _value(value)
     return dict(sorted(found.items()))
 
 

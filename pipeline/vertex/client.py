@@ -45,6 +45,10 @@ _TASK_STATES = {
 _ROOT_TASK_SUFFIX = "tfx-dag"
 
 
+class RunFailedError(UserError):
+    """A run has ended, and not with success."""
+
+
 class VertexClient:
     """Submits runs to Vertex AI and looks after them.
 
@@ -149,7 +153,8 @@ class VertexClient:
           The tasks, with their artifacts.
 
         Raises:
-          UserError: the run failed or was cancelled; names the task, with a link to its log.
+          RunFailedError: the run failed or was cancelled; names the task, with a link to its log.
+          UserError: it can't be followed; it continues.
         """
         printed: dict[str, str] = {}
         while True:
@@ -164,7 +169,7 @@ class VertexClient:
                 break
             time.sleep(_POLL_SECONDS)
         if job.state != gca.PipelineState.PIPELINE_STATE_SUCCEEDED:
-            raise UserError(self._failure(job, tasks))
+            raise RunFailedError(self._failure(job, tasks))
         return [result_of(task) for task in tasks]
 
     def _failure(self, job: gca.PipelineJob, tasks: list[gca.PipelineTaskDetail]) -> str:

@@ -15,16 +15,37 @@ from typing import Any
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 from pipeline.settings import VertexSettings
-from pipeline.vertex.compilation import compile_job, for_vertex
-from pipeline.vertex.connection import connect
+from pipeline.vertex.compilation import check_pipeline, compile_job, for_vertex
+from pipeline.vertex.connection import connect, require_project
 from pipeline.vertex.job_spec import tasks_of
+from pipeline.vertex.prices import load_prices
 
 _CRON_FIELDS = 5
 
 
+def checked(config: PipelineConfig, options: argparse.Namespace) -> PipelineConfig:
+    """What is wrong with a command line, before anything is loaded or asked.
+
+    Returns:
+      The configuration, completed for the commands that submit a run.
+
+    Raises:
+      UserError: a setting or flag that the command needs is missing or invalid.
+    """
+    if options.command == "rehearse":
+        check_pipeline(config)
+        return config
+    require_project(config.vertex)
+    if options.command == "schedule":
+        _check_schedule(config, options.cron)
+    if options.command in ("compile", "submit", "schedule"):
+        load_prices(options.prices)
+        return for_vertex(config)
+    return config
+
+
 def compile(config: PipelineConfig, options: argparse.Namespace) -> None:
     """Writes the pipeline spec."""
-    config = for_vertex(config)
     job = _within_budget(config, compile_job(config), options)
     output = Path(options.output)
     try:
@@ -36,7 +57,6 @@ def compile(config: PipelineConfig, options: argparse.Namespace) -> None:
 
 def submit(config: PipelineConfig, options: argparse.Namespace) -> bool | None:
     """Submits a run, or shows what would be submitted."""
-    config = for_vertex(config)
     if options.dry_run:
         _within_budget(config, compile_job(config), options, show=True)
         return None
@@ -44,7 +64,7 @@ def submit(config: PipelineConfig, options: argparse.Namespace) -> bool | None:
     connection.check_bucket()
     job = _within_budget(config, compile_job(config), options)
 
-    from pipeline.vertex.client import VertexClient, id_of
+    from pipeline.vertex.client import RunFailedError, VertexClient, id_of
     from pipeline.vertex.started import StartedJobs
 
     client = VertexClient(connection)
@@ -55,7 +75,7 @@ def submit(config: PipelineConfig, options: argparse.Namespace) -> bool | None:
         return None
     try:
         results = client.wait(run.name)
-    except UserError:
+    except RunFailedError:
         StartedJobs(connection).end(id_of(run))
         raise
 
@@ -119,13 +139,6 @@ def cancel(config: PipelineConfig, options: argparse.Namespace) -> None:
 
 def schedule(config: PipelineConfig, options: argparse.Namespace) -> None:
     """Puts the pipeline on a schedule."""
-    _check_cron(options.cron)
-    if config.vertex.experiment:
-        raise UserError(
-            f"Leave out vertex.experiment ({config.vertex.experiment}): only runs submitted one by "
-            "one can be added to an experiment, not those that a schedule starts."
-        )
-    config = for_vertex(config)
     connection = connect(config.vertex)
     connection.check_bucket()
     job = _within_budget(config, compile_job(config), options)
@@ -179,7 +192,7 @@ def rehearse(config: PipelineConfig, options: argparse.Namespace) -> bool:
     return summary["blessed"]
 
 
-def _check_cron(cron: str) -> None:
+def _check_schedule(config: PipelineConfig, cron: str) -> None:
     """Checks the number of fields; the service checks what is in them."""
     fields = cron.split()
     if fields and fields[0].startswith(("TZ=", "CRON_TZ=")):
@@ -189,6 +202,11 @@ def _check_cron(cron: str) -> None:
             "Expected five fields in --cron: minute hour day month weekday. "
             f'Received: "{cron}". For example "0 3 * * 1": Mondays at three, UTC.'
         )
+    if config.vertex.experiment:
+        raise UserError(
+            f"Leave out vertex.experiment ({config.vertex.experiment}): only runs submitted one by "
+            "one can be added to an experiment, not those that a schedule starts."
+        )
 
 
 def _within_budget(
@@ -196,7 +214,7 @@ def _within_budget(
 ) -> dict[str, Any]:
     """The job with limits that bound its cost; prints the bound, and on request the plan."""
     from pipeline.vertex.limits import limited
-    from pipeline.vertex.plan import bound_cost, load_prices, make_plan, print_plan
+    from pipeline.vertex.plan import bound_cost, make_plan, print_plan
 
     prices = load_prices(options.prices)
     steps = make_plan(config, job, prices, options.images)

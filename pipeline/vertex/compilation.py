@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from models.settings import check_batch
 from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
 from pipeline.errors import UserError
@@ -18,6 +19,8 @@ from pipeline.vertex.machines import MACHINES, check_region
 
 _IMAGE = re.compile(r"[\w.-]+(:\d+)?/[\w./-]+@sha256:[0-9a-f]{64}")
 _CLOUD = "gs://"
+# For ExampleGen's look at the bucket, which `pipeline.vertex.task` does not run.
+_DRIVER_SECONDS = 3600
 _EMAIL = "Email"
 # The last release for pipelines of schema 2.0, which is TFX's.
 _EMAIL_IMAGE = "gcr.io/ml-pipeline/google-cloud-pipeline-components:1.0.44"
@@ -88,20 +91,7 @@ def fill_in(config: PipelineConfig, root: str, beam_args: tuple[str, ...]) -> Pi
     Raises:
       UserError: the gate has no threshold, or the replicas can't share a batch evenly.
     """
-    if config.evaluation.min_map50 is None:
-        raise UserError(
-            "The gate needs a threshold: set the mAP@.5 that a model must reach to be pushed, for "
-            "example --set evaluation.min_map50=0.8"
-        )
-    replicas = MACHINES[config.vertex.accelerator].replicas
-    if config.training.batch_size % replicas:
-        # Loads TensorFlow, which takes a while: only needed for the error.
-        from models.training.distribution import check_batch
-
-        try:
-            check_batch(config.training.batch_size, replicas)
-        except ValueError as error:
-            raise UserError(f"{error} (accelerator {config.vertex.accelerator})") from error
+    check_pipeline(config)
     filled = override(
         config,
         {
@@ -114,6 +104,24 @@ def fill_in(config: PipelineConfig, root: str, beam_args: tuple[str, ...]) -> Pi
     )
     execution = filled.execution.model_copy(update={"training_service": training_service(config)})
     return filled.model_copy(update={"execution": execution})
+
+
+def check_pipeline(config: PipelineConfig) -> None:
+    """Checks the settings that a run needs wherever it keeps its files.
+
+    Raises:
+      UserError: the gate has no threshold, or the replicas can't share a batch evenly.
+    """
+    if config.evaluation.min_map50 is None:
+        raise UserError(
+            "The gate needs a threshold: set the mAP@.5 that a model must reach to be pushed, for "
+            "example --set evaluation.min_map50=0.8"
+        )
+    accelerator = config.vertex.accelerator
+    try:
+        check_batch(config.training.batch_size, MACHINES[accelerator].replicas)
+    except ValueError as error:
+        raise UserError(f"{error} (accelerator {accelerator})") from error
 
 
 def training_service(config: PipelineConfig) -> dict[str, Any]:
@@ -178,6 +186,10 @@ def compile_job(config: PipelineConfig) -> dict[str, Any]:
             runner.set_exit_handler(_finish(config))
         job = runner.run(_pipeline(_with_absolute_schema(config)), write_out=False)
     if in_the_cloud:
+        for executor in job["pipelineSpec"]["deploymentSpec"]["executors"].values():
+            driver = executor.get("container", {}).get("lifecycle", {}).get("preCacheCheck")
+            if driver:
+                driver["command"] = ["timeout", str(_DRIVER_SECONDS), *driver["command"]]
         if config.vertex.notify_emails:
             _add_emails(job["pipelineSpec"], config.vertex.notify_emails)
         _reject_local_paths(job)

@@ -5,48 +5,20 @@ cost of a run, too.
 """
 
 import dataclasses
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from models.settings import NotNegative, Positive, Settings
-from pipeline.config import PipelineConfig, explain
+from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 from pipeline.vertex.job_spec import needs_of, task_graph, tasks_of
 from pipeline.vertex.limits import BEAM_TASKS, TRAINER, Limits
 from pipeline.vertex.machines import MACHINES
+from pipeline.vertex.prices import Prices, price_of
 
-_TABLE = Path(__file__).with_name("prices.json")
 # Vertex AI's machine for tasks that do not ask for one.
 _TASK_MACHINE = "e2-standard-4"
-
-
-class Assumptions(Settings):
-    """What the estimate assumes."""
-
-    note: str = ""
-    task_minutes: NotNegative
-    training_start_minutes: NotNegative
-    dataflow_start_minutes: NotNegative
-    dataflow_images_per_worker_second: Positive
-    training_images_per_second: dict[str, Positive]
-
-
-class Prices(Settings):
-    """A price table in USD, with its date and its sources."""
-
-    note: str = ""
-    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
-    sources: tuple[str, ...]
-    evidence: dict[str, str] = {}
-    """How each figure was checked, and which ones were not."""
-    run: NotNegative
-    machine_hour: dict[str, NotNegative]
-    dataflow_worker_hour: dict[str, NotNegative]
-    assumptions: Assumptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,26 +40,6 @@ class Step:
     hours: float
     cost: float
     ends: float
-
-
-def load_prices(path: str | None) -> Prices:
-    """Reads a price table.
-
-    Args:
-      path: a JSON file in the form of prices.json; None reads prices.json.
-
-    Raises:
-      UserError: the file can't be read, or is not a price table.
-    """
-    file = Path(path) if path else _TABLE
-    try:
-        return Prices.model_validate_json(file.read_text())
-    except OSError as error:
-        raise UserError(f"Could not read the price table {file}: {error.strerror}.") from error
-    except ValidationError as error:
-        raise UserError(
-            f"{file} is not a price table like {_TABLE.name}: {explain(error)}"
-        ) from error
 
 
 def make_plan(
@@ -131,7 +83,7 @@ def _task_steps(
     if name == TRAINER:
         machine = MACHINES[vertex.accelerator]
         hours = _training_hours(config, prices)
-        cost = hours * _price(prices.machine_hour, machine.price)
+        cost = hours * price_of(prices.machine_hour, machine.price)
         what = f"{machine.machine_type} ({vertex.accelerator})"
         extra.append(
             Step(f"{name}: custom job", what, vertex.trainer_image, hours, cost, start + hours)
@@ -139,7 +91,7 @@ def _task_steps(
     elif name in BEAM_TASKS and vertex.data_processing == "dataflow":
         hours = _dataflow_hours(config, prices, num_images)
         workers = vertex.dataflow_max_workers
-        per_hour = _price(prices.dataflow_worker_hour, vertex.dataflow_machine_type)
+        per_hour = price_of(prices.dataflow_worker_hour, vertex.dataflow_machine_type)
         what = f"up to {workers} x {vertex.dataflow_machine_type}"
         cost = hours * workers * per_hour
         extra.append(
@@ -147,13 +99,13 @@ def _task_steps(
         )
     # The task waits for the job that it has started.
     task_hours += sum(step.hours for step in extra)
-    cost = task_hours * _price(prices.machine_hour, _TASK_MACHINE)
+    cost = task_hours * price_of(prices.machine_hour, _TASK_MACHINE)
     return [Step(name, _TASK_MACHINE, image, task_hours, cost, start + task_hours), *extra]
 
 
 def _training_hours(config: PipelineConfig, prices: Prices) -> float:
     guess = prices.assumptions
-    rate = _price(guess.training_images_per_second, config.vertex.accelerator)
+    rate = price_of(guess.training_images_per_second, config.vertex.accelerator)
     images = config.training.steps * config.training.batch_size
     hours = config.training.minutes / 60 or images / rate / 3600
     return guess.training_start_minutes / 60 + hours
@@ -165,15 +117,6 @@ def _dataflow_hours(config: PipelineConfig, prices: Prices, num_images: int) -> 
         return 0.0
     rate = guess.dataflow_images_per_worker_second * config.vertex.dataflow_max_workers
     return guess.dataflow_start_minutes / 60 + num_images / rate / 3600
-
-
-def _price(table: dict[str, float], name: str) -> float:
-    if name not in table:
-        raise UserError(
-            f"The price table has no {name}, only {', '.join(sorted(table))}. Add it to a copy of "
-            "prices.json and pass that with --prices."
-        )
-    return table[name]
 
 
 def total_cost(steps: list[Step], prices: Prices) -> float:

@@ -7,8 +7,10 @@ labels, and a Dataflow job in its name as well.
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
+from google.api_core import exceptions
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import aiplatform_v1 as gca
 
@@ -21,6 +23,7 @@ TASK_LABEL = "task"
 DATAFLOW_URL = "https://dataflow.googleapis.com"
 _PATIENCE_SECONDS = 300.0
 _SECONDS = 30
+_FORBIDDEN = 403
 _LONGEST_LABEL = 63
 _STATE = gca.JobState
 _ENDED = (
@@ -104,8 +107,7 @@ class StartedJobs:
         Raises:
           UserError: they can't be listed.
         """
-        with explained(self._settings, f"list the jobs of run {run}"):
-            return [*self._custom_jobs(run, task), *self._dataflow_jobs(run, task)]
+        return [job for listed in self._kinds(run, task) for job in listed()]
 
     def end(self, run: str, task: str = "") -> list[StartedJob]:
         """Ends the jobs of a run; says which.
@@ -120,30 +122,41 @@ class StartedJobs:
         Raises:
           UserError: some can't be listed or ended; it names those, the others are ended.
         """
-        failures = []
-        found = self.running(run, task)
-        for job in found:
+        found, failures = [], []
+        for listed in self._kinds(run, task):
             try:
-                with explained(self._settings, f"end {job}"):
-                    self._end(job)
+                jobs = listed()
             except UserError as error:
                 failures.append(str(error))
-            else:
-                print(f"ended {job}", flush=True)
+                continue
+            for job in jobs:
+                try:
+                    with explained(self._settings, f"end {job}"):
+                        self._end(job)
+                except UserError as error:
+                    failures.append(str(error))
+                else:
+                    print(f"ended {job}", flush=True)
+            found += jobs
         if failures:
             raise UserError(" ".join(failures))
         return found
+
+    def _kinds(self, run: str, task: str) -> Iterator[Callable[[], list[StartedJob]]]:
+        """Functions that list the jobs of one service each: one may fail, and not the other."""
+        for service, jobs in (("custom", self._custom_jobs), ("Dataflow", self._dataflow_jobs)):
+
+            def listed(service=service, jobs=jobs) -> list[StartedJob]:
+                with explained(self._settings, f"list the {service} jobs of run {run}"):
+                    return list(jobs(run, task))
+
+            yield listed
 
     def _end(self, job: StartedJob) -> None:
         if job.kind == "custom job":
             self._patient(self._jobs.cancel_custom_job)(name=job.id)
             return
-        answer = self._session.put(
-            f"{self._dataflow}/{job.id}",
-            json={"requestedState": "JOB_STATE_CANCELLED"},
-            timeout=_SECONDS,
-        )
-        answer.raise_for_status()
+        self._ask_dataflow("PUT", f"/{job.id}", json={"requestedState": "JOB_STATE_CANCELLED"})
 
     def _custom_jobs(self, run: str, task: str) -> Iterator[StartedJob]:
         wanted = labels_of(run, task)
@@ -160,18 +173,23 @@ class StartedJobs:
         prefix = dataflow_name(run, task).rstrip("-")
         page = ""
         while True:
-            answer = self._session.get(
-                self._dataflow,
-                params={"filter": "ACTIVE", "pageToken": page},
-                timeout=_SECONDS,
-            )
-            if answer.status_code == 403 and "SERVICE_DISABLED" in answer.text:
-                return
-            answer.raise_for_status()
-            listed = answer.json()
+            listed = self._ask_dataflow("GET", params={"filter": "ACTIVE", "pageToken": page})
             for job in listed.get("jobs", []):
                 if f"{job['name']}-".startswith(f"{prefix}-"):
                     yield StartedJob("Dataflow job", job["id"], job["name"], job["currentState"])
             page = listed.get("nextPageToken", "")
             if not page:
                 return
+
+    def _ask_dataflow(self, method: str, path: str = "", **arguments: Any) -> dict[str, Any]:
+        def ask() -> dict[str, Any]:
+            answer = self._session.request(
+                method, f"{self._dataflow}{path}", timeout=_SECONDS, **arguments
+            )
+            if answer.status_code == _FORBIDDEN and "SERVICE_DISABLED" in answer.text:
+                return {}  # so there are no jobs
+            if not answer.ok:
+                raise exceptions.from_http_response(answer)
+            return answer.json()
+
+        return self._patient(ask)()

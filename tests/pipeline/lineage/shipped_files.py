@@ -3,11 +3,18 @@
 import json
 from pathlib import Path
 
-from benchmarks.lineage_store import sha256
+from benchmarks.lineage_store import sha256, write_list
 from benchmarks.lineage_writer import Writer
 from pipeline.lineage import open_backend
 from pipeline.metadata import store
 from pipeline.metadata.facts import RECORD_TYPE
+from pipeline.metadata.image_lists import data_fingerprint
+
+
+def picture(name: str, split: str = "train") -> dict:
+    """The line of a picture in images.jsonl."""
+    return {"id": name, "file": f"images/{name}.jpg", "split": split, "sha256": sha256(name),
+            "annotation_sha256": sha256(f"annotation of {name}")}  # fmt: skip
 
 
 class ShippedFiles:
@@ -36,7 +43,9 @@ class ShippedFiles:
         blessed: bool = True,
         reasons: tuple[str, ...] = (),
         version: str | None = None,
+        to: str = "pushed",
         pipeline: str = "pets",
+        command: str = "local_runner.py",
         inputs: dict[str, int] | None = None,
         **settings,
     ) -> dict[str, int]:
@@ -51,8 +60,10 @@ class ShippedFiles:
           blessed: by the Evaluator.
           reasons: of DeviceCheck, which refuses the file if there are any.
           version: that it pushes, if both bless it; None for none.
+          to: the folder that it pushes to.
           pipeline: its name.
-          inputs: of the Trainer.
+          command: that started it.
+          inputs: of the Trainer; `base_model` is brought by a WarmStart.
           settings: of the run.
         """
         self._millis += 1000
@@ -60,7 +71,10 @@ class ShippedFiles:
         for kind, told in (("configuration", settings), ("code", {"rewriter.py": sha256(name)})):
             facts[kind] = sha256(f"{kind} of {name}")
             self.writer.context(RECORD_TYPE, f"{kind}/{facts[kind]}", json=json.dumps(told))
-        context = self.writer.run(name, 5, pipeline=pipeline, **facts)
+        inputs = inputs or {}
+        context = self.writer.run(
+            name, 5 + ("base_model" in inputs), pipeline=pipeline, command=command, **facts
+        )
         made = self.made[name] = {}
 
         def execute(node, inputs, outputs, earlier=None, **properties):
@@ -77,7 +91,12 @@ class ShippedFiles:
             )  # fmt: skip
 
         digest = sha256(content)
-        execute("Trainer", inputs or {}, {"model": ("Model", {})}, model)
+        if "base_model" in inputs:
+            brought = {"result": inputs["base_model"]}
+            self.writer.execute(
+                "WarmStart", context, {}, brought, cached=False, millis=self._millis
+            )
+        execute("Trainer", inputs, {"model": ("Model", {})}, model)
         facts = {"sha256": digest, "size_bytes": len(content)}
         execute(
             "TFLiteRewriter", {"model": made["model"]}, {"shipping_model": ("Model", facts)}, file,
@@ -101,18 +120,35 @@ class ShippedFiles:
         execute("DeviceCheck", shipped, {"infra_blessing": ("InfraBlessing", facts)})
         pushed = {"pushed": 0}
         if version and blessed and not reasons:
-            destination = self.folder / "pushed" / version
+            destination = self.folder / to / version
             destination.mkdir(parents=True, exist_ok=True)
             (destination / "detect.tflite").write_text(content)
             pushed = {"pushed": 1, "pushed_version": version, "sha256": digest,
                       "pushed_destination": str(destination)}  # fmt: skip
-            latest = self.folder / "pushed" / "latest"
+            latest = self.folder / to / "latest"
             latest.unlink(missing_ok=True)
             latest.symlink_to(version)
         execute("Pusher", shipped, {"pushed_model": ("PushedModel", pushed)})
         if pushed["pushed"]:
             self._contents[digest].append(made["pushed_model"])
         return made
+
+    def data_set(self, *images: dict) -> int:
+        """Adds a run of ExampleGen and Transform; returns the id of what a Trainer reads."""
+        run = self.writer.run(f"data {self._millis}", 2)
+        self._millis += 1
+        write_list(self.writer.folder("ExampleGen", "examples"), list(images))
+        examples = self.writer.artifact(
+            "Examples", "ExampleGen", "examples", data_fingerprint=data_fingerprint(images)
+        )
+        made = {"examples": examples}
+        self.writer.execute("ExampleGen", run, {}, made, cached=False, millis=self._millis)
+        transformed = self.writer.artifact("Examples", "Transform", "transformed_examples")
+        self.writer.execute(
+            "Transform", run, made, {"transformed_examples": transformed},
+            cached=False, millis=self._millis,
+        )  # fmt: skip
+        return transformed
 
     def write(self):
         """Writes everything; returns the store, opened for questions."""

@@ -166,7 +166,7 @@ def test_files_that_a_killed_run_did_not_record_are_made_again(project, capsys, 
         patch.setitem(globals(), "record_files", lambda *args: {})
         project.run()
     assert project.run() == {"Hello": "complete", "Echo": "complete"}
-    assert "were not recorded: not reused" in capsys.readouterr().out
+    assert "was killed before it was recorded: not reused" in capsys.readouterr().out
 
 
 def test_tfx_is_left_as_it_was(project):

@@ -28,5 +28,5 @@ def test_every_run_records_its_commit_and_if_wanted_host_and_user(tmp_path, is_r
     (context,) = opened.get_contexts_by_type(RUN_CONTEXT)
     origin = to_run(context).origin
     assert origin == NO_ORIGIN | read_origin(with_host_and_user=is_recorded)
-    assert bool(origin["host"] and origin["user"]) == is_recorded
     assert origin["commit"]
+    assert (origin["host"] is not None) == (origin["user"] is not None) == is_recorded

@@ -205,14 +205,15 @@ def resolve(tmp_path):
     """Chooses among the models 10, 20 and 30, of which some have lost or changed their files."""
     opened = store.open_store(store.connection_config(str(tmp_path / "metadata.sqlite")))
 
-    def resolve(candidate, blessings, gone=(), changed=()):
+    def resolve(candidate, blessings, gone=(), changed=(), unrecorded=()):
         models = [model(30), model(10), model(20)]
         for artifact in models:
             artifact.uri = str(tmp_path / str(artifact.id))
             os.makedirs(artifact.uri)
             file = Path(artifact.uri, "tflite")
             file.write_text("weights")
-            facts.write_record(opened, "files", str(artifact.id), hash_files(artifact.uri))
+            if artifact.id not in unrecorded:
+                facts.write_record(opened, "files", str(artifact.id), hash_files(artifact.uri))
             if artifact.id in gone:
                 shutil.rmtree(artifact.uri)
             if artifact.id in changed:
@@ -230,6 +231,7 @@ def resolve(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
+        ({"unrecorded": [20]}, 20),  # nobody knows better
         ({"gone": [20]}, 10),
         ({"changed": [20]}, 10),
         ({"gone": [10]}, 20),

@@ -1,11 +1,12 @@
 """The lease on a checkpoint folder, on a bucket with generations."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.training import lease
+from pipeline.training import lease, trainer
 from pipeline.training.lease import hold
 
 FOLDER = "gs://my-bucket/training_state/demo/key"
@@ -124,6 +125,68 @@ def test_a_holder_that_cannot_renew_stops_in_time(clock, cloud):
         clock.now += lease._LEASE_SECONDS + 1
         with pytest.raises(UserError, match="could not be renewed"):
             check()
+
+
+@pytest.fixture
+def job(monkeypatch):
+    """A training that is scored once, in the folder; `meanwhile` happens just before."""
+
+    class Run:
+        meanwhile = staticmethod(lambda: None)
+
+        def __init__(self, settings, folder, score):
+            self.score = score
+
+        def train(self):
+            Run.meanwhile()
+            self.score(None)
+            raise InterruptedError("scored")
+
+    def evaluate(interval, log):
+        raise InterruptedError("evaluated")
+
+    made = SimpleNamespace(
+        state_dir=FOLDER,
+        class_names=["a"],
+        training_settings=SimpleNamespace(minutes=0, steps=1),
+        make_run=Run,
+        evaluate=evaluate,
+        run=Run,
+    )
+    monkeypatch.setattr(trainer, "_Job", lambda fn_args: made)
+    monkeypatch.setattr(trainer, "TensorBoardLog", lambda folder, names: None)
+    return made
+
+
+ARGUMENTS = SimpleNamespace(
+    custom_config={"ai_platform_training_args": {"labels": {"run": "run-2"}}}
+)
+
+
+def test_the_trainer_holds_the_lease_while_it_trains(clock, cloud, job):
+    held = []
+    job.run.meanwhile = lambda: held.append(json.loads(cloud.objects[KEY][0])["run"])
+    with pytest.raises(InterruptedError, match="evaluated"):
+        trainer.run_fn(ARGUMENTS)
+    assert held == ["run-2"]
+    assert KEY not in cloud.objects
+
+
+def test_the_trainer_does_not_go_on_without_its_lease(clock, cloud, job):
+    def stolen():
+        clock.now += lease._LEASE_SECONDS + 1
+
+    job.run.meanwhile = stolen
+    with pytest.raises(UserError, match="Lost the lease"):
+        trainer.run_fn(ARGUMENTS)
+
+
+def test_the_trainer_does_not_train_beside_another(clock, cloud, job):
+    cloud.objects[KEY] = (dead("run-1"), 7)
+    clock.meanwhile = lambda: cloud.objects.update({KEY: (dead("run-1"), 8)})
+    job.run.meanwhile = lambda: pytest.fail("both train")
+    with pytest.raises(UserError, match="Run run-1 is training"):
+        trainer.run_fn(ARGUMENTS)
 
 
 def test_local_folders_need_none(tmp_path):

@@ -34,11 +34,12 @@ class FakeCloud:
       script: states of the next job, one for each request; the last one stays.
       tasks: details of the job's tasks.
       requests: (method, path) of every request.
-      enabled_apis, quotas, images, bindings: for `doctor`.
+      enabled_apis, quotas, images: for `doctor`.
+      permissions: of the "runner", who runs `doctor`, and of the run's "account".
       custom_jobs, dataflow_jobs: that a run's tasks have started, by name and id.
       received: what was sent to `URL/webhook`.
       contexts, children: of ML Metadata; children are the contexts added to each context.
-      denied: requests with this in their path are forbidden.
+      denied, denial: requests with this in their path are forbidden, with this message.
       proxy: for processes that should find the cloud at its usual addresses; see `open_proxy`.
     """
 
@@ -56,13 +57,14 @@ class FakeCloud:
         self.enabled_apis: set[str] = set()
         self.quotas: dict[str, int] = {}
         self.images: set[str] = set()
-        self.bindings: list[dict] = []
+        self.permissions: dict[str, set[str]] = {"runner": set(), "account": set()}
         self.custom_jobs: dict[str, dict] = {}
         self.dataflow_jobs: dict[str, dict] = {}
         self.received: list[dict] = []
         self.contexts: dict[str, dict] = {}
         self.children: dict[str, list[str]] = {}
         self.denied: str | None = None
+        self.denial = "denied"
         self.proxy: CloudProxy | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -90,15 +92,19 @@ class FakeCloud:
         self.requests.append((method, path))
         host = headers.get("x-origin", "")
         if self.denied and self.denied in path:
-            return _json({"error": {"code": 403, "message": "denied"}}, 403)
+            return _json({"error": {"code": 403, "message": self.denial}}, 403)
         if path == "/token":
             return _json({"access_token": "token", "expires_in": 3600, "token_type": "Bearer"})
         if "/storage/v1" in path or path.startswith("/upload/") or "storage.google" in host:
             return self.storage.answer(method, path, query, headers, body)
         if "consumerQuotaMetrics" in path or "/services/" in path or "/v2/" in path:
             return self._for_doctor(path)
-        if path.endswith(":getIamPolicy"):
-            return _json({"bindings": self.bindings})
+        if path.endswith(":generateAccessToken"):
+            return _json({"accessToken": "account", "expireTime": "2030-01-01T00:00:00Z"})
+        if path.endswith(":testIamPermissions"):
+            who = "account" if headers["authorization"] == "Bearer account" else "runner"
+            asked = json.loads(body)["permissions"]
+            return _json({"permissions": [one for one in asked if one in self.permissions[who]]})
         if path.startswith("/v1b3/"):
             return self._dataflow(method, path, dict(urllib.parse.parse_qsl(query)), body)
         if path == "/webhook":

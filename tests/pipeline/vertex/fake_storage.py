@@ -31,7 +31,9 @@ class FakeStorage:
     def __init__(self):
         self.buckets = {"my-bucket": "US-CENTRAL1"}
         self.objects: dict[tuple[str, str], tuple[bytes, int]] = {}
-        self.permissions = {f"storage.objects.{verb}" for verb in ("create", "delete", "get")}
+        self.permissions = {
+            f"storage.objects.{verb}" for verb in ("create", "delete", "get", "list")
+        }
         self.before_write = None
         self._sessions: dict[str, tuple[str, str, dict, bytearray]] = {}
         self._numbers = itertools.count(1)

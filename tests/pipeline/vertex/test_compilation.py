@@ -15,7 +15,8 @@ from pipeline.vertex.compilation import compile_job, for_vertex
 from pipeline.vertex.job_spec import task_graph, tasks_of, validate
 from pipeline.vertex.limits import Limits, limited
 from pipeline.vertex.machines import MACHINES
-from pipeline.vertex.plan import bound_cost, load_prices, make_plan, total_cost, total_hours
+from pipeline.vertex.plan import bound_cost, make_plan, total_cost, total_hours
+from pipeline.vertex.prices import load_prices
 from tests.pipeline.vertex.fake_cloud import IMAGE
 
 GOLDEN = Path(__file__).with_name("golden_job.json")

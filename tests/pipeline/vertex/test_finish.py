@@ -1,14 +1,19 @@
 """The last task ends what the others left running, and tells how the run ended."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from pipeline.config import override
 from pipeline.errors import UserError
+from pipeline.fingerprint import ROOT
 from pipeline.vertex.compilation import compile_job, for_vertex
 from pipeline.vertex.finish import finish
 from pipeline.vertex.job_spec import needs_of
+from pipeline.vertex.limits import Limits
 from pipeline.vertex.started import labels_of
 from tests.pipeline.vertex.fake_cloud import PARENT
 
@@ -111,6 +116,44 @@ def test_it_runs_whatever_happened_to_the_other_tasks(config):
     assert set(compile_job(for_vertex(config))["pipelineSpec"]["root"]["dag"]["tasks"]) == {
         "tfx-dag", "Finish",
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_its_container_does_all_that(cloud, config, tmp_path):
+    """The command of the compiled job, as Vertex AI would fill it in."""
+    webhook = {"vertex.notify_webhook": f"{cloud.url}/webhook", "vertex.api_endpoint": cloud.url}
+    spec = compile_job(for_vertex(override(config, webhook)))["pipelineSpec"]
+    inputs = spec["root"]["dag"]["tasks"]["Finish"]["inputs"]["parameters"]
+    container = spec["deploymentSpec"]["executors"]["Finish_executor"]["container"]
+    settings = inputs["settings"]["runtimeValue"]["constantValue"]
+    results = tmp_path / "123456" / "demo-1" / "Finish_-42" / "executor_output.json"
+    invocation = {
+        "inputs": {
+            "parameters": {
+                "final_status": {"stringValue": status("SUCCEEDED")},
+                "settings": settings,
+            }
+        },
+        "outputs": {"outputFile": str(results)},
+    }
+    cloud.jobs[RUN]["labels"] = Limits(task=500, training=1, dataflow=1).labels()
+    cloud.tasks = [pusher(1)]
+    words = [*container["command"], *container["args"]]
+    assert words[0] == "python"
+    done = subprocess.run(
+        [sys.executable, *(word.replace("{{$}}", json.dumps(invocation)) for word in words[1:])],
+        cwd=ROOT,
+        env=os.environ | cloud.open_proxy(tmp_path).environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Finish_-42 of run demo-1 is ended after 500 s" in done.stdout
+    assert [message["status"] for message in cloud.received] == ["pushed"]
+    (job,) = cloud.custom_jobs.values()
+    assert job["state"] == "JOB_STATE_CANCELLED"
+    assert results.exists()
 
 
 def test_an_address_must_look_like_one(config):

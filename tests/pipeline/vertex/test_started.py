@@ -64,10 +64,23 @@ def test_a_long_name_still_fits_into_a_label():
     assert labels["task"] == "transform_-1"
 
 
-def test_one_that_cannot_be_ended_does_not_spare_the_others(jobs, cloud):
+@pytest.mark.parametrize(
+    ("denied", "left"),
+    [("/jobs/df-1", ["df-1"]), ("/us-central1/jobs", ["df-1", "df-2"])],
+    ids=["one job", "the whole of Dataflow"],
+)
+def test_what_cannot_be_ended_does_not_spare_the_others(jobs, cloud, denied, left):
     start(cloud, RUN, "Trainer_7", 1)
     start(cloud, RUN, "Transform_8", 2)
-    cloud.denied = "/jobs/df-1"
-    with pytest.raises(UserError, match=r"end Dataflow job df-1"):
+    cloud.denied = denied
+    with pytest.raises(UserError, match=r"No permission to (end|list the) Dataflow job"):
         jobs.end(RUN)
-    assert [job.id for job in jobs.running(RUN)] == ["df-1"]
+    cloud.denied = None
+    assert [job.id for job in jobs.running(RUN)] == left
+
+
+def test_a_project_without_dataflow_has_no_dataflow_jobs(jobs, cloud):
+    start(cloud, RUN, "Trainer_7", 1)
+    cloud.denied = "/us-central1/jobs"
+    cloud.denial = "SERVICE_DISABLED"
+    assert [job.kind for job in jobs.end(RUN)] == ["custom job"]

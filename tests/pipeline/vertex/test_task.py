@@ -58,6 +58,8 @@ def test_every_task_of_a_job_runs_within_limits(job, config):
         assert container["command"][:3] == ["python", "-m", "pipeline.vertex.task"]
         assert "--vertex_project=my-project" in container["command"]
         assert "--vertex_region=us-central1" in container["command"]
+    drivers = [one["lifecycle"]["preCacheCheck"] for one in containers if "lifecycle" in one]
+    assert [driver["command"][:2] for driver in drivers] == [["timeout", "3600"]]
 
 
 def test_the_custom_job_gets_the_limit_and_the_labels_of_its_run(job):
