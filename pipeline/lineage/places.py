@@ -130,8 +130,8 @@ def _client() -> tuple["storage.Client | None", str]:
 
     try:
         return storage.Client(project=None), ""
-    except (GoogleAuthError, OSError) as error:
-        return None, f"no credentials for Google Cloud ({one_line(error)})"
+    except (GoogleAuthError, OSError):
+        return None, "no credentials for Google Cloud: gcloud auth application-default login"
 
 
 def _patience() -> dict[str, Any]:
