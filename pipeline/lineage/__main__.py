@@ -100,7 +100,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         added = verb(name, text, "x")
         added.add_argument("--format", choices=formats, default=formats[0])
         added.add_argument("--out", metavar="FILE", help="instead of standard output")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.verb == "impact" and options.csv and options.json:
+        parser.error("argument --csv: not allowed with argument --json")
+    return options
 
 
 def _positive(text: str) -> int:

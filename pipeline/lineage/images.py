@@ -121,7 +121,9 @@ def _list_of(record: Record, examples: Artifact) -> "tuple[RecordedImages | _Lis
     try:
         text = _read(examples, IMAGES_FILE)
         if text is None:
-            return _ListFile(""), Unknown(examples, "is gone")
+            is_local = local_path(examples.uri) is not None
+            reason = "is gone" if is_local else "cannot be read from here"
+            return _ListFile(""), Unknown(examples, reason)
         listed = _ListFile(text)
         if not _is_as_written(record, examples, text, listed):
             return listed, Unknown(examples, "has changed since it was written")
