@@ -113,7 +113,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="URI",
         help="in-toto: what made the model; default: TFX's local runner, or Vertex AI",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.verb == "impact" and options.csv and options.json:
+        parser.error("argument --csv: not allowed with argument --json")
+    return options
 
 
 def _positive(text: str) -> int:

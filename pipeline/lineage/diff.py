@@ -11,7 +11,7 @@ from pipeline.lineage import places
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.images import recorded_images
 from pipeline.lineage.subject import find_subject
-from pipeline.lineage.trace import about, ancestry
+from pipeline.lineage.trace import about, ancestry, asked_files
 from pipeline.lineage.training import Training, last_trainer, schema_sha256, trainings
 from pipeline.lineage.walk import BROUGHT_BY
 from pipeline.metadata.records import Artifact
@@ -148,11 +148,12 @@ def _training(backend: Backend, given: str) -> Training:
     if trainer is None:
         raise UserError(f"Expected a run or a model with a training. Received: {given!r}.")
     (found,) = about(backend, subject, trainings(backend, part, [trainer.id]))
+    asked = asked_files(backend, subject)
+    file = next((fate for fate in found.fates if fate.shipping_model.id in asked), None)
     # A run has settings of its own even if everything came from the cache.
-    made_by = subject.run
-    if subject.artifact and found.fates and subject.artifact != found.model:
-        made_by = found.fates[-1].run
-    return dataclasses.replace(found, run=made_by or found.run)
+    made_by = subject.run or (file and file.run)
+    fates = [file] if file else found.fates
+    return dataclasses.replace(found, run=made_by or found.run, fates=fates)
 
 
 def _data(backend: Backend, before: Artifact | None, after: Artifact | None) -> DataDiff:

@@ -155,14 +155,14 @@ def _arguments(backend: Backend, given: list[str], config, facts, base: str | No
 
 def _obstacle(config, images, ids: dict[str, list[str]]) -> str | None:
     if images is None:
-        return "the list of its images is gone or changed: take the pictures out of its data"
+        return "the list of its images is gone or changed; take the pictures out of its data"
     if not config["data"]["path"]:
-        return "its data are two data sets: take the pictures out of them"
+        return "its data are two data sets; take the pictures out of them"
     texts = ["\n".join(ids[side]) for side in SIDES]
     try:
         sides = parse_lists(*texts)
-    except UserError as error:
-        return f"without them, a list of images is impossible: {error}"
+    except UserError:
+        return "no image would remain in one of the splits; add some"
     if sides != {key: side for side, keys in ids.items() for key in keys}:
-        return "no list can name images with spaces in their ids: take the pictures out of its data"
+        return "no list can name images with spaces in their ids; take the pictures out of its data"
     return None

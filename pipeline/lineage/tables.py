@@ -325,10 +325,10 @@ def retraining(found: Retraining, write_lists: list[str], lists: str) -> Iterato
     """
     yield ""
     if found.obstacle:
-        yield f"to repeat run {found.run} without them ({found.obstacle}), then run:"
+        yield f"to repeat run {found.run} without the pictures: {found.obstacle}, then run:"
         yield shlex.join([_python(), *found.command(None)])
         return
-    yield f"to repeat run {found.run} without them, run:"
+    yield f"to repeat run {found.run} without the pictures, run:"
     first = f"{shlex.join([_python(), '-m', 'pipeline.lineage', *write_lists])} && \\\n  "
     yield (first if found.ids else "") + shlex.join([_python(), *found.command(lists)])
 

@@ -1,6 +1,7 @@
 """A breeder withdraws photographs: which versions saw them, and how to train without them."""
 
 import csv
+import importlib
 import io
 import json
 import shlex
@@ -11,6 +12,7 @@ import pytest
 import local_runner
 from benchmarks.lineage_store import sha256
 from pipeline.command_line import make_config
+from pipeline.lineage import open_backend
 from pipeline.lineage.__main__ import main
 from tests.pipeline.lineage.shipped_files import ShippedFiles, picture
 
@@ -26,6 +28,7 @@ def configuration(folder, weights=""):
     }
 
 
+impact_module = importlib.import_module("pipeline.lineage.impact")  # not the function
 COMMAND = "local_runner.py --data pets --set evaluation.min_map50=0.8 training.seed=3"
 
 
@@ -128,6 +131,12 @@ def test_the_table_has_a_row_for_each_photo_and_version(ask):
     assert {row["image_sha256"] for row in rows if row["x"] == "rex"} == {sha256("rex")}
 
 
+def test_two_forms_at_once_are_an_error(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["impact", "rex", "--csv", "--json"])
+    assert "--csv: not allowed with" in capsys.readouterr().err
+
+
 def command_of(text):
     """The commands at the end of an answer: what writes the lists, and what trains."""
     shown = text.partition(", run:\n")[2].replace("\\\n", "")
@@ -172,3 +181,23 @@ def test_no_list_can_name_an_image_with_a_space(tmp_path, capsys):
     assert "no list can name images with spaces" in capsys.readouterr().out
     assert main(["impact", "tom", "--metadata", made.location, "--lists", "x"]) == 2
     assert "no list can name images with spaces" in capsys.readouterr().err
+
+
+def test_many_data_sets_have_the_answer_of_few(tmp_path, monkeypatch):
+    made = ShippedFiles(tmp_path)
+    for number in range(25):
+        split = "eval" if number % 5 == 0 else "train"
+        images = [picture("tom"), picture("rex", split)] if number % 4 else [picture("tom")]
+        read = {"examples": made.data_set(*images)}
+        made.run(f"run-{number}", content=str(number), inputs=read)
+    backend = made.write()
+    monkeypatch.setattr(impact_module, "_MANY", 10)
+    many = impact_module.impact(backend, "rex").ways
+    monkeypatch.setattr(impact_module, "_MANY", 1000)
+    few = impact_module.impact(open_backend(made.location), "rex").ways
+    expected = {
+        made.made[f"run-{number}"]["model"]: "trained" if number % 5 else "evaluated"
+        for number in range(25)
+        if number % 4
+    }
+    assert many == few == expected
