@@ -14,11 +14,14 @@ from pathlib import Path
 
 from ml_metadata.metadata_store import metadata_store
 
-from benchmarks.lineage_writer import Writer
+from benchmarks.lineage_writer import PIPELINE, Writer
+from pipeline.files import IMAGES_FILE
 from pipeline.metadata.facts import RECORD_TYPE
+from pipeline.metadata.image_lists import CHUNKS, LISTS, chunks_of, data_fingerprint
 from pipeline.metadata.store import connection_config, open_store
 
 IMAGES = 40
+ORIGIN = {"commit": "c0ffee" * 6 + "c0ff", "dirty": True, "host": "farm", "user": "ann"}
 RUNS_PER_DATA = 6
 RUNS_PER_SCHEMA = 100
 # The last of so many runs is not blessed.
@@ -58,7 +61,12 @@ def sha256(text: str) -> str:
 
 
 def generate(
-    store: metadata_store.MetadataStore, root: Path, runs: int, *, chain: int = 300
+    store: metadata_store.MetadataStore,
+    root: Path,
+    runs: int,
+    *,
+    chain: int = 300,
+    images: int = IMAGES,
 ) -> GeneratedStore:
     """Fills a store.
 
@@ -67,11 +75,12 @@ def generate(
       root: of the artifacts' uris; the data sets' images.jsonl are written there.
       runs: how many; each has 11 executions, a warm-started one 12.
       chain: the first so many runs each start from the model of the one before.
+      images: in each data set.
 
     Returns:
       What is in it.
     """
-    generator = _Generator(Writer(store, root), chain)
+    generator = _Generator(Writer(store, root), chain, images)
     for number in range(runs):
         generator.add_run(number)
     generator.writer.write()
@@ -82,9 +91,10 @@ def generate(
 class _Generator:
     """Adds runs one by one, each with what those before it have left to it."""
 
-    def __init__(self, writer: Writer, chain: int):
+    def __init__(self, writer: Writer, chain: int, images: int):
         self.writer, self.made = writer, GeneratedStore()
-        self._chain = chain
+        self._chain, self._num_images = chain, images
+        self._chunks: set[str] = set()
         self._shared: dict[str, int] = {}  # ids of the artifacts in the cache, by channel
         self._baseline: int | None = None
         self._number = self._context = self._millis = 0
@@ -97,6 +107,8 @@ class _Generator:
             self.made.run_id(number),
             _EXECUTIONS + is_warm,
             preset="demo",
+            pipeline=PIPELINE,
+            origin=json.dumps(ORIGIN),
             configuration=sha256(f"configuration {number}"),
         )
         self._add_data()
@@ -118,13 +130,15 @@ class _Generator:
         is_new_schema = self._number % RUNS_PER_SCHEMA == 0
         is_either = is_fresh or is_new_schema
         if is_fresh:
-            _write_images(self.writer.folder("ExampleGen", "examples"), data)
+            images = _images(data, self._num_images)
+            write_list(self.writer.folder("ExampleGen", "examples"), images)
             shared["examples"] = self.writer.artifact(
                 "Examples", "ExampleGen", "examples", span=data,
-                data_fingerprint=sha256(f"data {data}"), num_train=IMAGES * 4 // 5,
-                num_eval=IMAGES // 5, num_negatives=2, num_set_aside=1,
+                data_fingerprint=data_fingerprint(images), num_train=self._num_images * 4 // 5,
+                num_eval=self._num_images // 5, num_negatives=2, num_set_aside=1,
                 set_aside_reasons='{"unreadable": 1}',
             )  # fmt: skip
+            self._record_images(shared["examples"], images)
         self._execute(
             "ExampleGen", {}, self._take("examples"), not is_fresh,
             input_base=f"/data/{data}", custom_config='{"code_fingerprint": "1"}',
@@ -157,6 +171,14 @@ class _Generator:
             custom_config='{"canvas_size": 160}',
         )  # fmt: skip
         self.made.examples.append(shared["examples"])
+
+    def _record_images(self, examples: int, images: list[dict]) -> None:
+        """As at the end of a run."""
+        index, chunks = chunks_of(images)
+        new = {f"{CHUNKS}/{name}": chunks[name] for name in chunks.keys() - self._chunks}
+        self._chunks |= chunks.keys()
+        for name, content in {**new, f"{LISTS}/{examples}": index}.items():
+            self.writer.context(RECORD_TYPE, name, json=json.dumps(content))
 
     def _add_model(self, start: int | None) -> None:
         """Trainer, which may start from the model of another run, and TFLiteRewriter."""
@@ -232,10 +254,9 @@ class _Generator:
             self._baseline = model["model"]
 
 
-def _write_images(folder: Path, data: int) -> None:
-    """Data set n has the pictures n to n + IMAGES - 1, each fifth of them for evaluation."""
-    folder.mkdir(parents=True)
-    lines = (
+def _images(data: int, num_images: int) -> list[dict]:
+    """Data set n has the pictures n to n + num_images - 1, each fifth of them for evaluation."""
+    return [
         {
             "id": f"picture_{number:06}",
             "file": f"images/picture_{number:06}.jpg",
@@ -244,9 +265,14 @@ def _write_images(folder: Path, data: int) -> None:
             "annotation_sha256": sha256(f"annotation {number}"),
             "classes": {"cat": 1},
         }
-        for number in range(data, data + IMAGES)
-    )
-    (folder / "images.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        for number in range(data, data + num_images)
+    ]
+
+
+def write_list(folder: Path, images: list[dict]) -> None:
+    """Writes images.jsonl into a new folder."""
+    folder.mkdir(parents=True)
+    (folder / IMAGES_FILE).write_text("".join(json.dumps(image) + "\n" for image in images))
 
 
 def main() -> None:

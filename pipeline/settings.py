@@ -41,6 +41,8 @@ class DataSettings(Settings):
     held out for evaluation. In steps of 0.01."""
     max_set_aside: Fraction = 0.01
     """The run stops when a larger share of the images is unusable."""
+    max_megapixels: Positive = 100.0
+    """Larger images are skipped as unusable: decoding 100 megapixels takes about 0.5 GB."""
 
     @model_validator(mode="after")
     def _check(self):
@@ -135,6 +137,8 @@ class ExecutionSettings(Settings):
     """Folder of unfinished training runs, to resume from."""
     beam_args: tuple[str, ...] = ()
     """Beam's pipeline options."""
+    record_host_and_user: bool = True
+    """Record on which host and by which user each run was started."""
     stock_resolver: bool = False
     """Compare with the last blessed model whatever its age: the only way Vertex AI resolves."""
     warm_start_uri: str = ""

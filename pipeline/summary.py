@@ -55,7 +55,8 @@ def summarize(
       error: what stopped the run; None if nothing did.
 
     Returns:
-      JSON. `status` ("pushed", "not_blessed" or "failed"), `components`, `images`, `metrics`
+      JSON. `status` ("pushed", "not_blessed" or "failed"; "running" in the summary.json of a run
+      that is under way), `components`, `images`, `metrics`
       (of the .tflite that ships: `mAP50`, `mAP`, `per_class`), `classes_not_evaluated`, `plan`
       (see `pipeline.training.time_budget.make_plan`; null without `training.minutes`),
       `size_bytes`, `latency_ms`, `blessed`, `reasons`, `gate`, `pushed_path`, `run_id` and paths.
@@ -81,14 +82,7 @@ def summarize(
         "preset": config.preset,
         "pipeline": config.name,
         "seconds": round(seconds, 1),
-        "components": {
-            name: {
-                "status": record.state,
-                "seconds": round(record.seconds, 2),
-                "execution_id": record.execution_id,
-            }
-            for name, record in components.items()
-        },
+        "components": statuses(components),
         "images": _images(examples),
         "metrics": _metrics(evaluation),
         "classes_not_evaluated": _not_evaluated(evaluation, shipping),
@@ -108,6 +102,18 @@ def summarize(
         "run_folder": str(run_folder),
         "workdir": str(workdir),
         "metadata": metadata,
+    }
+
+
+def statuses(components: Mapping[str, ComponentRecord]) -> dict[str, dict[str, Any]]:
+    """The summary's `components`."""
+    return {
+        name: {
+            "status": record.state,
+            "seconds": round(record.seconds, 2),
+            "execution_id": record.execution_id,
+        }
+        for name, record in components.items()
     }
 
 
@@ -253,7 +259,7 @@ def _sections(summary: dict[str, Any]):
     against = (
         f"last blessed model: mAP@.5 {_figure(baseline.get('mAP50'))} on the same images"
         if baseline
-        else "no earlier blessed model to compare with"
+        else "compared with no earlier blessed model"
     )
     device = summary["device_check"]
     checks = "passed" if device["blessed"] else "failed: " + "; ".join(device["reasons"])

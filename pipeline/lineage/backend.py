@@ -1,6 +1,6 @@
 """What the questions need from a store: ids, types, contexts and events, always in batches."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Protocol
 
 from pipeline.metadata.records import Artifact, Event, Execution, NodeId, Run
@@ -36,11 +36,17 @@ class Backend(Protocol):
     def artifacts_of_type(self, type_name: str) -> list[Artifact]:
         """All artifacts of a type; takes time in proportion to their number."""
 
+    def executions_of(self, node: str) -> list[Execution]:
+        """All executions of a component; takes time in proportion to their number."""
+
     def artifacts_with_uri(self, uri: str) -> list[Artifact]:
         """Artifacts by exact uri."""
 
     def runs(self) -> list[Run]:
         """All runs, in the order in which they began."""
+
+    def runs_backwards(self) -> Iterator[Run]:
+        """All runs, the last one first; reads as many as are taken."""
 
     def run(self, name: str) -> Run | None:
         """A run by name."""

@@ -3,17 +3,18 @@
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import UserError
+from pipeline.files import SCHEMA_FILE
+from pipeline.lineage import places
 from pipeline.lineage.backend import Backend
-from pipeline.lineage.images import images_of
+from pipeline.lineage.images import recorded_images
 from pipeline.lineage.subject import find_subject
-from pipeline.lineage.trace import ancestry
+from pipeline.lineage.trace import about, ancestry, asked_files
 from pipeline.lineage.training import Training, last_trainer, schema_sha256, trainings
 from pipeline.lineage.walk import BROUGHT_BY
-from pipeline.metadata.records import Artifact, local_path
+from pipeline.metadata.records import Artifact
 
 _SAME_IMAGE = ("sha256", "annotation_sha256", "split")
 
@@ -46,7 +47,7 @@ class DataDiff:
       fingerprints: of both sides.
       added, removed: ids.
       changed: [id, what changed: "sha256" (the picture), "annotation_sha256", "split"].
-      is_known: whether both lists of images still exist.
+      is_known: whether both lists of images are known.
     """
 
     fingerprints: tuple[str | None, str | None]
@@ -103,6 +104,7 @@ class Diff:
         return {
             "runs": [training.run and training.run.name for training in self.trainings],
             "models": [training.model and training.model.id for training in self.trainings],
+            "origins": [training.origin for training in self.trainings],
             "data": self.data.to_json(),
             "schema": self.schema,
             "settings": table(self.settings),
@@ -128,7 +130,7 @@ def diff(backend: Backend, before: str, after: str) -> Diff:
     bases = [side.warm_start and side.warm_start.id for side in sides]
     return Diff(
         trainings=sides,
-        data=_data(*(side.examples[0] if side.examples else None for side in sides)),
+        data=_data(backend, *(side.examples[0] if side.examples else None for side in sides)),
         schema=_schema(backend, *(side.schema for side in sides)),
         settings=differences(*(_settings(backend, side) for side in sides)),
         code=_recorded_differences(backend, sides, "code"),
@@ -139,22 +141,26 @@ def diff(backend: Backend, before: str, after: str) -> Diff:
 
 
 def _training(backend: Backend, given: str) -> Training:
-    """The last training behind X."""
+    """The last training behind X; its run is the one that made the file."""
     subject = find_subject(backend, given)
     part = ancestry(backend, subject, stop_at=BROUGHT_BY.values())
     trainer = last_trainer(part)
     if trainer is None:
         raise UserError(f"Expected a run or a model with a training. Received: {given!r}.")
-    found = trainings(backend, part, [trainer.id])[0]
-    # A run has settings of its own even if its training came from the cache.
-    return dataclasses.replace(found, run=subject.run) if subject.run else found
+    (found,) = about(backend, subject, trainings(backend, part, [trainer.id]))
+    asked = asked_files(backend, subject)
+    file = next((fate for fate in found.fates if fate.shipping_model.id in asked), None)
+    # A run has settings of its own even if everything came from the cache.
+    made_by = subject.run or (file and file.run)
+    fates = [file] if file else found.fates
+    return dataclasses.replace(found, run=made_by or found.run, fates=fates)
 
 
-def _data(before: Artifact | None, after: Artifact | None) -> DataDiff:
+def _data(backend: Backend, before: Artifact | None, after: Artifact | None) -> DataDiff:
     fingerprints = tuple(a and a.properties.get("data_fingerprint") for a in (before, after))
     if before and after and before.id == after.id:
         return DataDiff(fingerprints, [], [], [], True)
-    first, second = (images_of(a) if a else None for a in (before, after))
+    first, second = (recorded_images(backend.record, a) if a else None for a in (before, after))
     if first is None or second is None:
         return DataDiff(fingerprints, [], [], [], False)
     changed = []
@@ -185,9 +191,10 @@ def _schema(backend: Backend, before: Artifact | None, after: Artifact | None) -
 
 
 def _schema_text(schema: Artifact | None) -> str | None:
-    folder = local_path(schema.uri) if schema else None
-    path = Path(folder, "schema.pbtxt") if folder else None
-    return path.read_text() if path and path.is_file() else None
+    try:
+        return places.read(f"{schema.uri.rstrip('/')}/{SCHEMA_FILE}").decode() if schema else None
+    except (OSError, ValueError):  # gone, or damaged
+        return None
 
 
 def _recorded_differences(
@@ -207,5 +214,5 @@ def _metrics(training: Training) -> dict[str, float]:
     if fate is None:
         return {}
     facts = fate.shipping_model.properties
-    sizes = {"size_bytes": facts.get("size_bytes"), "latency_ms": fate.latency_ms}
+    sizes = {"size_bytes": facts.get("size_bytes"), "latency_ms": fate.judgement.latency_ms}
     return {**fate.metrics, **sizes}

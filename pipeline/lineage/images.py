@@ -1,15 +1,22 @@
-"""The images in Examples artifacts, from the report files that the ExampleGens leave there."""
+"""The images in Examples artifacts, as recorded in the store.
+
+Where nothing is recorded (a run was stopped, or has not ended yet; Vertex; earlier versions), from
+the report files that the ExampleGens leave beside the examples.
+"""
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.files import IMAGES_FILE, SKIPPED_FILE
-from pipeline.metadata.records import Artifact, local_path
+from pipeline.lineage import places
+from pipeline.metadata.image_lists import LISTS, Record, RecordedImages, data_fingerprint
+from pipeline.metadata.records import Artifact
 
 # Whole, or at least eight of its first digits.
 _SHA256 = re.compile(r"[0-9a-f]{8,64}")
@@ -34,74 +41,148 @@ class Sighting:
         return {"examples": self.examples.id, "split": self.split, "image": self.image}
 
 
+@dataclasses.dataclass(frozen=True)
+class Unknown:
+    """Examples of which nobody can tell whether an image is among them.
+
+    Attributes:
+      examples: the artifact.
+      reason: what has become of its list, such as "is gone".
+    """
+
+    examples: Artifact
+    reason: str
+
+
 def images_of(examples: Artifact) -> dict[str, dict[str, Any]] | None:
-    """Images by id; None if the report file is gone."""
-    text = _read(examples, IMAGES_FILE)
-    if text is None:
+    """Images by id, from the report file; None if it is gone or damaged."""
+    try:
+        text = _read(examples, IMAGES_FILE)
+        return None if text is None else {image["id"]: image for image in _ListFile(text)}
+    except (OSError, ValueError, LookupError, TypeError):
         return None
-    return {image["id"]: image for image in map(json.loads, text.splitlines())}
 
 
-def find_image(artifacts: Iterable[Artifact], wanted: str) -> tuple[list[Sighting], list[Artifact]]:
+def recorded_images(record: Record, examples: Artifact) -> dict[str, dict[str, Any]] | None:
+    """Images by id, as recorded, or else from the report file; None if it is gone or changed."""
+    listed, unknown = _list_of(record, examples)
+    return None if unknown else {image["id"]: image for image in listed}
+
+
+def find_image(
+    record: Record, artifacts: Iterable[Artifact], wanted: str
+) -> tuple[list[Sighting], list[Unknown]]:
     """Finds an image, under all of its names.
 
     Args:
+      record: see `Backend.record`.
       artifacts: raw Examples.
       wanted: image id, file name with or without its folders, also of a file that is gone by now,
         or the hex sha256 or at least eight of its first digits.
 
     Returns:
-      The sightings, and the artifacts whose report files are gone: nobody can tell about these.
+      The sightings, and the artifacts whose lists are gone or changed.
     """
     artifacts = list(artifacts)
+    lists, unknown = [], []
+    for examples in artifacts:
+        listed, doubt = _list_of(record, examples)
+        lists.append((examples, listed))
+        unknown += [doubt] if doubt else []
+
+    def with_content(digest: str) -> list[Sighting]:
+        return [
+            Sighting(examples, image["split"], image)
+            for examples, listed in lists
+            for image in listed.with_content(digest)
+        ]
+
     digest = wanted.lower()
     if _SHA256.fullmatch(digest):
-        sightings, gone = _search(
-            artifacts, [digest], lambda image, _: image.get("sha256", "").startswith(digest)
-        )
+        sightings = with_content(digest)
         if sightings:
-            return sightings, gone
-    # A skipped image may be listed by the name of its annotation, which has another extension.
-    sightings, gone = _search(
-        artifacts, [PurePosixPath(wanted).stem], lambda image, report: _is(image, wanted, report)
+            return sightings, unknown
+    contents = {
+        image["sha256"]
+        for _, listed in lists
+        for image in listed.named(wanted)
+        if _is(image, wanted)
+    }
+    sightings = [sighting for examples in artifacts for sighting in _skipped(examples, wanted)]
+    for content in sorted(contents):
+        sightings += with_content(content)
+    return sightings, unknown
+
+
+def _list_of(record: Record, examples: Artifact) -> "tuple[RecordedImages | _ListFile, Unknown]":
+    """The images of Examples, and why they may be others; None if they are not."""
+    recorded = record(LISTS, examples.id)
+    if recorded:
+        return RecordedImages(recorded, record), None
+    try:
+        text = _read(examples, IMAGES_FILE)
+        if text is None:
+            return _ListFile(""), Unknown(examples, "is gone")
+        listed = _ListFile(text)
+        if not _is_as_written(record, examples, text, listed):
+            return listed, Unknown(examples, "has changed since it was written")
+    except OSError as error:
+        return _ListFile(""), Unknown(examples, f"cannot be read ({error.strerror})")
+    except (ValueError, LookupError, TypeError, AttributeError):  # no UTF-8, no JSON, other JSON
+        return _ListFile(""), Unknown(examples, "is damaged")
+    return listed, None
+
+
+def _is_as_written(
+    record: Record, examples: Artifact, text: str, listed: Iterable[dict[str, Any]]
+) -> bool:
+    files = record("files", examples.id) or {}
+    recorded = files.get(IMAGES_FILE, {}).get("sha256")
+    # The fingerprint takes longer, and is all there is of a run that was stopped.
+    return hashlib.sha256(text.encode()).hexdigest() == recorded or (
+        data_fingerprint(listed) == examples.properties["data_fingerprint"]
     )
-    hashes = {sighting.image.get("sha256") for sighting in sightings} - {None}
-    if hashes:
-        named = [sighting for sighting in sightings if "sha256" not in sighting.image]
-        same, _ = _search(artifacts, hashes, lambda image, _: image.get("sha256") in hashes)
-        sightings = named + same
-    return sightings, gone
 
 
-def _search(
-    artifacts: Iterable[Artifact],
-    needles: Iterable[str],
-    is_wanted: Callable[[dict[str, Any], str], bool],
-) -> tuple[list[Sighting], list[Artifact]]:
-    """Parses only the lines with one of the needles."""
-    escaped = [json.dumps(needle)[1:-1] for needle in needles]
-    sightings, gone = [], []
-    for examples in artifacts:
-        for name in (IMAGES_FILE, SKIPPED_FILE):
-            text = _read(examples, name)
-            if text is None:
-                if name == IMAGES_FILE:
-                    gone.append(examples)
-                continue
-            found = [needle for needle in escaped if needle in text]
-            for line in text.splitlines() if found else ():
-                if any(needle in line for needle in found):
-                    image = json.loads(line)
-                    if is_wanted(image, name):
-                        split = image.get("split", "set_aside")
-                        sightings.append(Sighting(examples, split, image))
-    return sightings, gone
+class _ListFile:
+    """The images of one data set, from its report file; see `RecordedImages`."""
+
+    def __init__(self, text: str):
+        self._text = text
+
+    def with_content(self, digest: str) -> list[dict[str, Any]]:
+        return [image for image in self._with(digest) if image["sha256"].startswith(digest)]
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        return self._with(PurePosixPath(name).stem)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(json.loads, self._text.splitlines())
+
+    def _with(self, text: str) -> list[dict[str, Any]]:
+        """Parses only the lines with a text."""
+        escaped = json.dumps(text)[1:-1]
+        if escaped not in self._text:
+            return []
+        return [json.loads(line) for line in self._text.splitlines() if escaped in line]
 
 
-def _is(image: dict[str, Any], wanted: str, report: str) -> bool:
+def _skipped(examples: Artifact, wanted: str) -> list[Sighting]:
+    """An image that was set aside; it may be listed by the name of its annotation."""
+    stem = PurePosixPath(wanted).stem
+    try:
+        skipped = _ListFile(_read(examples, SKIPPED_FILE) or "").named(wanted)
+        return [
+            Sighting(examples, "set_aside", image)
+            for image in skipped
+            if _is(image, wanted) or PurePosixPath(image["file"]).stem == stem
+        ]
+    except (OSError, ValueError, LookupError, TypeError):  # no model saw it, whatever it says
+        return []
+
+
+def _is(image: dict[str, Any], wanted: str) -> bool:
     file = image["file"]
-    if report == SKIPPED_FILE and PurePosixPath(wanted).stem == PurePosixPath(file).stem:
-        return True
     # Extensions in either case: cameras and data sets disagree about .JPG.
     wanted, file = _with_lower_extension(wanted), _with_lower_extension(file)
     if wanted in (image["id"], file):
@@ -115,11 +196,8 @@ def _with_lower_extension(path: str) -> str:
 
 
 def _read(examples: Artifact, name: str) -> str | None:
-    folder = local_path(examples.uri)
-    if folder is None:
-        return None
+    """A report file; None if it is gone."""
     try:
-        with open(os.path.join(folder, name), encoding="utf-8") as file:
-            return file.read()
+        return places.read(f"{examples.uri.rstrip('/')}/{name}").decode()
     except (FileNotFoundError, NotADirectoryError):
         return None

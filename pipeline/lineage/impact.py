@@ -1,16 +1,19 @@
 """`impact`: what has X touched?"""
 
+import contextlib
 import dataclasses
+import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.files import sha256_of
 from pipeline.lineage.backend import Backend
-from pipeline.lineage.images import Sighting, find_image
-from pipeline.lineage.subject import NotFoundError, Subject, find_subject
+from pipeline.lineage.fate import Push, push_of, shipped
+from pipeline.lineage.images import Sighting, Unknown, find_image
+from pipeline.lineage.subject import FIRST_DIGITS, NotFoundError, Subject, find_subject
 from pipeline.lineage.training import (
     Training,
     is_raw_examples,
@@ -22,34 +25,41 @@ from pipeline.lineage.walk import (
     WARM_START,
     Subgraph,
     ancestors,
+    brought,
     descendants,
     find_makers,
     reached,
 )
-from pipeline.metadata.records import COMPLETE, Artifact, NodeId
+from pipeline.metadata.records import CACHED, COMPLETE, Artifact, NodeId, Run
 
 ITSELF = "itself"
 TRAINED = "trained"
 INHERITED = "inherited"
 EVALUATED = "evaluated"
 UNTOLD = "cannot tell"
-_STRENGTH = (ITSELF, TRAINED, INHERITED, EVALUATED)
+NEVER = "never saw it"
+# The strongest first.
+WAYS = (ITSELF, TRAINED, INHERITED, EVALUATED, UNTOLD, NEVER)
+# Data sets.
+_MANY = 20
 _PICTURES = (".jpg", ".jpeg", ".png")
 
 
 @dataclasses.dataclass(frozen=True)
 class Touched:
-    """A model that X has touched.
+    """A model that X has touched, or may have touched.
 
     Attributes:
       how: ITSELF (it is X, or the run X made it), TRAINED (on X), INHERITED (it began from the
-        weights of a model that was trained on X), or EVALUATED (X is an image of its evaluation
-        split, which chose the checkpoint and judged the model).
+        weights of a model that was trained on X), EVALUATED (X is an image of its evaluation
+        split, which chose the checkpoint and judged the model), or UNTOLD.
       training: of the model.
+      reason: why nobody can tell; None if X has touched it.
     """
 
     how: str
     training: Training
+    reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -57,8 +67,35 @@ class Touched:
             "how": self.how,
             "model": self.training.model.id,
             "run": self.training.run.name if self.training.run else None,
+            "reason": self.reason,
             "files": [fate.to_json() for fate in self.training.fates],
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """A version that was pushed, and what X has to do with it.
+
+    Attributes:
+      how: one of `WAYS`.
+      push: the version.
+      sha256: of its file.
+      model: the trained model behind it; None if X never touched it.
+      run: that pushed it; None if X never touched it and it is not the latest version.
+      reason: why nobody can tell; None otherwise.
+    """
+
+    how: str
+    push: Push
+    sha256: str | None
+    model: NodeId | None
+    run: Run | None
+    reason: str | None
+
+    @property
+    def pipeline(self) -> str | None:
+        """Name of the pipeline that pushed it; None if it is unknown."""
+        return self.run.facts.get("pipeline") if self.run else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,23 +106,50 @@ class Impact:
       subject: X in words.
       examples: Examples artifacts that contain X, or that X consists of.
       sightings: if X is an image: where it is.
-      unknown: if X is an image: Examples whose list of images is gone.
-      touched: models, in the order of their training.
-      untold: the other models that began, at first or second hand, from weights of which the store
-        does not know how they were made: X may have been in their making.
+      unknown: if X is an image: Examples whose list of images is gone or changed.
+      ways: how X has touched models, by the ids of the Trainers' artifacts.
+      doubts: the other models that X may have touched, with the reason why nobody can tell: they
+        began, at first or second hand, from weights of which the store does not know how they were
+        made, or learnt from images that nobody knows.
+      given: X.
     """
 
     subject: str
     examples: list[Artifact]
     sightings: list[Sighting]
-    unknown: list[Artifact]
-    touched: list[Touched]
-    untold: list[Training]
+    unknown: list[Unknown]
+    ways: dict[NodeId, str]
+    doubts: dict[NodeId, str]
+    backend: Backend = dataclasses.field(repr=False)
+    given: str = ""
+
+    @functools.cached_property
+    def touched(self) -> list[Touched]:
+        """Models, in the order of their training."""
+        found = trainings_of_models(self.backend, self.ways)
+        return [Touched(self.ways[training.model.id], training) for training in found]
+
+    @functools.cached_property
+    def untold(self) -> list[Training]:
+        """The trainings of the models that X may have touched, in their order."""
+        return trainings_of_models(self.backend, self.doubts)
+
+    @functools.cached_property
+    def versions(self) -> list[Version]:
+        """All versions that were ever pushed, the last one first."""
+        return _versions(self)
+
+    @functools.cached_property
+    def never_pushed(self) -> dict[NodeId, str]:
+        """The models in `ways` and `doubts` of which no version was pushed, with the way."""
+        pushed = {version.model for version in self.versions}
+        ways = self.ways | dict.fromkeys(self.doubts, UNTOLD)
+        return {model: way for model, way in ways.items() if model not in pushed}
 
     def to_json(self) -> dict[str, Any]:
         """{subject, examples, sightings, unknown, models, pushed, latest, untold}."""
         models = [touched.to_json() for touched in self.touched]
-        untold = [Touched(UNTOLD, training).to_json() for training in self.untold]
+        untold = [Touched(UNTOLD, t, self.doubts[t.model.id]).to_json() for t in self.untold]
         pushed = [
             {**push, "how": model["how"], "model": model["model"], "run": model["run"],
              "sha256": file["sha256"]}
@@ -95,12 +159,49 @@ class Impact:
             "subject": self.subject,
             "examples": [artifact.id for artifact in self.examples],
             "sightings": [sighting.to_json() for sighting in self.sightings],
-            "unknown": [artifact.id for artifact in self.unknown],
+            "unknown": [doubt.examples.id for doubt in self.unknown],
             "models": models,
             "pushed": pushed,
             "latest": [push for push in pushed if push["latest"]],
             "untold": untold,
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class Impacts:
+    """What several things have touched.
+
+    Attributes:
+      answers: one for each that was found; never empty.
+      lost: those that were not.
+    """
+
+    answers: list[Impact]
+    lost: list[str]
+
+    @property
+    def it(self) -> str:
+        """All of them, in a sentence."""
+        return "it" if len(self.answers) == 1 else "them"
+
+    def versions(self) -> list[Version]:
+        """All versions, the last one first, each with the strongest way of any answer."""
+        of_each = zip(*(answer.versions for answer in self.answers), strict=True)
+        return [min(same, key=lambda version: WAYS.index(version.how)) for same in of_each]
+
+    def reason(self, model: NodeId) -> str | None:
+        """Why nobody can tell of a model; None if everybody can."""
+        return next((a.doubts[model] for a in self.answers if model in a.doubts), None)
+
+    def never_pushed(self) -> dict[NodeId, str]:
+        """Likewise the models of which no version was pushed."""
+        pushed = {version.model for version in self.versions()}
+        found: dict[NodeId, str] = {}
+        for answer in self.answers:
+            for model, way in answer.never_pushed.items():
+                if model not in pushed:
+                    found[model] = min(found.get(model, way), way, key=WAYS.index)
+        return found
 
 
 def impact(backend: Backend, given: str) -> Impact:
@@ -115,6 +216,10 @@ def impact(backend: Backend, given: str) -> Impact:
     Raises:
       UserError: X is not found, or ambiguous.
     """
+    return dataclasses.replace(_answer(backend, given), given=given)
+
+
+def _answer(backend: Backend, given: str) -> Impact:
     kind, colon, name = given.partition(":")
     if colon and kind == "image":
         return _image_impact(backend, given, name)
@@ -125,17 +230,50 @@ def impact(backend: Backend, given: str) -> Impact:
                 f"Expected a span with Examples in {backend.location}. Received: {given!r}."
             )
         return _impact(backend, f"span {name}", spans, {TRAINED: spans})
+    is_digest = FIRST_DIGITS.fullmatch(given.lower()) and not given.isdecimal()
+    if is_digest and not backend.record("sha256", given.lower()):
+        with contextlib.suppress(NotFoundError):  # then it may be that of a file
+            return _image_impact(backend, given, given)
     try:
         subject = find_subject(backend, given)
     except NotFoundError:
-        return _image_impact(backend, given, _image_name(given))
+        return _file_impact(backend, given)
     return _subject_impact(backend, subject)
 
 
-def _image_name(given: str) -> str:
-    """An existing image file is looked up by its sha256, wherever it is."""
-    is_picture = PurePosixPath(given).suffix.lower() in _PICTURES and os.path.isfile(given)
-    return sha256_of(given) if is_picture else given
+def impact_of_all(backend: Backend, given: Sequence[str]) -> Impacts:
+    """What several things have touched.
+
+    Args:
+      backend: the store.
+      given: see `impact`.
+
+    Raises:
+      UserError: nothing was found, or something is ambiguous.
+    """
+    answers, lost = [], []
+    for name in dict.fromkeys(given):
+        try:
+            answers.append(impact(backend, name))
+        except NotFoundError:
+            if len(given) == 1:
+                raise
+            lost.append(name)
+    if not answers:
+        raise NotFoundError(f"{backend.location} knows none of these: {', '.join(lost)}.")
+    return Impacts(answers, lost)
+
+
+def _file_impact(backend: Backend, given: str) -> Impact:
+    """An existing picture is looked up by its content, wherever it is; then by its name."""
+    if PurePosixPath(given).suffix.lower() in _PICTURES and os.path.isfile(given):
+        with contextlib.suppress(NotFoundError):
+            found = _image_impact(backend, given, sha256_of(given))
+            return dataclasses.replace(found, subject=f"image {given}")
+        found = _image_impact(backend, given, given)
+        words = f"image {given}, by its name: the file that is there now is another"
+        return dataclasses.replace(found, subject=words)
+    return _image_impact(backend, given, given)
 
 
 def _raw_examples(backend: Backend) -> list[Artifact]:
@@ -162,31 +300,52 @@ def _subject_impact(backend: Backend, subject: Subject) -> Impact:
 
 
 def _image_impact(backend: Backend, given: str, name: str) -> Impact:
-    sightings, unknown = find_image(_raw_examples(backend), name)
+    sightings, unknown = find_image(backend.record, _raw_examples(backend), name)
     if not sightings:
-        lost = f" ({len(unknown)} Examples no longer have their list of images)" if unknown else ""
+        doubts = "; ".join(f"of Examples {d.examples.id} it {d.reason}" for d in unknown[:5])
+        lost = f" (not all lists of images are known: {doubts})" if unknown else ""
         raise NotFoundError(
             "Expected an Examples, Schema or Model artifact, a run, span:N, or an image's id, file "
             f"name or sha256. Received: {given}, not found in {backend.location}{lost}."
         )
     begin = {
-        how: [sighting.examples for sighting in sightings if sighting.split == split]
+        how: _transformed(backend, [s.examples for s in sightings if s.split == split])
         for split, how in (("train", TRAINED), ("eval", EVALUATED))
     }
     examples = list({s.examples.id: s.examples for s in sightings}.values())
-    found = _impact(backend, f"image {name}", examples, begin)
-    return dataclasses.replace(found, sightings=sightings, unknown=unknown)
+    return _impact(backend, f"image {name}", examples, begin, sightings, unknown)
+
+
+def _transformed(backend: Backend, examples: list[Artifact]) -> list[Artifact]:
+    """Many raw Examples as what came of them, where it is quicker to look from there.
+
+    Half of all executions in a store read raw Examples, and most of what is made from these is made
+    of what the Transform puts out.
+    """
+    wanted = {artifact.id for artifact in examples}
+    if len(wanted) < _MANY:
+        return examples
+    transforms = [e.id for e in backend.executions_of("Transform") if e.state != CACHED]
+    events = backend.events_of(transforms)
+    readers = {e.execution for e in events if not e.is_output and e.artifact in wanted}
+    made = {e.artifact for e in events if e.is_output and e.execution in readers}
+    return list(backend.artifacts(made).values())
 
 
 def _impact(
-    backend: Backend, words: str, examples: list[Artifact], begin: dict[str, list[Artifact]]
+    backend: Backend,
+    words: str,
+    examples: list[Artifact],
+    begin: dict[str, list[Artifact]],
+    sightings: Sequence[Sighting] = (),
+    unknown: Sequence[Unknown] = (),
 ) -> Impact:
     """Models made from artifacts, each with the strongest way in which X touched it."""
-    how: dict[NodeId, str] = {}
+    ways: dict[NodeId, str] = {}
 
     def touch(models: Iterable[NodeId], way: str) -> None:
         for model in models:
-            how[model] = min(how.get(model, way), way, key=_STRENGTH.index)
+            ways[model] = min(ways.get(model, way), way, key=WAYS.index)
 
     for way, artifacts in begin.items():
         ids = {artifact.id for artifact in artifacts}
@@ -197,21 +356,25 @@ def _impact(
         touch(_own_models(backend, artifacts), ITSELF)
         touch(direct, way)
         touch(models - direct, INHERITED)
-    touched = [
-        Touched(how[training.model.id], training) for training in trainings_of_models(backend, how)
-    ]
-    untold = trainings_of_models(backend, _of_unknown_origin(backend) - how.keys())
-    return Impact(words, examples, [], [], touched, untold)
+    doubts: dict[NodeId, str] = {}
+    for weights in _of_unknown_origin(backend):
+        digest = weights.properties.get("sha256")
+        what = f"{weights.uri}{f', sha256 {digest}' if digest else ''}"
+        reason = f"it began from weights of unknown origin ({what})"
+        doubts |= dict.fromkeys(_models(descendants(backend, [weights.id])), reason)
+    for doubt in unknown:
+        reason = f"it learnt from Examples {doubt.examples.id}, whose list of images {doubt.reason}"
+        doubts |= dict.fromkeys(_models(descendants(backend, [doubt.examples.id])), reason)
+    doubts = {model: reason for model, reason in sorted(doubts.items()) if model not in ways}
+    return Impact(words, examples, list(sightings), list(unknown), ways, doubts, backend)
 
 
-def _of_unknown_origin(backend: Backend) -> set[NodeId]:
-    """Models that began, at first or second hand, from weights that no run in the store made."""
-    # The files that were made from models have their size.
-    models = [m for m in backend.artifacts_of_type("Model") if "size_bytes" not in m.properties]
-    makers = find_makers(backend, [model.id for model in models])
+def _of_unknown_origin(backend: Backend) -> list[Artifact]:
+    """Weights with which trainings began, and that no run in the store made."""
+    makers = brought(backend)
     executions = backend.executions(makers.values())
-    foreign = [model for model, maker in makers.items() if executions[maker].node == "WarmStart"]
-    return _models(descendants(backend, foreign))
+    foreign = (key for key, maker in makers.items() if executions[maker].node == "WarmStart")
+    return list(backend.artifacts(foreign).values())
 
 
 def _own_models(backend: Backend, artifacts: list[Artifact]) -> set[NodeId]:
@@ -231,3 +394,37 @@ def _models(part: Subgraph) -> set[NodeId]:
         and event.channel == "model"
         and part.executions[event.execution].node == "Trainer"
     }
+
+
+def _versions(answer: Impact) -> list[Version]:
+    """A version is known by the content of its file, and by its folder."""
+    backend = answer.backend
+    ways = answer.ways | dict.fromkeys(answer.doubts, UNTOLD)
+    told: dict[str, NodeId] = {}  # models by the sha256 of their files
+    for model, files in shipped(backend, ways).items():
+        for file in files:
+            digest = file.properties.get("sha256")
+            told[digest] = min(told.get(digest, model), model, key=lambda m: WAYS.index(ways[m]))
+    pushes: dict[tuple, Push] = {}
+    pointers: dict[str, tuple[str, str]] = {}
+    for artifact in sorted(backend.artifacts_of_type("PushedModel"), key=lambda a: a.created_ms):
+        if artifact.properties.get("pushed"):
+            push = push_of(artifact, pointers)
+            pushes.setdefault((push.destination, push.sha256), push)
+    named = [push.artifact.id for push in pushes.values() if push.sha256 in told or push.is_latest]
+    makers = find_makers(backend, named)
+    runs = backend.runs_of(makers.values())
+    found = []
+    for push in reversed(pushes.values()):
+        model = told.get(push.sha256)
+        found.append(
+            Version(
+                how=ways.get(model, NEVER),
+                push=push,
+                sha256=push.sha256,
+                model=model,
+                run=runs.get(makers.get(push.artifact.id)),
+                reason=answer.doubts.get(model),
+            )
+        )
+    return found

@@ -1,11 +1,12 @@
 """`runs`: every run, with its outcome."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from pipeline.lineage.backend import Backend
-from pipeline.lineage.fate import Push, push_of
+from pipeline.lineage.fate import Push, is_blessed, push_of
 from pipeline.lineage.training import is_raw_examples
 from pipeline.metadata.records import (
     CACHED,
@@ -20,6 +21,9 @@ from pipeline.metadata.records import (
 
 PUSHED, NOT_BLESSED = "pushed", "not_blessed"
 STATES = (PUSHED, NOT_BLESSED, RUNNING, FAILED)
+# The components whose outputs make a line.
+_TELLING = ("ExampleGen", "Evaluator", "DeviceCheck", "Pusher")
+_PAGE = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +57,11 @@ class RunLine:
         facts = self.examples.properties if self.examples else {}
         return {
             "run": self.run.name,
+            "pipeline": self.run.facts.get("pipeline"),
             "began": iso(self.run.created_ms),
             "state": self.state,
             "preset": self.run.facts.get("preset"),
+            "origin": self.run.origin,
             "executions": self.executions,
             "cached": self.cached,
             "span": facts.get("span"),
@@ -85,25 +91,28 @@ def runs(
       preset: only runs of this preset.
       span: only runs on data of this span.
     """
-    found = backend.runs()
-    if preset is not None:
-        found = [run for run in found if run.facts.get("preset") == preset]
-    if last is not None and state is None and span is None:
-        found = found[-last:]
-    lines = _lines(backend, found)
-    if state is not None:
-        lines = [line for line in lines if line.state == state]
-    if span is not None:
-        lines = [
-            line for line in lines if line.examples and line.examples.properties["span"] == span
+    is_narrow = state is not None or span is not None
+    found = backend.runs_backwards() if last is not None else reversed(backend.runs())
+    found = (run for run in found if preset in (None, run.facts.get("preset")))
+    lines: list[RunLine] = []
+    # Nobody knows how many must be looked at to find those in a state.
+    while page := list(itertools.islice(found, _PAGE if is_narrow or last is None else last)):
+        lines += [
+            line
+            for line in _lines(backend, page)
+            if state in (None, line.state)
+            and (span is None or (line.examples and line.examples.properties["span"] == span))
         ]
-    return lines if last is None else lines[-last:]
+        if last is not None and len(lines) >= last:
+            break
+    return lines[:last][::-1]
 
 
 def _lines(backend: Backend, found: Sequence[Run]) -> list[RunLine]:
+    backend.executions({key for run in found for key in run.facts.get("executions", ())})  # at once
     members = {run.name: backend.executions_in(run) for run in found}
-    executions = {member.id for group in members.values() for member in group}
-    events = [event for event in backend.events_of(executions) if event.is_output]
+    telling = {m.id for group in members.values() for m in group if m.node in _TELLING}
+    events = [event for event in backend.events_of(telling) if event.is_output]
     artifacts = backend.artifacts({event.artifact for event in events})
     outputs: dict[NodeId, list[Artifact]] = {}
     for event in events:
@@ -129,8 +138,8 @@ def _line(backend: Backend, run: Run, members: list[Execution], outputs) -> RunL
         cached=sum(member.state == CACHED for member in members),
         examples=made.get("Examples"),
         metrics={name: metrics[name] for name in ("mAP50", "mAP") if name in metrics},
-        blessed=_blessed(made.get("ModelBlessing")),
-        infra_blessed=_blessed(made.get("InfraBlessing")),
+        blessed=is_blessed(made.get("ModelBlessing")),
+        infra_blessed=is_blessed(made.get("InfraBlessing")),
         push=push,
     )
 
@@ -142,7 +151,3 @@ def _state(run: Run, members: list[Execution], pushed: Artifact | None) -> str:
     if pushed is None or any(member.state == RUNNING for member in members):
         return RUNNING
     return PUSHED if pushed.properties.get("pushed") else NOT_BLESSED
-
-
-def _blessed(blessing: Artifact | None) -> bool | None:
-    return None if blessing is None else bool(blessing.properties.get("blessed"))

@@ -9,12 +9,12 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.files import PUSHED_MODEL_FILE, sha256_of
 from pipeline.lineage.backend import Backend
-from pipeline.lineage.walk import find_makers
-from pipeline.metadata.records import Artifact, NodeId, Run, iso
+from pipeline.lineage.fate import origins
+from pipeline.metadata.records import Artifact, Run, iso
 
-# A sha256, or at least eight of its first digits; tables show twelve.
-_SHA256 = re.compile(r"[0-9a-f]{8,64}")
-_DIGITS = 64
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+# At least eight of its first digits; tables show twelve.
+FIRST_DIGITS = re.compile(r"[0-9a-f]{8,64}")
 _FORMS = (
     "a pushed folder, a .tflite file or its sha256, an artifact's id or uri, or a run's id or "
     "folder"
@@ -71,7 +71,7 @@ def find_subject(backend: Backend, given: str) -> Subject:
     found = _by_id(backend, given) if given.isdecimal() else None
     if found:
         return Subject(given, found)
-    if _SHA256.fullmatch(given.lower()):
+    if FIRST_DIGITS.fullmatch(given.lower()):
         return _by_sha256(backend, given, given.lower(), None)
     if os.path.exists(given):
         found = _by_path(backend, given)
@@ -96,17 +96,26 @@ def _by_id(backend: Backend, name: str) -> Artifact | None:
 def _by_path(backend: Backend, given: str) -> Subject | None:
     path = Path(given).resolve()
     if path.is_file():
-        return _by_sha256(backend, given, sha256_of(path), None)
+        return _by_sha256(backend, given, _content_of(path), None)
     if (path / PUSHED_MODEL_FILE).is_file():
-        return _by_sha256(backend, given, sha256_of(path / PUSHED_MODEL_FILE), str(path))
+        return _by_sha256(backend, given, _content_of(path / PUSHED_MODEL_FILE), str(path))
     if path.parent.name == "runs":  # of a local runner's workdir
         run = backend.run(path.name)
         return run and Subject(given, run=run)
     return None
 
 
+def _content_of(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise UserError(
+            f"Expected a readable file. Received: {path} ({error.strerror})."
+        ) from error
+
+
 def _by_sha256(backend: Backend, given: str, digest: str, folder: str | None) -> Subject:
-    """The PushedModel with this file, or else the Model.
+    """The first PushedModel with this file, or else the first Model.
 
     Args:
       backend: the store.
@@ -114,7 +123,7 @@ def _by_sha256(backend: Backend, given: str, digest: str, folder: str | None) ->
       digest: of the file, or its first digits.
       folder: if X is a pushed folder: decides between several PushedModels.
     """
-    record = backend.record("sha256", digest) if len(digest) == _DIGITS else None
+    record = backend.record("sha256", digest) if _SHA256.fullmatch(digest) else None
     if record:
         found = backend.artifacts(record["artifacts"])
         candidates = [found[key] for key in sorted(found)]
@@ -125,26 +134,19 @@ def _by_sha256(backend: Backend, given: str, digest: str, folder: str | None) ->
         raise _not_found(backend, given if given == digest else f"{given} (sha256 {digest})")
     if len({_digest(a) for a in candidates}) > 1:
         return _single(given, candidates)
-    pushed = [a for a in candidates if a.type == "PushedModel"]
+    candidates.sort(key=lambda a: a.type != "PushedModel")
     if folder is not None:
         here = [
             a
-            for a in pushed
-            if os.path.realpath(str(a.properties.get("pushed_destination"))) == folder
+            for a in candidates
+            if a.type == "PushedModel"
+            and os.path.realpath(str(a.properties.get("pushed_destination"))) == folder
         ]
-        pushed = here[:1] or pushed
-    # Several runs may have pushed one model, to several places or where it already was: the first
-    # one stands for all.
-    if len(_models_of(backend, pushed)) == 1:
-        pushed = pushed[:1]
-    return _single(given, pushed or candidates)
-
-
-def _models_of(backend: Backend, pushed: list[Artifact]) -> set[NodeId]:
-    """The models that were pushed."""
-    makers = find_makers(backend, [artifact.id for artifact in pushed])
-    events = backend.events_of(set(makers.values()))
-    return {event.artifact for event in events if not event.is_output and event.channel == "model"}
+        candidates = here[:1] or candidates
+    # One trained model may have been made into the same file several times, and several runs may
+    # have pushed that: the first one stands for all.
+    behind = origins(backend, candidates)
+    return _single(given, list({behind[a.id][1]: a for a in candidates[::-1]}.values()))
 
 
 def _digest(artifact: Artifact) -> str:

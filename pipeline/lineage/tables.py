@@ -1,23 +1,24 @@
 """The answers as tables and lines of text."""
 
+import os
 import re
+import shlex
+import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from pipeline.lineage.diff import Diff
-from pipeline.lineage.fate import Fate
-from pipeline.lineage.impact import Impact
+from pipeline.lineage.fate import Fate, Judgement, Push
+from pipeline.lineage.impact import NEVER, UNTOLD, Impact, Impacts, Version
+from pipeline.lineage.retraining import Retraining
+from pipeline.lineage.runs import RunLine
 from pipeline.lineage.trace import Trace
 from pipeline.lineage.training import DATA_FACTS, Training, data_json
 from pipeline.lineage.verify import Verification
 from pipeline.lineage.why import Why
-from pipeline.metadata.records import iso
+from pipeline.metadata.records import NO_ORIGIN, Run, iso
 
-_WIDEST = 160
 # Long values are wrapped at this width, and long lists of images are cut.
 _WRAPPED = 110
 _MOST_IMAGES = 20
@@ -30,23 +31,24 @@ _STEERING = re.compile(
 
 def show(answer: Any) -> None:
     """Prints the answer of a verb."""
-    # Nothing is cut off: the terminal wraps lines that are too long for it.
-    console = Console(highlight=False, markup=False, soft_wrap=True, width=_WIDEST)
-    if isinstance(answer, list):
-        console.print(_runs(answer))
-        return
     lines = {
+        list: _runs,
         Trace: _trace,
-        Impact: _impact,
+        Impacts: _impact,
         Diff: _diff,
         Why: _why,
         Verification: _verification,
     }[type(answer)](answer)
+    print_lines(lines)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Prints lines; nothing in them steers a terminal."""
     for line in lines:
-        console.print(_escaped(line))
+        print(escaped(line))
 
 
-def _escaped(line: str) -> str:
+def escaped(line: str) -> str:
     """Names come from anybody's files: nothing in them steers a terminal, or fails to print."""
     return _STEERING.sub(lambda match: repr(match[0])[1:-1], line)
 
@@ -69,31 +71,37 @@ def _figure(value: Any) -> Any:
     return f"{value:.4f}" if isinstance(value, float) else value
 
 
-def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, no_wrap=True)
-    return table
-
-
-def _runs(found: list) -> Table:
-    table = _table("run", "began", "state", "preset", "span", "data", "mAP@.5", "gate", "pushed")
+def _runs(found: list[RunLine]) -> Iterator[str]:
+    folders = {os.path.dirname(line.push.destination) for line in found if line.push}
+    rows = [("run", "pipeline", "began", "state", "preset", "span", "data", "mAP@.5", "gate",
+             "pushed")]  # fmt: skip
     for line in found:
         facts = line.examples.properties if line.examples else {}
         score = line.metrics.get("mAP50")
-        push = line.push
-        table.add_row(
-            line.run.name,
-            iso(line.run.created_ms),
-            line.state,
-            line.run.facts.get("preset", ""),
-            str(facts.get("span", "")),
-            _short(facts.get("data_fingerprint")),
-            "" if score is None else f"{score:.3f}",
-            _blessing(line.blessed, line.infra_blessed),
-            "" if push is None else f"version {push.version}{' (latest)' * bool(push.is_latest)}",
+        rows.append(
+            (
+                line.run.name,
+                line.run.facts.get("pipeline") or "",
+                iso(line.run.created_ms) or "",
+                line.state,
+                line.run.facts.get("preset") or "",
+                str(facts.get("span", "")),
+                _short(facts.get("data_fingerprint")),
+                "" if score is None else f"{score:.3f}",
+                _blessing(line.blessed, line.infra_blessed),
+                _pushed(line.push, len(folders) > 1) if line.push else "",
+            )
         )
-    return table
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+def _pushed(push: Push, is_one_of_several: bool) -> str:
+    """A version; each place that is pushed to has a `latest` of its own."""
+    place = f" in {os.path.dirname(push.destination)}" if is_one_of_several else ""
+    return f"version {push.version}" + (f" (latest{place})" if push.is_latest else place)
 
 
 def _blessing(blessed: bool | None, infra_blessed: bool | None) -> str:
@@ -101,11 +109,9 @@ def _blessing(blessed: bool | None, infra_blessed: bool | None) -> str:
         return ""
     if blessed and infra_blessed:
         return "blessed"
-    refused = [
-        name for name, value in (("Evaluator", blessed), ("DeviceCheck", infra_blessed))
-        if value is False
-    ]  # fmt: skip
-    return f"not blessed ({', '.join(refused)})" if refused else "undecided"
+    judges = (("the Evaluator", blessed), ("DeviceCheck", infra_blessed))
+    refused = [name for name, value in judges if value is False]
+    return f"refused by {' and '.join(refused)}" if refused else "undecided"
 
 
 def _trace(answer: Trace) -> Iterator[str]:
@@ -168,79 +174,190 @@ def _training(training: Training) -> Iterator[str]:
         f"{_short(facts.get('environment')) or 'unknown'}, configuration "
         f"{_short(facts.get('configuration')) or 'unknown'}"
     )
+    if origin := _origin(training.run):
+        yield f"  origin       {origin}"
     for fate in training.fates:
-        yield from _fate(fate)
+        yield from _fate(fate, training.run)
 
 
-def _fate(fate: Fate) -> Iterator[str]:
+def _origin(run: Run | None) -> str | None:
+    origin = run.origin if run else NO_ORIGIN
+    if not origin["commit"]:
+        return None
+    who = f", by {origin['user']} on {origin['host']}" if origin["host"] else ""
+    return f"commit {_commit(origin)}{who}"
+
+
+def _commit(origin: Mapping[str, Any]) -> str:
+    if origin["dirty"] is None:  # not in git, or unknown
+        return str(origin["commit"] or "not recorded")
+    return f"{_short(origin['commit'])}{' with changes' * origin['dirty']}"
+
+
+def _fate(fate: Fate, trained_in: Run | None) -> Iterator[str]:
     facts = fate.shipping_model.properties
-    metrics = ", ".join(
-        f"{name} {fate.metrics[name]:.3f}" for name in ("mAP50", "mAP") if name in fate.metrics
-    )
     yield (
         f"  file         sha256 {_short(facts.get('sha256'))}, {facts.get('size_bytes')} bytes, "
         f"{iso(fate.shipping_model.created_ms)} (Model {fate.shipping_model.id})"
     )
-    judged = iso(fate.evaluator.started_ms) if fate.evaluator else "not evaluated"
-    yield (
-        f"  judgement    {metrics or 'no figures'}; "
-        f"{_blessing(fate.blessed, fate.infra_blessed) or 'undecided'}, {judged}"
-    )
+    if fate.run and fate.run != trained_in:
+        prints = ", ".join(
+            f"{name} {_short(fate.fingerprints[name]) or 'unknown'}"
+            for name in ("code", "environment", "configuration")
+        )
+        yield f"    made by      {fate.run.name}, {prints}"
+        if origin := _origin(fate.run):
+            yield f"    origin       {origin}"
+        settings = ", ".join(f"{name} {value}" for name, value in fate.settings.items())
+        yield _hanging("    settings     ", settings)
+    for judgement in fate.judgements or [fate.judgement]:
+        yield _judgement(judgement, judgement.metrics or fate.metrics)
     for push in fate.pushes:
-        state = "latest" if push.is_latest else "there" if push.is_present else "gone"
+        state = {True: "there", False: "gone", None: "cannot tell whether it is there"}[
+            push.is_present
+        ]
+        state = "latest" if push.is_latest else state
         yield (
             f"  pushed       version {push.version}, {iso(push.artifact.created_ms)}, "
             f"{push.destination} ({state})"
         )
 
 
-def _count(items: list, noun: str) -> str:
+def _judgement(judgement: Judgement, metrics: Mapping[str, float]) -> str:
+    figures = ", ".join(
+        f"{name} {metrics[name]:.3f}" for name in ("mAP50", "mAP") if name in metrics
+    )
+    verdict = _blessing(judgement.blessed, judgement.infra_blessed) or "undecided"
+    reasons = f" ({'; '.join(judgement.reasons)})" if judgement.reasons else ""
+    judged = iso(judgement.evaluator.started_ms) if judgement.evaluator else "not evaluated"
+    run = f" in {judgement.run.name}" if judgement.run else ""
+    return f"  judgement    {figures or 'no figures'}; {verdict}{reasons}, {judged}{run}"
+
+
+def _count(items: Sized, noun: str) -> str:
     return f"{len(items)} {noun}{'s' * (len(items) != 1)}"
 
 
-def _impact(answer: Impact) -> Iterator[str]:
-    pushes = [push for touched in answer.touched for fate in touched.training.fates
-              for push in fate.pushes]  # fmt: skip
-    latest = [push for push in pushes if push.is_latest]
-    yield (
-        f"{answer.subject}: {_count(answer.touched, 'model')}, "
-        f"{_count(pushes, 'pushed version')}, {len(latest)} of them latest now"
-        + (f"; cannot tell for {len(answer.untold)} more" if answer.untold else "")
+def _impact(answers: Impacts) -> Iterator[str]:
+    """The versions first: the latest, the older ones, those that never saw it."""
+    versions = answers.versions()
+    for version in versions:
+        if version.push.is_latest:
+            yield f"latest: {_version(version)}"
+    if not versions:
+        yield "latest: none, no version was ever pushed"
+    elif not any(version.push.is_latest for version in versions):
+        yield "latest: nobody knows, no `latest` leads to a version of this store"
+    older = [version for version in versions if not version.push.is_latest]
+    for version in older:
+        if version.how not in (UNTOLD, NEVER):
+            yield f"older: {_version(version)}"
+    untouched: dict[str, list[str]] = {}
+    for version in older:
+        if version.how == NEVER:
+            folder = os.path.dirname(version.push.destination)
+            untouched.setdefault(folder, []).append(version.push.version)
+    for folder, numbers in untouched.items():
+        yield f"never saw {answers.it}: {_ranges(numbers)} in {folder}"
+    for version in older:
+        if version.how == UNTOLD:
+            yield f"cannot tell: {_version(version)}"
+    for model, way in answers.never_pushed().items():
+        reason = answers.reason(model) if way == UNTOLD else None
+        yield f"never pushed: model {model} ({way}{f'; {reason}' if reason else ''})"
+    yield ""
+    for answer in answers.answers:
+        yield from _seen(answer)
+    for name in answers.lost:
+        yield f"not found: {name}"
+
+
+def _version(version: Version) -> str:
+    """What can be said in one line."""
+    push = version.push
+    state = {True: "", False: ", gone", None: ", cannot tell whether it is there"}[push.is_present]
+    pipeline = f" of {version.pipeline}" if version.pipeline else ""
+    run = f" by {version.run.name}" if version.run else ""
+    return (
+        f"v{push.version}{pipeline} ({version.how}; sha256 {version.sha256}) in {push.destination}"
+        f"{state}, pushed {iso(push.artifact.created_ms)}{run}"
+        f"{f'; {version.reason}' if version.reason else ''}"
     )
-    contents = {sighting.image.get("sha256") for sighting in answer.sightings} - {None}
+
+
+def _ranges(numbers: list[str]) -> str:
+    """Versions in one text, such as "v1, v4 to v7"."""
+    parts: list[list[str]] = []
+    for number in sorted(numbers, key=lambda text: (not text.isdecimal(), text.zfill(20))):
+        last = parts[-1][-1] if parts else ""
+        follows = number.isdecimal() and last.isdecimal() and int(number) == int(last) + 1
+        parts[-1].append(number) if follows else parts.append([number])
+    return ", ".join(f"v{p[0]}" if len(p) == 1 else f"v{p[0]} to v{p[-1]}" for p in parts)
+
+
+def _seen(answer: Impact) -> Iterator[str]:
+    """X, where it is, and where nobody knows."""
+    contents = sorted({s.image.get("sha256") for s in answer.sightings} - {None})
+    yield f"{answer.subject}: {_count(answer.ways, 'model')}" + (
+        f"; sha256 {', '.join(contents)}" if contents else ""
+    )
     if len(contents) > 1:
-        hashes = ", ".join(sorted(map(_short, contents)))
-        yield f"  {len(contents)} different pictures go by this name: sha256 {hashes}"
+        yield f"  {len(contents)} different pictures go by this name"
+    places: dict[tuple, list[str]] = {}
     for sighting in answer.sightings:
         image = sighting.image
-        yield (
-            f"  in Examples {sighting.examples.id} ({sighting.split}): {image['file']}"
-            f"{': ' + image['reason'] if 'reason' in image else ''}"
-        )
-    if answer.unknown:
-        ids = ", ".join(str(examples.id) for examples in answer.unknown)
-        yield f"  unknown for Examples {ids}: their lists of images are gone"
-    for touched in answer.touched:
-        run = touched.training.run
-        yield f"{touched.how:<10} model {touched.training.model.id} of {run.name if run else '?'}"
-        for fate in touched.training.fates:
-            yield from _fate(fate)
-    for training in answer.untold:
-        run = training.run
-        yield (
-            f"cannot tell model {training.model.id} of {run.name if run else '?'}: it began from "
-            f"weights of unknown origin{_weights_of(training)}"
-        )
-        for fate in training.fates:
-            yield from _fate(fate)
+        reason = f": {image['reason']}" if "reason" in image else ""
+        place = sighting.split, f"{image['file']}{reason}"
+        places.setdefault(place, []).append(str(sighting.examples.id))
+    for (split, file), examples in places.items():
+        yield _hanging("  ", f"in Examples {', '.join(examples)} ({split}): {file}")
+    for doubt in answer.unknown:
+        yield f"  unknown for Examples {doubt.examples.id}: their list of images {doubt.reason}"
 
 
-def _weights_of(training: Training) -> str:
-    base = training.warm_start
-    if base is None:
-        return ""
-    digest = base.properties.get("sha256")
-    return f" ({base.uri}{f', sha256 {_short(digest)}' if digest else ''})"
+def retraining(found: Retraining, write_lists: list[str], lists: str) -> Iterator[str]:
+    """The command that trains again without the images.
+
+    Args:
+      found: what to repeat.
+      write_lists: the words of the command that writes the lists of images.
+      lists: their folder.
+    """
+    yield ""
+    if found.obstacle:
+        yield f"to repeat run {found.run} without the pictures: {found.obstacle}, then run:"
+        yield shlex.join([_python(), *found.command(None)])
+        return
+    yield f"to repeat run {found.run} without the pictures, run:"
+    first = f"{shlex.join([_python(), '-m', 'pipeline.lineage', *write_lists])} && \\\n  "
+    yield (first if found.ids else "") + shlex.join([_python(), *found.command(lists)])
+
+
+def _python() -> str:
+    """This Python, in short if it is below the current folder."""
+    relative = os.path.relpath(sys.executable)
+    return sys.executable if relative.startswith("..") else relative
+
+
+def csv_rows(answers: Impacts) -> Iterator[tuple]:
+    """A heading, and a row for every image (or other X) and version, or model without a version."""
+    yield ("x", "image_sha256", "how", "state", "pipeline", "version", "destination", "pushed",
+           "sha256", "model", "run", "reason")  # fmt: skip
+    for answer in answers.answers:
+        contents = sorted({s.image.get("sha256") for s in answer.sightings} - {None})
+        x = answer.given, " ".join(contents)
+        for version in answer.versions:
+            push = version.push
+            state = "latest" if push.is_latest else "older" if push.is_present else "gone"
+            state = "unknown" if push.is_latest is None else state
+            yield (*x, version.how, state, version.pipeline, push.version, push.destination,
+                   iso(push.artifact.created_ms), version.sha256, version.model,
+                   version.run and version.run.name, version.reason)  # fmt: skip
+        for model, way in answer.never_pushed.items():
+            yield (*x, way, "never pushed", None, None, None, None, None, model, None,
+                   answer.doubts.get(model))  # fmt: skip
+    for name in answers.lost:
+        yield name, None, "not found", *[None] * 9
 
 
 def _diff(answer: Diff) -> Iterator[str]:
@@ -249,17 +366,19 @@ def _diff(answer: Diff) -> Iterator[str]:
     if data["same"]:
         yield "data         the same"
     elif not data["known"]:
-        yield "data         differs; the lists of images are gone"
+        yield "data         differs; a list of images is gone or changed"
     else:
         yield f"data         {counts} images"
         for name in ("added", "removed"):
             yield from _listed(data[name], name)
         yield from _listed((f"{key} ({', '.join(what)})" for key, what in data["changed"]), "~")
     if answer.schema is None:
-        yield "schema       differs; a file is gone"
+        yield "schema       differs; a file is gone, damaged, or cannot be read"
     else:
         yield "schema       the same" if not answer.schema else "schema"
         yield from (f"  {line}" for line in answer.schema)
+    before, after = (_commit(training.origin) for training in answer.trainings)
+    yield f"commit       {before}{f' -> {after}' * (before != after)}"
     for title, found in (
         ("settings", answer.settings),
         ("code", answer.code),
@@ -289,15 +408,16 @@ def _listed(items: Iterable[str], sign: str) -> Iterator[str]:
 
 def _why(answer: Why) -> Iterator[str]:
     yield f"run {answer.run.name}: {answer.decision}"
-    evaluation = (answer.fate and answer.fate.evaluation) or {}
+    judgement = answer.fate and answer.fate.judgement
+    evaluation = (judgement and judgement.evaluation) or {}
     yield from (f"  {text}" for text in evaluation.get("text", ()))
     baseline = evaluation.get("baseline_metrics")
     if baseline:
-        yield f"  baseline: Model {answer.fate.baseline}, mAP50 {baseline['mAP50']:.4f}"
+        yield f"  baseline: Model {judgement.baseline}, mAP50 {baseline['mAP50']:.4f}"
     elif evaluation:
         yield "  baseline: none, no model was blessed before"
-    if answer.fate:
-        yield from (f"  DeviceCheck: {reason}" for reason in answer.fate.reasons)
+    if judgement:
+        yield from (f"  DeviceCheck: {reason}" for reason in judgement.reasons)
     yield ""
     for rerun in answer.reruns:
         yield _hanging(f"{rerun.execution.node:<18} {rerun.execution.state:<9} ", rerun.reason)
@@ -306,11 +426,14 @@ def _why(answer: Why) -> Iterator[str]:
 def _verification(answer: Verification) -> Iterator[str]:
     for finding in answer.findings:
         yield f"{finding.problem:<8} {finding.path}: {finding.detail} (artifact {finding.artifact})"
-    verdict = {
-        True: "nothing is missing, changed or added",
-        False: "not intact",
-        None: "cannot tell, no file could be checked",
-    }[answer.is_sound]
-    if answer.unchecked and answer.is_sound is not None:
-        verdict += f"; cannot tell for {_count([None] * answer.unchecked, 'artifact')}"
-    yield f"{answer.files} files of {answer.artifacts} artifacts: {verdict}"
+    parts = {answer.title: answer.shipped, "training inputs": answer.inputs}
+    for title, part in parts.items():
+        verdict = {
+            True: f"intact, {_count([None] * part.files, 'file')}",
+            False: "not intact",
+            None: "cannot tell, no file could be checked",
+        }[part.is_sound]
+        if part.unchecked and part.is_sound is not None:
+            verdict += f"; cannot tell for {_count([None] * part.unchecked, 'artifact')}"
+        if part.files or part.findings or title == answer.title:
+            yield f"{title}: {verdict}"

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.fate import Fate, fates
 from pipeline.lineage.walk import BROUGHT_BY, WARM_START, Subgraph, ancestors
-from pipeline.metadata.records import CACHED, Artifact, Execution, NodeId, Run, iso
+from pipeline.metadata.records import CACHED, NO_ORIGIN, Artifact, Execution, NodeId, Run, iso
 
 DATA_FACTS = (
     "span",
@@ -57,14 +57,18 @@ class Training:
         return self.run.facts.get("plan") if self.run else None
 
     @property
+    def origin(self) -> dict[str, Any]:
+        """The run's `Run.origin`."""
+        return self.run.origin if self.run else NO_ORIGIN
+
+    @property
     def _config(self) -> dict[str, Any]:
         config = self.execution.properties.get("custom_config")
         return config if isinstance(config, dict) else {}
 
     def recorded(self, backend: Backend, kind: str) -> Any:
-        """The run's "code", "environment" or "configuration"; None if it is not recorded."""
-        fingerprint = self.run.facts.get(kind) if self.run else None
-        return backend.record(kind, fingerprint) if fingerprint else None
+        """See `recorded`."""
+        return recorded(backend, self.run, kind)
 
     def to_json(self, backend: Backend) -> dict[str, Any]:
         """Plain values; the backend knows the schema's hash."""
@@ -92,8 +96,15 @@ class Training:
                 "trainer_code": self._config.get("code_fingerprint"),
                 **{name: facts.get(name) for name in ("code", "environment", "configuration")},
             },
+            "origin": self.origin,
             "files": [fate.to_json() for fate in self.fates],
         }  # fmt: skip
+
+
+def recorded(backend: Backend, run: Run | None, kind: str) -> Any:
+    """A run's "code", "environment" or "configuration"; None if it is not recorded."""
+    fingerprint = run.facts.get(kind) if run else None
+    return backend.record(kind, fingerprint) if fingerprint else None
 
 
 def _place(artifact: Artifact | None, **more: Any) -> dict[str, Any] | None:

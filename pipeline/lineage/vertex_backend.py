@@ -118,6 +118,11 @@ class VertexBackend:
         found = self._service.find("artifacts", f'schema_title = "tfx.{type_name}"')
         return [_to_artifact(artifact) for artifact in found]
 
+    def executions_of(self, node: str) -> list[Execution]:
+        """See `Backend`; a task's name is that of its component."""
+        found = self._service.find("executions", f"display_name = {quoted(node)}")
+        return [_to_execution(execution) for execution in found if _is_task(execution)]
+
     def artifacts_with_uri(self, uri: str) -> list[Artifact]:
         """See `Backend`."""
         return [_to_artifact(a) for a in self._service.find("artifacts", f"uri = {quoted(uri)}")]
@@ -128,6 +133,10 @@ class VertexBackend:
             runs = (_to_run(context) for context in self._service.find("contexts", _RUN))
             self._runs = sorted(runs, key=lambda run: (run.created_ms, run.name))
         return self._runs
+
+    def runs_backwards(self) -> Iterator[Run]:
+        """See `Backend`."""
+        return reversed(self.runs())
 
     def run(self, name: str) -> Run | None:
         """See `Backend`."""

@@ -14,7 +14,9 @@ WARM_START = "base_model"
 BROUGHT_BY = {"LatestBlessedModel": BASELINE, "WarmStart": WARM_START}
 # Channels whose artifacts judge what the execution puts out, and are no part of it.
 _JUDGEMENTS = frozenset({BASELINE, "model_blessing", "infra_blessing", "evaluation"})
-_JUDGES = frozenset({"Evaluator", "DeviceCheck"})
+# Nothing is made from what these make.
+_ENDS = frozenset({"ExampleValidator", "Evaluator", "DeviceCheck", "Pusher"})
+_SHIPPING_MODEL = "shipping_model"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,13 +115,21 @@ def find_makers(backend: Backend, artifacts: Collection[NodeId]) -> dict[NodeId,
     return makers
 
 
+def brought(backend: Backend) -> dict[NodeId, NodeId]:
+    """The weights that trainings began from, with the execution that first brought or made them."""
+    importers = [execution.id for execution in backend.executions_of("WarmStart")]
+    return find_makers(
+        backend, {event.artifact for event in backend.events_of(importers) if event.is_output}
+    )
+
+
 def descendants(
     backend: Backend, artifacts: Iterable[NodeId], *, through_warm_starts: bool = True
 ) -> Subgraph:
-    """Everything that was made from artifacts: their content went into it.
+    """Every model that was made from artifacts, with what led there: their content went into it.
 
     Left out is what only judged or was judged: evaluations, blessings, and models that were
-    compared with one of them.
+    compared with one of them; and what was pushed.
 
     Args:
       backend: the store.
@@ -134,6 +144,7 @@ def descendants(
     executions: dict[NodeId, Execution] = {}
     events: dict[Event, None] = {}
     waiting = set(seen)
+    bases = brought(backend)
     while waiting:
         read = [
             event
@@ -144,14 +155,20 @@ def descendants(
         found = {
             key: execution
             for key, execution in found.items()
-            if execution.node not in _JUDGES and execution.state != CACHED
+            if execution.node not in _ENDS and execution.state != CACHED
         }
         executions |= found
         written = [event for event in backend.events_of(found) if event.is_output]
         events.update(dict.fromkeys(event for event in read if event.execution in executions))
         events.update(dict.fromkeys(written))
-        waiting = {event.artifact for event in written} - seen
-        seen |= waiting
+        made = {event.artifact for event in written} - seen
+        seen |= made
+        # Of the files that ship, only those matter that a training began from.
+        waiting = made - {
+            event.artifact
+            for event in written
+            if event.channel == _SHIPPING_MODEL and event.artifact not in bases
+        }
     makers = {event.artifact: event.execution for event in events if event.is_output}
     return Subgraph(backend.artifacts(seen), executions, list(events), makers)
 

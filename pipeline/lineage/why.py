@@ -122,7 +122,8 @@ class Why:
         if fate.blessed is False:
             refused.append("the Evaluator did not bless it")
         if fate.infra_blessed is False:
-            refused.append(f"DeviceCheck did not bless it ({'; '.join(fate.reasons)})")
+            reasons = "; ".join(fate.judgement.reasons)
+            refused.append(f"DeviceCheck did not bless it ({reasons})")
         if fate.pushes:
             versions = ", ".join(push.version for push in fate.pushes)
             return f"blessed by the Evaluator and DeviceCheck: pushed as version {versions}"
@@ -134,7 +135,7 @@ class Why:
 
     def to_json(self) -> dict[str, Any]:
         """{run, decision, file, baseline_metrics, components}."""
-        evaluation = (self.fate and self.fate.evaluation) or {}
+        evaluation = (self.fate and self.fate.judgement.evaluation) or {}
         return {
             "run": self.run.name,
             "decision": self.decision,

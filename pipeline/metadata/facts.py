@@ -12,23 +12,29 @@ record: a context of type `lineage_record`, named by kind and key, that holds JS
     files/<artifact id>           {relative path: {sha256, size_bytes}} of an artifact
     evaluation/<artifact id>      metrics, thresholds and baseline of a ModelEvaluation
     sha256/<hex>                  {"artifacts": [ids]} that hold this .tflite
+    images/<artifact id>          the images of Examples, see `pipeline.metadata.image_lists`
 
 Imports neither TensorFlow nor TFX.
 """
 
+import itertools
 import json
+import os
 import shlex
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from pipeline.files import hash_files, sha256_of
+from pipeline.files import IMAGES_FILE, hash_files, sha256_of
 from pipeline.fingerprint import ROOT, environment, fingerprint_of, import_closure
-from pipeline.metadata.records import RUN_CONTEXT
-from pipeline.metadata.run_record import read_run
+from pipeline.metadata.image_lists import CHUNKS, LISTS, chunks_of, data_fingerprint
+from pipeline.metadata.origin import read_origin
+from pipeline.metadata.records import KILLED, RUN_CONTEXT, Artifact
+from pipeline.metadata.run_record import ComponentRecord, read_run
 from pipeline.metadata.store import find_context
 
 if TYPE_CHECKING:
@@ -49,6 +55,7 @@ def record_start(
         "preset": config.preset,
         "pipeline": config.name,
         "command": shlex.join(sys.argv),
+        "origin": json.dumps(read_origin(with_host_and_user=config.execution.record_host_and_user)),
     }
     for kind, content in (
         ("configuration", settings),
@@ -74,17 +81,16 @@ def record_end(
       run_id: of the run.
       summary: see `pipeline.summary.summarize`.
     """
-    components = read_run(store, run_id).values()
+    record_files(store, run_id)
+    _fail_running(store, run_id, {})  # TFX records no end for Ctrl-C
+    components = read_run(store, run_id)
     facts = {name: summary[name] for name in ("status", "error") if summary[name]}
     if summary["plan"]:
         facts["plan"] = json.dumps(summary["plan"], sort_keys=True)
-    facts["executions"] = json.dumps(sorted(component.execution_id for component in components))
-    _add_facts(store, run_id, facts)
-    for component in components:
+    _add_facts(store, run_id, {**facts, **_executions(components)})
+    for component in components.values():
         for artifacts in component.outputs.values():
             for artifact in artifacts:
-                if read_record(store, "files", str(artifact.id)) is None:
-                    write_record(store, "files", str(artifact.id), hash_files(artifact.uri))
                 if artifact.type == "ModelEvaluation" and summary["gate"]:
                     write_record(store, "evaluation", str(artifact.id), summary["gate"])
                 digest = artifact.properties.get("sha256")
@@ -92,6 +98,106 @@ def record_end(
                     known = (read_record(store, "sha256", digest) or {}).get("artifacts", [])
                     ids = sorted({*known, artifact.id})
                     write_record(store, "sha256", digest, {"artifacts": ids})
+
+
+def close_killed_run(
+    store: metadata_store.MetadataStore, run_id: str, error: str
+) -> dict[str, ComponentRecord]:
+    """Records the end of a run whose process is gone: what it was running has failed.
+
+    Args:
+      store: may lack the run, if it was killed before it began there.
+      run_id: of the run.
+      error: what to say of it.
+
+    Returns:
+      The components that it got to.
+    """
+    if find_context(store, RUN_CONTEXT, run_id) is None:
+        return {}
+    _fail_running(store, run_id, {KILLED: 1})
+    components = read_run(store, run_id)
+    _add_facts(store, run_id, {"status": "failed", "error": error, **_executions(components)})
+    return components
+
+
+def _fail_running(store, run_id: str, marks: Mapping[str, int]) -> None:
+    context = find_context(store, RUN_CONTEXT, run_id)
+    executions = store.get_executions_by_context(context.id)
+    running = [
+        e for e in executions if e.last_known_state in (mlmd.Execution.NEW, mlmd.Execution.RUNNING)
+    ]
+    for execution in running:
+        execution.last_known_state = mlmd.Execution.FAILED
+        for name, value in marks.items():
+            execution.custom_properties[name].int_value = value
+    store.put_executions(running)
+
+
+def _executions(components: Mapping[str, ComponentRecord]) -> dict[str, str]:
+    return {"executions": json.dumps(sorted(c.execution_id for c in components.values()))}
+
+
+def record_files(store: metadata_store.MetadataStore, run_id: str) -> dict[str, ComponentRecord]:
+    """Records hashes of what the components of a run have written, and the images in it.
+
+    What is recorded already stays as it is.
+
+    Returns:
+      The components.
+    """
+    components = read_run(store, run_id)
+    for component in components.values():
+        for artifact in itertools.chain.from_iterable(component.outputs.values()):
+            if read_record(store, "files", str(artifact.id)) is None:
+                write_record(store, "files", str(artifact.id), hash_files(artifact.uri))
+            if "data_fingerprint" in artifact.properties:
+                _record_images(store, artifact)
+    return components
+
+
+def damage(store: metadata_store.MetadataStore, artifact_id: int, uri: str) -> str | None:
+    """Says how an artifact's files differ from those that were recorded; None if they do not.
+
+    Args:
+      store: holds the artifact. If it has no record of the files, it is enough that they exist.
+      artifact_id: of the artifact.
+      uri: where its files are, on this machine.
+    """
+    recorded = read_record(store, "files", str(artifact_id))
+    if not os.path.exists(uri):
+        return f"{uri} is gone"
+    if recorded is None:
+        return None
+    try:
+        found = hash_files(uri)
+    except OSError as error:
+        return f"{error.filename} cannot be read ({error.strerror})"
+    differ = [name for name in sorted({*recorded, *found}) if recorded.get(name) != found.get(name)]
+    if not differ:
+        return None
+    name = differ[0]
+    what = "is missing" if name not in found else "has changed" if name in recorded else "is new"
+    others = f" (and {len(differ) - 1} more)" if len(differ) > 1 else ""
+    return f"{name} {what} in {uri}{others}"
+
+
+def _record_images(store: metadata_store.MetadataStore, examples: Artifact) -> None:
+    """Records the list of images unless it is recorded, or is not what the ExampleGen wrote."""
+    if read_record(store, LISTS, str(examples.id)) is not None:
+        return
+    try:
+        text = Path(examples.uri, IMAGES_FILE).read_text(encoding="utf-8")
+        images = [json.loads(line) for line in text.splitlines()]
+        if data_fingerprint(images) != examples.properties["data_fingerprint"]:
+            return
+    except (OSError, ValueError, LookupError, TypeError):
+        return  # questions name a list that is gone or changed
+    index, chunks = chunks_of(images)
+    new = {name: chunk for name, chunk in chunks.items() if not read_record(store, CHUNKS, name)}
+    # A few hundred at once take a tenth of a second.
+    _put(store, RECORD_TYPE, {f"{CHUNKS}/{name}": _as_json(new[name]) for name in new})
+    write_record(store, LISTS, str(examples.id), index)
 
 
 def find_model(store: metadata_store.MetadataStore, file_sha256: str) -> str | None:
@@ -124,20 +230,26 @@ def read_record(store: metadata_store.MetadataStore, kind: str, name: str) -> An
 
 def write_record(store: metadata_store.MetadataStore, kind: str, name: str, content: Any) -> None:
     """Writes a record; replaces an earlier one of the same kind and name."""
-    _put(store, RECORD_TYPE, f"{kind}/{name}", {_JSON: json.dumps(content, sort_keys=True)})
+    _put(store, RECORD_TYPE, {f"{kind}/{name}": _as_json(content)})
+
+
+def _as_json(content: Any) -> dict[str, str]:
+    return {_JSON: json.dumps(content, sort_keys=True)}
 
 
 def _add_facts(store, run_id: str, facts: Mapping[str, str]) -> None:
-    _put(store, RUN_CONTEXT, run_id, facts)
+    _put(store, RUN_CONTEXT, {run_id: facts})
 
 
-def _put(store, type_name: str, name: str, properties: Mapping[str, str]) -> None:
-    context = find_context(store, type_name, name)
-    if context is None:
-        type_id = store.put_context_type(
-            mlmd.ContextType(name=type_name), can_add_fields=True, can_omit_fields=True
-        )
-        context = mlmd.Context(type_id=type_id, name=name)
-    for key, value in properties.items():
-        context.custom_properties[key].string_value = value
-    store.put_contexts([context])
+def _put(store, type_name: str, properties: Mapping[str, Mapping[str, str]]) -> None:
+    """Adds properties to contexts by name; creates those that do not exist."""
+    type_id = store.put_context_type(
+        mlmd.ContextType(name=type_name), can_add_fields=True, can_omit_fields=True
+    )
+    contexts = []
+    for name, values in properties.items():
+        context = find_context(store, type_name, name)
+        contexts.append(context or mlmd.Context(type_id=type_id, name=name))
+        for key, value in values.items():
+            contexts[-1].custom_properties[key].string_value = value
+    store.put_contexts(contexts)

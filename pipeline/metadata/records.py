@@ -17,10 +17,14 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 NodeId = int | str
 """An ML Metadata id, or the last part of a Vertex resource name."""
 
+KILLED = "killed"
+"""The property of an execution that was found without its process; nobody knows when it ended."""
+
 # TFX's type of the contexts that hold a run's executions.
 RUN_CONTEXT = "pipeline_run"
 
 COMPLETE, CACHED, FAILED, RUNNING = "complete", "cached", "failed", "running"
+NO_ORIGIN = {"commit": None, "dirty": None, "host": None, "user": None}
 _STATES = {
     mlmd.Execution.COMPLETE: COMPLETE,
     mlmd.Execution.CACHED: CACHED,
@@ -45,8 +49,25 @@ _NODES = (
 _OTHER_NODES = {"Importer": "WarmStart", "Resolver": "LatestBlessedModel"}
 
 
+class _Stored:
+    """A node of which the properties are read when they are asked for: most never are."""
+
+    @classmethod
+    def of(cls, message: "mlmd.Artifact | mlmd.Execution", **fields: Any):
+        """A node with these fields, and the properties of an ML Metadata message."""
+        node = cls.__new__(cls)
+        node.__dict__.update(fields, _message=message)
+        return node
+
+    def __getattr__(self, name: str) -> Any:  # of what is not in __dict__
+        if name != "properties" or "_message" not in self.__dict__:
+            raise AttributeError(name)
+        self.__dict__[name] = _properties(self.__dict__["_message"])
+        return self.__dict__[name]
+
+
 @dataclasses.dataclass(frozen=True)
-class Artifact:
+class Artifact(_Stored):
     """An artifact.
 
     Attributes:
@@ -75,15 +96,16 @@ class Artifact:
 
 
 @dataclasses.dataclass(frozen=True)
-class Execution:
+class Execution(_Stored):
     """An execution of a component.
 
     Attributes:
       id: in its store.
       type: name of the component's class.
-      state: COMPLETE, CACHED, FAILED or RUNNING; RUNNING also if its process died.
+      state: COMPLETE, CACHED, FAILED or RUNNING; RUNNING also if its process died, until the next
+        run in its workdir.
       started_ms: since the epoch.
-      finished_ms: time of the last update, since the epoch.
+      finished_ms: time of the last update, since the epoch; the start if its process died.
       properties: declared and custom ones; JSON in strings is parsed.
     """
 
@@ -97,7 +119,7 @@ class Execution:
     @property
     def node(self) -> str:
         """The component's id in this pipeline; for other pipelines the name of its class."""
-        return _node(self.type)
+        return node_of(self.type)
 
     @property
     def seconds(self) -> float:
@@ -118,7 +140,8 @@ class Execution:
 
 
 @functools.cache
-def _node(type_name: str) -> str:
+def node_of(type_name: str) -> str:
+    """The id of a component, by the name of its class."""
     name = type_name.rpartition(".")[2]
     known = next((node for node in _NODES if name.endswith(node)), name)
     return _OTHER_NODES.get(name, known)
@@ -149,27 +172,33 @@ class Run:
     created_ms: int
     facts: Mapping[str, Any]
 
+    @property
+    def origin(self) -> dict[str, Any]:
+        """commit, dirty, host and user, see `pipeline.metadata.origin`; None if not recorded."""
+        return {**NO_ORIGIN, **self.facts.get("origin", {})}
+
 
 def to_artifact(artifact: mlmd.Artifact) -> Artifact:
     """The record of an ML Metadata artifact."""
-    return Artifact(
+    return Artifact.of(
+        artifact,
         id=artifact.id,
         type=artifact.type,
         uri=artifact.uri,
-        properties=_properties(artifact),
         created_ms=artifact.create_time_since_epoch,
     )
 
 
 def to_execution(execution: mlmd.Execution) -> Execution:
     """The record of an ML Metadata execution."""
-    return Execution(
+    started, updated = execution.create_time_since_epoch, execution.last_update_time_since_epoch
+    return Execution.of(
+        execution,
         id=execution.id,
         type=execution.type,
         state=_STATES.get(execution.last_known_state, RUNNING),
-        started_ms=execution.create_time_since_epoch,
-        finished_ms=execution.last_update_time_since_epoch,
-        properties=_properties(execution),
+        started_ms=started,
+        finished_ms=started if KILLED in execution.custom_properties else updated,
     )
 
 
@@ -189,8 +218,10 @@ def _properties(node: mlmd.Artifact | mlmd.Execution | mlmd.Context) -> dict[str
     """Declared and custom properties by name, sorted; a custom one hides a declared one."""
     found = {}
     for group in (node.properties, node.custom_properties):
-        for name in group:
-            found[name] = _value(group[name])
+        for name in group:  # `items` would take twice as long
+            value = group[name]
+            text = value.string_value
+            found[name] = parsed(text) if text else _value(value)
     return dict(sorted(found.items()))
 
 

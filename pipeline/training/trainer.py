@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import logging
 import os
 import tempfile
@@ -270,7 +271,9 @@ def _state_key(fn_args, config: dict) -> str:
     """
     config = {name: value for name, value in config.items() if not name.startswith(_SERVICE)}
     inputs = [fn_args.train_files, fn_args.eval_files, fn_args.schema_path, config]
-    return fingerprint_of(inputs)[:16]
+    # The workdir may be moved.
+    root = json.dumps(os.path.dirname(config["state_dir"]))[1:-1]
+    return fingerprint_of(json.dumps(inputs, sort_keys=True).replace(root, ""))[:16]
 
 
 def _run_of(config: dict) -> str:

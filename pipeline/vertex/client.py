@@ -18,9 +18,11 @@ from google.cloud import storage
 
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.metadata.origin import read_origin
 from pipeline.vertex.connection import Connection
 from pipeline.vertex.experiments import Experiment
 from pipeline.vertex.job_spec import tasks_of as compiled_tasks_of
+from pipeline.vertex.labels import as_labels
 from pipeline.vertex.results import TaskResult
 from pipeline.vertex.service_errors import explained, patient
 
@@ -186,6 +188,7 @@ def pipeline_job(config: PipelineConfig, job: dict[str, Any]) -> gca.PipelineJob
       job: see `pipeline.vertex.compilation.compile_job`.
     """
     settings = config.vertex
+    origin = read_origin(with_host_and_user=config.execution.record_host_and_user)
     spec = job["pipelineSpec"]
     if not settings.caching:
         spec = copy.deepcopy(spec)
@@ -195,7 +198,12 @@ def pipeline_job(config: PipelineConfig, job: dict[str, Any]) -> gca.PipelineJob
         display_name=config.name,
         pipeline_spec=spec,
         runtime_config={"gcs_output_directory": config.execution.pipeline_root},
-        labels={**job.get("labels", {}), **_RUNNER_LABEL, **settings.label_map},
+        labels={
+            **job.get("labels", {}),
+            **_RUNNER_LABEL,
+            **as_labels(origin),
+            **settings.label_map,
+        },
         service_account=settings.service_account,
         network=settings.network,
     )

@@ -187,12 +187,15 @@ class FakeVertex:
         found = False
         for part in condition.split(" OR "):
             context = re.fullmatch(r'in_context\("([^"]+)"\)', part)
-            field = re.fullmatch(r'(name|uri|schema_title) = "((?:[^"\\]|\\.)*)"', part)
+            field = re.fullmatch(
+                r'(name|uri|schema_title|display_name) = "((?:[^"\\]|\\.)*)"', part
+            )
             if context:
                 found |= node["name"] in self.members[context[1]]
             elif field:
                 value = re.sub(r"\\(.)", r"\1", field[2])
-                found |= node.get({"schema_title": "schemaTitle"}.get(field[1], field[1])) == value
+                camel = {"schema_title": "schemaTitle", "display_name": "displayName"}
+                found |= node.get(camel.get(field[1], field[1])) == value
             else:
                 raise ValueError(f"filter {part!r}")
         return found

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -164,3 +165,99 @@ def test_vertex_without_credentials_is_an_error(tmp_path, capfd, monkeypatch):
     message = ask(capfd, "runs", "--metadata", "vertex://p/us-central1")
     assert "gcloud auth application-default login" in message
     assert len(message.splitlines()) == 1
+
+
+QUESTIONS = (
+    ["runs"],
+    ["trace", "run-00003"],
+    ["impact", "picture_000001"],
+    ["why", "run-00005"],
+    ["diff", "run-00001", "run-00011"],
+    ["graph", "run-00001"],
+    ["export", "run-00001"],
+)
+# Asks them all of a store; prints "QUESTION CODE" before what each says on standard error.
+_ASK_ALL = """
+import json, os, sys
+from pipeline.lineage.__main__ import _in_child
+os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+for question in json.loads(sys.argv[2]):
+    code = _in_child([*question, "--metadata", sys.argv[1]])
+    print(f"asked {question[0]}: {code}", file=sys.stderr, flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM Artifact WHERE id % 3 = 0",
+        "DELETE FROM Execution WHERE id % 3 = 0",
+        "DELETE FROM Event",
+        "DELETE FROM EventPath",
+        "UPDATE ContextProperty SET string_value = '['",
+        "UPDATE Event SET artifact_id = 90000 + id WHERE id % 3 = 0",
+        "UPDATE ArtifactProperty SET string_value = '{' WHERE string_value IS NOT NULL",
+    ],
+)
+def test_a_damaged_store_is_an_answer_or_one_line(tmp_path, sqlite_filled, damage):
+    copy = tmp_path / "copy.sqlite"
+    copy.write_bytes(Path(sqlite_filled.location).read_bytes())
+    with sqlite3.connect(copy) as database:
+        assert database.execute(damage).rowcount
+    done = subprocess.run(
+        [sys.executable, "-c", _ASK_ALL, str(copy), json.dumps(QUESTIONS)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    *answers, rest = re.split(r"asked (\w+: \d+)\n", done.stderr)
+    assert rest == ""
+    assert len(answers) == 2 * len(QUESTIONS)
+    for said, asked in zip(answers[::2], answers[1::2], strict=True):
+        code, lines = asked.rpartition(" ")[2], said.count("\n")
+        assert (code, lines) in (("0", 0), ("0", 1), ("2", 1)), (asked, said)
+
+
+def test_where_native_code_aborts_the_command_says_so(tmp_path, sqlite_filled):
+    code = (
+        "import os, sys; from pipeline.lineage import __main__ as command; "
+        "command._answer = lambda *_: os.abort(); sys.exit(command._in_child(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "runs", "--metadata", sqlite_filled.location],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ML Metadata broke off (SIGABRT)")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_truncated_store_is_an_error(tmp_path, sqlite_filled, capfd):
+    copy = tmp_path / "copy.sqlite"
+    copy.write_bytes(Path(sqlite_filled.location).read_bytes()[:30_000])
+    message = ask(capfd, "trace", "run-00003", "--metadata", str(copy))
+    assert len(message.splitlines()) == 1
+    assert str(copy) in message
+
+
+@pytest.mark.parametrize("name", ["\udcff.jpg", "caf\udce9", "/data/\udcff/x.tflite"])
+def test_a_name_that_is_not_utf8_is_not_found(sqlite_filled, capfd, name):
+    for verb in ("trace", "impact", "verify"):
+        message = ask(capfd, verb, name, "--metadata", sqlite_filled.location)
+        assert len(message.splitlines()) == 1
+        assert "\\udc" in message
+
+
+def test_a_name_does_not_steer_the_terminal(sqlite_filled, capfd):
+    message = ask(capfd, "trace", "a\x1b[2Jb", "--metadata", sqlite_filled.location)
+    assert "a\\x1b[2Jb" in message
+
+
+def test_an_unreadable_file_is_an_error(sqlite_filled, capfd, tmp_path, monkeypatch):
+    from pipeline.lineage import subject
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "x.tflite").write_bytes(b"")
+    monkeypatch.setattr(subject, "sha256_of", refuse)
+    message = ask(capfd, "trace", str(tmp_path / "x.tflite"), "--metadata", sqlite_filled.location)
+    assert "Permission denied" in message

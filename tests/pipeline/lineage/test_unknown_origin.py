@@ -1,16 +1,21 @@
 """Models that began from weights of which no run in the store says how they were made."""
 
-import json
-
 import pytest
 
-from benchmarks.lineage_store import sha256
+from benchmarks.lineage_store import sha256, write_list
 from benchmarks.lineage_writer import Writer
 from pipeline.lineage import impact, open_backend
 from pipeline.lineage.__main__ import main
 from pipeline.metadata import store
+from pipeline.metadata.image_lists import data_fingerprint
 
-PICTURE = {"id": "cat_7", "file": "images/cat_7.jpg", "sha256": sha256("cat 7"), "split": "train"}
+PICTURE = {
+    "id": "cat_7",
+    "file": "images/cat_7.jpg",
+    "sha256": sha256("cat 7"),
+    "annotation_sha256": sha256("a cat"),
+    "split": "train",
+}
 
 
 class Trainings:
@@ -36,13 +41,12 @@ class Trainings:
         self.models[name] = model
         return model
 
-    def data_set(self):
-        run = self.writer.run("data", 1)
-        folder = self.writer.folder("ExampleGen", "examples")
-        folder.mkdir(parents=True)
-        (folder / "images.jsonl").write_text(json.dumps(PICTURE) + "\n")
+    def data_set(self, *images):
+        run = self.writer.run(f"data {len(self.models)}", 1)
+        self.list = self.writer.folder("ExampleGen", "examples")
+        write_list(self.list, images)
         examples = self.writer.artifact(
-            "Examples", "ExampleGen", "examples", data_fingerprint=sha256("data")
+            "Examples", "ExampleGen", "examples", data_fingerprint=data_fingerprint(images)
         )
         outputs = {"examples": examples}
         self.writer.execute("ExampleGen", run, {}, outputs, cached=False, millis=0)
@@ -53,7 +57,7 @@ class Trainings:
 def trainings(tmp_path):
     """One run saw the picture; of the others, three go back to weights from elsewhere."""
     made = Trainings(str(tmp_path / "metadata.sqlite"), tmp_path / "root")
-    seen = made.train("saw it", examples=made.data_set())
+    seen = made.train("saw it", examples=made.data_set(PICTURE))
     made.train("began from it", base=seen)
     made.train("from scratch")
     foreign = made.weights(sha256=sha256("weights"), kind="tflite")
@@ -72,13 +76,28 @@ def test_no_all_clear_for_models_of_unknown_origin(trainings):
     assert [model["how"] for model in found.to_json()["untold"]] == ["cannot tell"] * 3
 
 
-def test_it_is_said_first_and_then_with_the_weights(trainings, capfd):
+def test_it_is_said_of_each_model_with_the_weights(trainings, capfd):
     assert main(["impact", "cat_7", "--metadata", trainings.location]) == 0
-    lines = capfd.readouterr().out.splitlines()
-    assert lines[0].endswith("0 of them latest now; cannot tell for 3 more")
-    (line,) = (line for line in lines if "of from coco" in line)
-    assert line.startswith(f"cannot tell model {trainings.models['from coco']} ")
-    assert f"sha256 {sha256('weights')[:12]}" in line
+    model = f"model {trainings.models['from coco']} "
+    (line,) = (line for line in capfd.readouterr().out.splitlines() if model in line)
+    assert line.startswith(f"never pushed: {model}")
+    assert "cannot tell; it began from weights of unknown origin" in line
+    assert f"sha256 {sha256('weights')}" in line
+
+
+def test_no_all_clear_where_a_line_was_removed_from_a_list(tmp_path):
+    made = Trainings(str(tmp_path / "metadata.sqlite"), tmp_path / "root")
+    other = {**PICTURE, "id": "dog", "file": "dog.jpg", "sha256": sha256("dog")}
+    seen = made.train("saw it", examples=made.data_set(PICTURE, other))
+    damaged = made.list / "images.jsonl"
+    made.train("began from it", base=seen)
+    made.train("saw another one", examples=made.data_set(PICTURE))
+    made.writer.write()
+    damaged.write_text("".join(damaged.read_text().splitlines(keepends=True)[1:]))
+    found = impact(open_backend(made.location), "cat_7")
+    assert [t.training.run.name for t in found.touched] == ["saw another one"]
+    assert [t.run.name for t in found.untold] == ["saw it", "began from it"]
+    assert "has changed" in found.doubts[seen]
 
 
 def test_what_the_weights_themselves_touched_is_known(trainings):

@@ -65,7 +65,11 @@ def test_a_class_without_images_is_named_in_a_warning(caplog):
 
 def test_a_training_run_is_named_by_everything_that_decides_it():
     arguments = SimpleNamespace(train_files=["t"], eval_files=["e"], schema_path="s")
-    config = {"settings": {"training": {"steps": 5}}, "code_fingerprint": "1"}
+    config = {
+        "settings": {"training": {"steps": 5}},
+        "code_fingerprint": "1",
+        "state_dir": "/work/checkpoints",
+    }
     key = trainer._state_key(arguments, config)
     assert key == trainer._state_key(arguments, dict(reversed(config.items())))
     others = [
@@ -102,3 +106,15 @@ def test_a_tpu_that_cannot_be_initialized_is_one_line(monkeypatch):
     with pytest.raises(UserError, match="Expected a TPU, since TPU_NAME is local") as caught:
         trainer.run_fn(SimpleNamespace(custom_config={"settings": settings}))
     assert "\n" not in str(caught.value)
+
+
+def test_a_training_run_is_resumed_in_a_workdir_that_was_moved():
+    def key(root, transform):
+        arguments = SimpleNamespace(
+            train_files=[f"{root}/pipeline_root/Transform/{transform}/Split-train/*"],
+            eval_files=[f"{root}/pipeline_root/Transform/{transform}/Split-eval/*"],
+            schema_path=f"{root}/pipeline_root/SchemaGen/schema/2/schema.pbtxt",
+        )
+        return trainer._state_key(arguments, {"state_dir": f"{root}/checkpoints"})
+
+    assert key("/work", 5) == key('/elsewhere/with "quotes"', 5) != key("/work", 6)
