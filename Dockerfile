@@ -43,7 +43,7 @@ FROM ${PYTHON_IMAGE} AS code
 ENV PATH=/opt/venv/bin:${PATH} PYTHONUNBUFFERED=1 TF_CPP_MIN_LOG_LEVEL=1
 # Starts Dataflow's workers; the tasks of Vertex AI bring their own commands.
 COPY --from=beam /opt/apache/beam /opt/apache/beam
-# Otherwise it creates an environment of its own, which needs root and lacks our packages.
+# Otherwise it creates an environment of its own, which lacks our packages.
 ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
 # As root, as Beam's and Google's own images: Dataflow's workers unpack what a job stages into
 # folders of root, and TPUs are devices of root.

@@ -48,12 +48,13 @@ def test_xla_is_for_accelerators_unless_asked_for():
 
 
 PROGRAM = """
-import sys
+import sys, tempfile
 sys.path.insert(0, sys.argv[1])
 import keras, numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from tests.models.helpers import TINY, records, training
+from models.training import checkpoint
 from models.training.detector import Detector
 from models.training.input_pipeline import training_batches
 from models.settings import Augmentation
@@ -83,6 +84,12 @@ for term in ("loss", "classification_loss", "localization_loss"):
 print("weights", max(float(np.abs(np.asarray(a) - np.asarray(b)).max())
                      for a, b in zip(one.network.variables, two.network.variables)))
 
+with tempfile.TemporaryDirectory() as folder:
+    checkpoint.save_state(folder + "/state.npz", two, {"step": 1})
+    checkpoint.restore_state(folder + "/state.npz", one)
+print("resumed", max(float(np.abs(np.asarray(a) - np.asarray(b)).max())
+                     for a, b in zip(checkpoint._state(one), checkpoint._state(two), strict=True)))
+
 def poison(images, targets):
     bad = tf.equal(targets["image_index"], 4)[:, None, None]
     return images, targets | {"boxes": tf.where(bad, float("nan"), targets["boxes"])}
@@ -111,4 +118,6 @@ def test_two_replicas_train_as_one_device_does():
         alone, shared = map(float, lines[term].split())
         assert shared == pytest.approx(alone, rel=1e-5), term
     assert float(lines["weights"]) < 5e-4
+    # A run continues on one device what it began on two.
+    assert float(lines["resumed"]) == 0
     assert lines["image"] == "[4]"
