@@ -243,8 +243,8 @@ def _account(settings, session, endpoints) -> Iterator[Finding]:
         yield Finding(
             "the pipeline has a service account of its own",
             False,
-            "create one with vertex_setup.sh and pass it with --service-account; the default "
-            "account may have too many or too few roles",
+            "create one with pipeline/vertex/setup.sh and pass it with --service-account; the "
+            "default account may have too many or too few roles",
         )
         return
     url = f"{endpoints['iamcredentials']}/v1/projects/-/serviceAccounts/{account}"

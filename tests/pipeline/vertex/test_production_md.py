@@ -52,5 +52,5 @@ def test_images_are_built_as_shown():
 
 
 def test_the_setup_is_called_with_what_it_needs():
-    (line,) = [line for line in _CODE.splitlines() if line.startswith("./vertex_setup.sh")]
+    (line,) = [line for line in _CODE.splitlines() if line.startswith("pipeline/vertex/setup.sh")]
     assert words(line)[1:] == ["my-project", "us-central1", "my-project-detector"]

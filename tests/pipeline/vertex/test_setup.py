@@ -1,4 +1,4 @@
-"""vertex_setup.sh, with a gcloud that only keeps what it is told to create."""
+"""pipeline/vertex/setup.sh, with a gcloud that only keeps what it is told to create."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def set_up(tmp_path):
     def run(*arguments: str):
         (state / "log").write_text("")
         done = subprocess.run(
-            [ROOT / "vertex_setup.sh", *arguments],
+            [ROOT / "pipeline/vertex/setup.sh", *arguments],
             env=os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
                               "STATE": str(state), "SETUP_WAIT": "0"},
             capture_output=True,

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prepares a Google Cloud project for the pipeline, and changes nothing that is already there:
 #
-#     ./vertex_setup.sh PROJECT REGION BUCKET
+#     pipeline/vertex/setup.sh PROJECT REGION BUCKET
 #
 # APIs, the bucket, the repository of the images, an account that runs the pipeline, one that builds
 # the images, and their roles. Whoever runs this needs to be an Owner, or an Editor who may set IAM
