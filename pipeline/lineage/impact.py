@@ -270,8 +270,8 @@ def _file_impact(backend: Backend, given: str) -> Impact:
         with contextlib.suppress(NotFoundError):
             found = _image_impact(backend, given, content_of(given))
             return dataclasses.replace(found, subject=f"image {given}")
-        found = _image_impact(backend, given, given)
-        words = f"image {given}, by its name: the file that is there now is another"
+        found = _image_impact(backend, given, PurePosixPath(given).name)
+        words = f"image {given}, by its name alone: no data set has its content"
         return dataclasses.replace(found, subject=words)
     return _image_impact(backend, given, given)
 

@@ -104,7 +104,7 @@ def test_a_photo_is_known_by_its_content_and_else_by_its_name(ask, tmp_path):
     assert "by its name" not in text
     text = ask(str(tmp_path / "rex.jpg"))
     assert text.startswith("latest: v4 of pets (inherited;")
-    assert "by its name: the file that is there now is another" in text
+    assert "by its name alone: no data set has its content" in text
 
 
 def test_an_unreadable_photo_is_an_error(ask, tmp_path, monkeypatch):
