@@ -9,7 +9,7 @@
 # Exact versions, not yet digests: to pin one, append what `docker buildx imagetools inspect IMAGE`
 # prints, IMAGE@sha256:...
 ARG PYTHON_IMAGE=python:3.10.15-slim-bookworm
-# The Beam version of requirements.lock.
+# The Beam version of requirements-images.lock.
 ARG BEAM_IMAGE=apache/beam_python3.10_sdk:2.74.0
 
 FROM ${BEAM_IMAGE} AS beam
@@ -22,9 +22,9 @@ RUN apt-get update \
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:${PATH}
-COPY requirements.lock /tmp/requirements.lock
-# The lock file of every other environment, hashes included.
-RUN pip install --no-deps --require-hashes -r /tmp/requirements.lock
+# What every other environment has, hashes included, but for the tools that only tests need.
+COPY requirements-images.lock /tmp/requirements-images.lock
+RUN pip install --no-deps --require-hashes -r /tmp/requirements-images.lock
 
 FROM environment AS tpu-environment
 # The same TensorFlow, built for TPUs; everything else stays as locked.
@@ -45,7 +45,8 @@ ENV PATH=/opt/venv/bin:${PATH} PYTHONUNBUFFERED=1 TF_CPP_MIN_LOG_LEVEL=1
 COPY --from=beam /opt/apache/beam /opt/apache/beam
 # Otherwise it creates an environment of its own, which needs root and lacks our packages.
 ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
-RUN useradd --create-home --uid 1000 detector
+# As root, as Beam's and Google's own images: Dataflow's workers unpack what a job stages into
+# folders of root, and TPUs are devices of root.
 WORKDIR /app
 COPY models models
 COPY pipeline pipeline
@@ -64,12 +65,24 @@ ENTRYPOINT ["/opt/apache/beam/boot"]
 
 FROM code AS tpu-trainer
 COPY --from=tpu-environment /opt/venv /opt/venv
-USER detector
+# Where TensorFlow and Vertex AI look for it.
+RUN ln -s /opt/venv/lib/python3.10/site-packages/libtpu/libtpu.so /lib/libtpu.so \
+    && test -e /lib/libtpu.so
 
 FROM code AS gpu-trainer
 COPY --from=gpu-environment /opt/venv /opt/venv
-USER detector
+ARG NVIDIA=/opt/venv/lib/python3.10/site-packages/nvidia
+# TensorFlow 2.16 does not find the libraries of the packages in its extra `and-cuda` by itself
+# (github.com/tensorflow/tensorflow/issues/63362).
+RUN printf '%s\n' ${NVIDIA}/*/lib > /etc/ld.so.conf.d/nvidia.conf && ldconfig \
+    && ldconfig -p | grep -q libcudnn.so.8
+# As in NVIDIA's own images: the machine mounts its driver there, and mounts it only on request.
+ENV LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64 \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+# XLA's compiler.
+ENV PATH=${NVIDIA}/cuda_nvcc/bin:${PATH} \
+    XLA_FLAGS=--xla_gpu_cuda_data_dir=${NVIDIA}/cuda_nvcc
 
 FROM code AS pipeline
 COPY --from=environment /opt/venv /opt/venv
-USER detector

@@ -9,17 +9,20 @@ FIND_PYTHON = for python in "$$PYTHON310" python3.10 "$$HOME"/.pyenv/versions/3.
 	&& { echo "$$python"; break; }; done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast lint format lock images clean
+.PHONY: help setup run test test-fast campaign lint format lock images clean clean-workdir
 
 help:
 	@echo "make run        run the whole pipeline on the embedded demo"
 	@echo "make test       run all tests"
 	@echo "make test-fast  run all but the slow tests"
+	@echo "make campaign   kill, damage, move and question real runs: [MINUTES=20] [SEED=1]"
 	@echo "make lint       check style (ruff) and the directions of imports (import-linter)"
 	@echo "make format     format the code (ruff)"
 	@echo "make setup      only create the environment, in $(VENV); the others do so if it is missing"
 	@echo "make images     build the images for Vertex AI with Cloud Build: see docs/production.md"
-	@echo "make lock       resolve the dependencies into requirements.lock (needs uv)"
+	@echo "make lock       resolve the dependencies into the lock files (needs uv)"
+	@echo "make clean-workdir  list what no pushed or blessed model and no recent run needs; with"
+	@echo "                FLAGS=--remove, remove it. FLAGS=--help shows the rest"
 	@echo "make clean      remove the environment and all caches"
 
 setup: $(VENV)/.installed
@@ -48,6 +51,11 @@ test: setup
 test-fast: setup
 	@$(PYTHON) -m pytest -m "not slow"
 
+MINUTES := 20
+SEED := 1
+campaign: setup
+	@$(PYTHON) -m tests.campaign --minutes $(MINUTES) --seed $(SEED)
+
 lint: setup
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
@@ -57,9 +65,10 @@ format: setup
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
+LOCK := uv pip compile pyproject.toml --generate-hashes --python-version 3.10 --no-header --quiet
 lock:
-	uv pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.10 \
-		--no-header --quiet --output-file requirements.lock
+	$(LOCK) --all-extras --output-file requirements.lock
+	$(LOCK) --constraint requirements.lock --no-annotate --output-file requirements-images.lock
 
 # The tag is for people: it may move, so runs use the digests printed at the end.
 TRAINER := tpu-trainer
@@ -76,5 +85,8 @@ images:
 	pipeline=$$(digest pipeline) && trainer=$$(digest $(TRAINER)) && \
 	echo "--pipeline-image $$pipeline" && echo "--trainer-image $$trainer"
 
+clean-workdir: setup
+	@$(PYTHON) -m pipeline.local.cleanup $(FLAGS)
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .keras .tmp .pytest_cache .ruff_cache .import_linter_cache

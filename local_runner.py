@@ -2,31 +2,37 @@
 
 Exit codes: 0 a model was pushed (or already is), 3 the run finished but the model was not blessed,
 1 the run failed (bad data, a failing component), 2 the command line or a setting is wrong, 130
-interrupted by Ctrl-C.
+interrupted by Ctrl-C or SIGTERM.
 """
 
-import argparse
-import functools
 import os
 import sys
-from typing import Any
 
-from pipeline.command_line import (
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    EXIT_NOT_BLESSED,
-    EXIT_PUSHED,
-    EXIT_USAGE,
-    add_data_flags,
-    add_run_flags,
-    given_settings,
-    has_own_data,
-    make_config,
-    print_lists,
-)
-from pipeline.config import PipelineConfig
-from pipeline.errors import UserError
-from pipeline.recipe import choose_recipe
+try:
+    import argparse
+    import functools
+    import signal
+    from typing import Any
+
+    from pipeline.command_line import (
+        EXIT_FAILED,
+        EXIT_INTERRUPTED,
+        EXIT_NOT_BLESSED,
+        EXIT_PUSHED,
+        EXIT_USAGE,
+        add_data_flags,
+        add_run_flags,
+        given_settings,
+        has_own_data,
+        make_config,
+        print_lists,
+    )
+    from pipeline.config import PipelineConfig
+    from pipeline.errors import UserError
+    from pipeline.recipe import choose_recipe
+except KeyboardInterrupt:  # these imports take a second
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -60,6 +66,17 @@ def _configure(
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
+    on_sigterm = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to resume", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def _run(arguments: list[str] | None) -> int:
     options = parse_arguments(arguments)
     try:
         if print_lists(options):
@@ -82,9 +99,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (UserError, OSError) as error:  # OSError: a read-only folder, a full disk
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
-    except KeyboardInterrupt:
-        print("interrupted: run the same command again to resume", file=sys.stderr)
-        return EXIT_INTERRUPTED
     return EXIT_PUSHED if summary["blessed"] else EXIT_NOT_BLESSED
 
 

@@ -36,7 +36,8 @@ _VERTEX_FLAGS = {
     "bucket": "Cloud Storage bucket in that region, without gs://",
     "pipeline_image": "container image of the tasks, by digest",
     "trainer_image": "container image of the training job, by digest",
-    "accelerator": f"machine that trains: {', '.join(get_args(Accelerator))}; default: tpu-v3-8",
+    "accelerator": f"machine that trains: {', '.join(get_args(Accelerator))}; default: tpu-v5e-8; "
+    "TPUs from v6e on do not support TensorFlow",
     "service_account": "account that the run uses; default: the project's",
 }
 # For commands without the flags of a pipeline: the values that make_config reads.
@@ -83,12 +84,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     schedule.add_argument(
         "--max-runs", type=_positive(int), metavar="N", help="end after N runs; default: never"
     )
-    for parser_ in (submit, schedule):
+    for parser_ in (compile_, submit, schedule):
         parser_.add_argument(
             "--max-cost",
             type=_positive(float),
             metavar="USD",
-            help="reject a run whose estimate is above this",
+            help="reject a run whose estimate is above this, and end one before it costs more",
         )
         parser_.add_argument("--prices", metavar="FILE", help="price table; default: built in")
         parser_.add_argument(
@@ -143,15 +144,18 @@ def main(arguments: list[str] | None = None) -> int:
         config = configure(options)
         if print_lists(options, config):
             return EXIT_PUSHED
+        # TFX and Google's clients print dozens of warnings about each other when they load.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from pipeline.vertex import commands
+
+            config = commands.checked(config, options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     try:
         with warnings.catch_warnings():
-            # TFX and Google's clients print dozens of warnings about each other when they load.
             warnings.simplefilter("ignore")
-            from pipeline.vertex import commands
-
             blessed = getattr(commands, options.command)(config, options)
     except (UserError, OSError) as error:  # OSError: a folder is read-only, a disk is full
         print(f"error: {error}", file=sys.stderr)

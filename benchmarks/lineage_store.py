@@ -14,13 +14,14 @@ from pathlib import Path
 
 from ml_metadata.metadata_store import metadata_store
 
-from benchmarks.lineage_writer import Writer
+from benchmarks.lineage_writer import PIPELINE, Writer
 from pipeline.files import IMAGES_FILE
 from pipeline.metadata.facts import RECORD_TYPE
 from pipeline.metadata.image_lists import CHUNKS, LISTS, chunks_of, data_fingerprint
 from pipeline.metadata.store import connection_config, open_store
 
 IMAGES = 40
+ORIGIN = {"commit": "c0ffee" * 6 + "c0ff", "dirty": True, "host": "farm", "user": "ann"}
 RUNS_PER_DATA = 6
 RUNS_PER_SCHEMA = 100
 # The last of so many runs is not blessed.
@@ -106,6 +107,8 @@ class _Generator:
             self.made.run_id(number),
             _EXECUTIONS + is_warm,
             preset="demo",
+            pipeline=PIPELINE,
+            origin=json.dumps(ORIGIN),
             configuration=sha256(f"configuration {number}"),
         )
         self._add_data()

@@ -28,13 +28,23 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
             file.write(data)
         gfile.rename(temporary, path, overwrite=True)
         return
-    os.makedirs(folder or os.curdir, exist_ok=True)
+    _make_folder(folder or os.curdir)
     with open(temporary, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
     sync_folder(folder or os.curdir)
+
+
+def _make_folder(folder: str) -> None:
+    """Creates a folder, and those above it, so that they survive a power failure."""
+    if os.path.isdir(folder):
+        return
+    parent = os.path.dirname(folder) or os.curdir
+    _make_folder(parent)
+    os.makedirs(folder, exist_ok=True)
+    sync_folder(parent)
 
 
 def sync_folder(folder: str) -> None:

@@ -234,3 +234,18 @@ class PostProcessing(Settings):
     """Detections below it are dropped."""
     max_detections: Annotated[int, Field(ge=1, le=1000)] = 100
     """Detections per image, at most."""
+
+
+def check_batch(batch_size: int, replicas: int) -> None:
+    """Checks that a global batch divides by the replicas.
+
+    Raises:
+      ValueError: when it does not; suggests the nearest sizes that do.
+    """
+    if batch_size % replicas:
+        lower = batch_size // replicas * replicas
+        sizes = [str(size) for size in (lower, lower + replicas) if size]
+        raise ValueError(
+            f"Expected training.batch_size to divide by the {replicas} replicas. "
+            f"Received: {batch_size}. Set it to {' or '.join(sizes)}."
+        )

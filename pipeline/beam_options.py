@@ -8,8 +8,13 @@ or Flink, pass them to `local_runner.py` as `--set execution.beam_args='[...]'`;
 import argparse
 import json
 
-# For one machine. Beam's default runner would try to download another runner.
-IN_PROCESS = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
+# For one machine. Beam's default runner would try to download another runner; without an image, TFX
+# would pack 50 MB of its source for each component, to send it to the workers that there are not.
+IN_PROCESS = (
+    "--runner=FnApiRunner",
+    "--direct_running_mode=in_memory",
+    "--sdk_container_image=unused",
+)
 
 
 def dataflow(

@@ -185,7 +185,7 @@ def explain(error: ValidationError) -> str:
 
 
 # The runners fill in the other settings of `execution`, overwriting anything from the command line.
-_EXECUTION_SETTINGS_OF_USERS = ("beam_args",)
+_EXECUTION_SETTINGS_OF_USERS = ("beam_args", "record_host_and_user")
 
 
 def parse_assignments(pairs: list[str]) -> dict[str, str]:

@@ -18,7 +18,14 @@ from typing import Any
 
 from models.labels import parse_labels
 from pipeline.errors import UserError
-from pipeline.files import LABELS_FILE, LATEST, PUSHED_MODEL_FILE, write_whole
+from pipeline.files import (
+    LABELS_FILE,
+    LATEST,
+    MANIFEST_FILE,
+    PUSHED_MODEL_FILE,
+    sha256_of,
+    write_whole,
+)
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 DETECTIONS_FILE = "detections.json"
@@ -70,6 +77,30 @@ def find_model(path: str) -> ModelFiles:
             f"Expected the class names beside {model}, one per line. Received: {error}"
         ) from error
     return ModelFiles(model.resolve(), labels)
+
+
+def differences_from_manifest(files: ModelFiles) -> list[str]:
+    """What in a pushed version is no longer as it was pushed, one sentence each.
+
+    Args:
+      files: from `find_model`. A model without a manifest beside it was not pushed: no differences.
+    """
+    path = files.model.parent / MANIFEST_FILE
+    if not path.exists():
+        return []
+    try:
+        recorded = json.loads(path.read_text(encoding="utf-8"))["files"]
+        expected = {
+            files.model: recorded[PUSHED_MODEL_FILE]["sha256"],
+            path.parent / LABELS_FILE: recorded[LABELS_FILE]["sha256"],
+        }
+    except (OSError, ValueError, LookupError, TypeError):
+        return [f"{path} is damaged: nobody can tell whether the files beside it were changed."]
+    return [
+        f"{file} is not the file that was pushed: {MANIFEST_FILE} records another sha256."
+        for file, digest in expected.items()
+        if sha256_of(file) != digest
+    ]
 
 
 def find_pictures(path: str) -> list[Path]:
@@ -136,6 +167,8 @@ def run_detector(
     names = _distinct_names(pictures)
     for picture, name in zip(pictures, names, strict=True):
         try:
+            if picture.exists() and not picture.is_file():
+                raise OSError("not a file, but a folder, a pipe or a device")
             image = decode_image(picture.read_bytes())
         except (OSError, tf.errors.InvalidArgumentError) as error:
             yield {"file": str(picture), "error": _plain(error)}
@@ -227,6 +260,8 @@ def _detect(arguments) -> int:
     if not 0 <= arguments.min_score <= 1:
         raise UserError(f"Expected --min-score from 0 to 1. Received: {arguments.min_score}.")
     files = find_model(arguments.model)
+    for difference in differences_from_manifest(files):
+        print(f"WARNING: {difference}", file=sys.stderr)
     pictures = find_pictures(arguments.pictures)
     out = Path(arguments.out)
     if out.resolve() == Path(arguments.pictures).resolve():

@@ -5,6 +5,7 @@ Imports neither TensorFlow nor TFX.
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ IGNORED_FILE = "ignored.jsonl"
 PUSHED_MODEL_FILE = "detect.tflite"
 MANIFEST_FILE = "manifest.json"
 LATEST = "latest"  # names the newest version
+
+# Custom property of shipping models, both blessings and pushed models: `hash_together` of the
+# .tflite and its labels, which are judged and shipped as one.
+HASH_PROPERTY = "files_sha256"
 
 # The folder of a run.
 CONFIG_FILE = "config.json"
@@ -64,6 +69,16 @@ def hash_files(folder: str | os.PathLike) -> dict[str, dict[str, Any]]:
         return {".": hash_file(root)}
     files = (path for path in sorted(root.rglob("*")) if path.is_file())
     return {path.relative_to(root).as_posix(): hash_file(path) for path in files}
+
+
+def hash_together(files: Mapping[str, bytes]) -> str:
+    """One hex sha256 of several files: what `sha256sum NAME ... | sha256sum` prints.
+
+    Args:
+      files: contents by name, in this order.
+    """
+    lines = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def sha256_of(path: str | os.PathLike) -> str:

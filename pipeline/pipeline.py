@@ -21,6 +21,7 @@ from pipeline.data.schema_gen import CuratedSchemaGen, DetectionSchemaGen
 from pipeline.data.transform import DetectionTransform
 from pipeline.fingerprint import code_fingerprint, environment_fingerprint, fingerprint_of
 from pipeline.shipping.device_check import DeviceCheck
+from pipeline.shipping.evaluator import DetectionEvaluator
 from pipeline.shipping.gate import EXTRACTOR_MODULE, BlessedBeforeStrategy, eval_config
 from pipeline.shipping.pusher import Pusher
 from pipeline.shipping.rewriter import TFLiteRewriter
@@ -154,7 +155,7 @@ def judge_and_push(
     """
     # The Evaluator scores the file that ships, against the one that was last blessed.
     baseline = _baseline(config, shipping_model)
-    evaluator = tfx.components.Evaluator(
+    evaluator = DetectionEvaluator(
         examples=examples,
         model=shipping_model,
         baseline_model=baseline.outputs["model"],
@@ -163,7 +164,9 @@ def judge_and_push(
             class_names=None,
             min_map50=config.evaluation.min_map50,
             max_drop=config.evaluation.max_drop,
-            code_fingerprint=code_fingerprint(EXTRACTOR_MODULE, "pipeline.shipping.coco_metric"),
+            code_fingerprint=code_fingerprint(
+                EXTRACTOR_MODULE, "pipeline.shipping.coco_metric", "pipeline.shipping.evaluator"
+            ),
         ),
         module_path=EXTRACTOR_MODULE,
     )
@@ -213,6 +216,7 @@ def example_gen_of(config: PipelineConfig) -> FileBasedExampleGen:
         "eval_data": data.eval if data.eval and not lists else None,
         "eval_fraction": data.eval_fraction,
         "max_set_aside": data.max_set_aside,
+        "max_megapixels": data.max_megapixels,
         "code_fingerprint": code_fingerprint("pipeline.data.example_gen"),
     }
     if data.format == "tfrecord":

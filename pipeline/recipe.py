@@ -16,6 +16,13 @@ SMALL = 0.08
 _SMALL_SHARE, _SMALL_SHARE_OF_CLASS = 0.1, 0.5
 # Classes with fewer objects say nothing.
 _LEAST_OBJECTS = 5
+# Where half of the objects are smaller than this, twice the pixels are worth half the batch.
+_TINY = 0.06
+_FOR_TINY = {
+    "model.input_size": 448,
+    "transform.canvas_size": 512,
+    "training.batch_size": 16,
+}
 # Limits: even a few pictures need some steps, and on two cores a thousand take 10 to 20 minutes.
 _STEPS_PER_IMAGE = 6
 _LEAST_STEPS, _STEPS_PER_CORE, _MOST_STEPS = 600, 600, 6000
@@ -84,11 +91,20 @@ def choose_recipe(
         settings = {"model.depth_multiplier": weights["depth_multiplier"]}
     if "family" in weights:
         settings["training.frozen_blocks"] = _FROZEN_BLOCKS
-    settings |= _schedule(given, num_training, cores)
+    batch_size, why = _BATCH, f"by the weights, the images and {cores} cores"
+    if (
+        family == "ssd_fpn"
+        and _has_tiny_objects(box_sizes or {})
+        and not given.keys() & _FOR_TINY.keys()
+    ):
+        settings |= _FOR_TINY
+        batch_size = _FOR_TINY["training.batch_size"]
+        why += f"; half of the objects are smaller than {_TINY:.0%} of the image's side"
+    settings |= _schedule(given, num_training, cores, batch_size)
     return Recipe(
         "small_data_cpu" if family == "ssd" else "small_objects_cpu",
         {name: value for name, value in settings.items() if name not in given},
-        (f"family {family}: {seen}", f"by the weights, the images and {cores} cores"),
+        (f"family {family}: {seen}", why),
     )
 
 
@@ -112,8 +128,13 @@ def _family(num_images: int, box_sizes: Mapping[str, np.ndarray]) -> tuple[str, 
     return "ssd_fpn" if share >= _SMALL_SHARE else "ssd", text
 
 
-def _schedule(given: Mapping[str, Any], images: int, cores: int) -> dict[str, int]:
-    batch = _number(given, "training.batch_size", min(_BATCH, 2 ** int(np.log2(max(images, 16)))))
+def _has_tiny_objects(box_sizes: Mapping[str, np.ndarray]) -> bool:
+    return bool(box_sizes) and float(np.median(np.concatenate(list(box_sizes.values())))) < _TINY
+
+
+def _schedule(given: Mapping[str, Any], images: int, cores: int, most: int) -> dict[str, int]:
+    """The batch, at most so large, and the steps."""
+    batch = _number(given, "training.batch_size", min(most, 2 ** int(np.log2(max(images, 16)))))
     settings = {"training.batch_size": batch}
     if given.get("training.minutes"):
         return settings  # the Trainer plans the steps

@@ -14,6 +14,9 @@ Accelerator = Literal[
     "tpu-v2-8", "tpu-v3-8", "tpu-v5e-1", "tpu-v5e-4", "tpu-v5e-8", "gpu-t4", "gpu-l4", "cpu"
 ]
 
+# Environment variable of the training container: what its machine is paid for, such as "TPU:8".
+REQUIRED_DEVICES = "REQUIRED_DEVICES"
+
 
 class DataSettings(Settings):
     """Where the labelled images are and how they are split."""
@@ -38,6 +41,8 @@ class DataSettings(Settings):
     held out for evaluation. In steps of 0.01."""
     max_set_aside: Fraction = 0.01
     """The run stops when a larger share of the images is unusable."""
+    max_megapixels: Positive = 100.0
+    """Larger images are skipped as unusable: decoding 100 megapixels takes about 0.5 GB."""
 
     @model_validator(mode="after")
     def _check(self):
@@ -132,6 +137,8 @@ class ExecutionSettings(Settings):
     """Folder of unfinished training runs, to resume from."""
     beam_args: tuple[str, ...] = ()
     """Beam's pipeline options."""
+    record_host_and_user: bool = True
+    """Record on which host and by which user each run was started."""
     stock_resolver: bool = False
     """Compare with the last blessed model whatever its age: the only way Vertex AI resolves."""
     warm_start_uri: str = ""
@@ -158,14 +165,16 @@ class VertexSettings(Settings):
     """Container image of every task, by digest: HOST/PATH@sha256:..."""
     trainer_image: str = ""
     """Container image of the training job, by digest, built for the accelerator."""
-    accelerator: Accelerator = "tpu-v3-8"
-    """The machine that trains."""
+    accelerator: Accelerator = "tpu-v5e-8"
+    """The machine that trains. TPUs from v6e on do not support TensorFlow."""
     data_processing: Literal["dataflow", "in_task"] = "dataflow"
     """Where Beam runs: on Dataflow, or for small data inside the task."""
     dataflow_machine_type: str = "n1-standard-4"
     """Of Dataflow's workers."""
     dataflow_max_workers: Count = 8
     """Most workers that Dataflow may start."""
+    max_overrun: Annotated[float, Field(ge=1.0)] = 4.0
+    """How many times its estimate a step may take before it is ended; --max-cost lowers it."""
     service_account: str = ""
     """Account that the pipeline runs as; empty is the project's default account."""
     network: str = ""
@@ -180,6 +189,12 @@ class VertexSettings(Settings):
     """Reuse the outputs of identical earlier tasks."""
     model_registry: bool = False
     """Register each pushed model in the Model Registry, with its metrics and lineage labels."""
+    notify_webhook: str = ""
+    """URL that gets a POST when a run ends; its JSON says how, in `text` and `status` (pushed,
+    not_blessed, failed or cancelled). Who can read the project's runs can read the URL."""
+    notify_emails: tuple[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")], ...] = ()
+    """Addresses to which Vertex AI writes whether a run succeeded or failed; whether the model was
+    blessed, only the webhook is told."""
     experiment: str = ""
     """Vertex AI Experiment that the run is added to."""
     api_endpoint: str = ""

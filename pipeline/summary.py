@@ -28,6 +28,7 @@ from pipeline.files import (
 from pipeline.metadata.run_record import ArtifactRecord, ComponentRecord
 
 _WIDTH = 100
+_DOWNLOADED = "detector"
 
 
 def summarize(
@@ -37,7 +38,7 @@ def summarize(
     run_id: str,
     run_folder: Path,
     workdir: Path,
-    metadata: str,
+    metadata: str | None,
     seconds: float,
     error: str | None,
 ) -> dict[str, Any]:
@@ -49,12 +50,13 @@ def summarize(
       run_id: names the run in ML Metadata.
       run_folder: the folder for summary.json.
       workdir: the local runner's.
-      metadata: the metadata store.
+      metadata: the metadata store, as `pipeline.lineage` takes it; None if it takes none.
       seconds: how long the whole run took.
       error: what stopped the run; None if nothing did.
 
     Returns:
-      JSON. `status` ("pushed", "not_blessed" or "failed"), `components`, `images`, `metrics`
+      JSON. `status` ("pushed", "not_blessed" or "failed"; "running" in the summary.json of a run
+      that is under way), `components`, `images`, `metrics`
       (of the .tflite that ships: `mAP50`, `mAP`, `per_class`), `classes_not_evaluated`, `plan`
       (see `pipeline.training.time_budget.make_plan`; null without `training.minutes`),
       `size_bytes`, `latency_ms`, `blessed`, `reasons`, `gate`, `pushed_path`, `run_id` and paths.
@@ -80,14 +82,7 @@ def summarize(
         "preset": config.preset,
         "pipeline": config.name,
         "seconds": round(seconds, 1),
-        "components": {
-            name: {
-                "status": record.state,
-                "seconds": round(record.seconds, 2),
-                "execution_id": record.execution_id,
-            }
-            for name, record in components.items()
-        },
+        "components": statuses(components),
         "images": _images(examples),
         "metrics": _metrics(evaluation),
         "classes_not_evaluated": _not_evaluated(evaluation, shipping),
@@ -107,6 +102,18 @@ def summarize(
         "run_folder": str(run_folder),
         "workdir": str(workdir),
         "metadata": metadata,
+    }
+
+
+def statuses(components: Mapping[str, ComponentRecord]) -> dict[str, dict[str, Any]]:
+    """The summary's `components`."""
+    return {
+        name: {
+            "status": record.state,
+            "seconds": round(record.seconds, 2),
+            "execution_id": record.execution_id,
+        }
+        for name, record in components.items()
     }
 
 
@@ -252,7 +259,7 @@ def _sections(summary: dict[str, Any]):
     against = (
         f"last blessed model: mAP@.5 {_figure(baseline.get('mAP50'))} on the same images"
         if baseline
-        else "no earlier blessed model to compare with"
+        else "compared with no earlier blessed model"
     )
     device = summary["device_check"]
     checks = "passed" if device["blessed"] else "failed: " + "; ".join(device["reasons"])
@@ -320,12 +327,26 @@ def _file_lines(summary: dict) -> list[str]:
 
 def _next_lines(summary: dict) -> list[str]:
     model = summary["pushed_path"] or serving_path(summary["model"], SHIPPING_MODEL_FILE)
-    return [
-        f".venv/bin/python -m pipeline.detect {_quoted(model)} PICTURE_OR_FOLDER --out detections",
+    lines, local, subject = [], model, model
+    if "://" in model:
+        # Only the bucket has it, and the store knows its hash.
+        folder, local, subject = model, _DOWNLOADED, summary["sha256"]
+        if not summary["pushed_path"]:
+            folder, name = os.path.split(model)
+            local = os.path.join(_DOWNLOADED, name)
+        lines.append(
+            f"mkdir -p {_DOWNLOADED} && gcloud storage rsync -r {_quoted(folder)} {_DOWNLOADED}"
+        )
+    lines += [
+        f".venv/bin/python -m pipeline.detect {_quoted(local)} PICTURE_OR_FOLDER --out detections",
         f".venv/bin/tensorboard --logdir {_quoted(summary['tensorboard'])}",
-        f".venv/bin/python -m pipeline.lineage trace {_quoted(model)} "
-        f"--metadata {_quoted(summary['metadata'])}",
     ]
+    if summary["metadata"]:
+        lines.append(
+            f".venv/bin/python -m pipeline.lineage trace {_quoted(subject)} "
+            f"--metadata {_quoted(summary['metadata'])}"
+        )
+    return lines
 
 
 def _quoted(path: str) -> str:

@@ -187,8 +187,35 @@ def test_a_missing_schema_gives_one_line(run, tmp_path):
     assert_one_line(result, 1, "schema.pbtxt", "nowhere")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["typing", "pydantic", "pipeline.presets", "pipeline.local.run"])
+def test_a_signal_while_modules_are_imported_shows_no_trace(module, number):
+    program = (
+        "import os, runpy, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Importing:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Importing())\n"
+        f"sys.modules.pop({module!r}, None)\n"
+        "sys.path.insert(0, '.'); sys.argv = ['local_runner.py', '--workdir', '/nowhere/at/all']\n"
+        "runpy.run_path('local_runner.py', run_name='__main__')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    in_main = module == "pipeline.local.run"
+    if number == signal.SIGTERM and not in_main:
+        assert (result.returncode, result.stderr) == (-signal.SIGTERM, "")
+        return
+    assert result.returncode == 130
+    hint = ": run the same command again to resume" if in_main else ""
+    assert result.stderr == f"interrupted{hint}\n"
+
+
 @pytest.mark.slow
-def test_ctrl_c_gives_one_line_and_exit_code_130(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_give_one_line_and_exit_code_130(tmp_path, number):
     VocFolder(tmp_path / "data").fill(3)
     # The tests may run in the background, where shells make processes ignore Ctrl-C.
     program = (
@@ -208,7 +235,7 @@ def test_ctrl_c_gives_one_line_and_exit_code_130(tmp_path):
         for line in process.stdout:
             if line.startswith("ExampleGen"):
                 break
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error == "interrupted: run the same command again to resume\n"

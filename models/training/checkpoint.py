@@ -6,6 +6,9 @@ Every file is written whole: a run that resumes after a crash finds the old stat
 import io
 import json
 import os
+import zipfile
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -31,6 +34,20 @@ def _pack(arrays: dict[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
+
+
+def _load(path: str) -> dict[str, np.ndarray]:
+    """The arrays in a file, by name.
+
+    Raises:
+      ValueError: when the file is damaged; what zip files hold is checked against its CRC.
+    """
+    content = io.BytesIO(_read(path))
+    try:
+        with np.load(content) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is damaged ({error}).") from error
 
 
 def save_detector(folder: str, network: keras.Model, config: DetectorConfig, facts: dict) -> None:
@@ -61,20 +78,20 @@ def load_detector(folder: str) -> tuple[keras.Model, DetectorConfig, dict]:
 
     Raises:
       FileNotFoundError: when there is no detector in the folder.
-      ValueError: when the weights do not match the config.
+      ValueError: when a file is damaged, or the weights do not match the config.
     """
     description = read_description(folder)
     config = DetectorConfig(**description["config"])
     network = build_network(config, quantized=description["quantized"])
-    with np.load(io.BytesIO(_read(os.path.join(folder, WEIGHTS_FILE)))) as arrays:
-        names = {variable.path for variable in network.variables}
-        if names != set(arrays.files):
-            raise ValueError(
-                f"Expected weights {sorted(names ^ set(arrays.files))[:5]} to stand both in "
-                f"{NETWORK_FILE}'s network and in {WEIGHTS_FILE} (in {folder})."
-            )
-        for variable in network.variables:
-            variable.assign(arrays[variable.path])
+    arrays = _load(os.path.join(folder, WEIGHTS_FILE))
+    names = {variable.path for variable in network.variables}
+    if names != set(arrays):
+        raise ValueError(
+            f"Expected weights {sorted(names ^ set(arrays))[:5]} to stand both in "
+            f"{NETWORK_FILE}'s network and in {WEIGHTS_FILE} (in {folder})."
+        )
+    for variable in network.variables:
+        variable.assign(arrays[variable.path])
     return network, config, description["facts"]
 
 
@@ -98,8 +115,12 @@ def read_description(folder: str) -> dict[str, Any]:
         description = json.loads(_read(os.path.join(folder, NETWORK_FILE)))
     except ValueError:  # no JSON, or no text
         description = None
-    known = isinstance(description, dict) and {"config", "quantized", "facts"} <= set(description)
-    if not known or not isinstance(description["config"], dict):
+    try:
+        DetectorConfig(**description["config"])
+        known = {"quantized", "facts"} <= set(description)
+    except (LookupError, TypeError, ValueError):
+        known = False
+    if not known:
         raise ValueError(
             f"Expected a {NETWORK_FILE} with the config of a network. Received: another one (in "
             f"{folder})."
@@ -123,6 +144,8 @@ def float_folder(folder: str) -> str:
 def save_state(path: str, model: keras.Model, progress: dict[str, Any]) -> None:
     """Saves everything that a training run needs to resume: variables, optimizer, progress.
 
+    The state before this one stays beside it, for `load_progress` to fall back on.
+
     Args:
       path: the file.
       model: built and compiled.
@@ -130,32 +153,60 @@ def save_state(path: str, model: keras.Model, progress: dict[str, Any]) -> None:
     """
     arrays = {f"{index:05d}": np.asarray(v) for index, v in enumerate(_state(model))}
     arrays["progress"] = np.array(json.dumps(progress))
+    if gfile.exists(path):
+        gfile.rename(path, previous_state(path), overwrite=True)
     write_whole(path, _pack(arrays))
 
 
-def load_progress(path: str) -> dict[str, Any] | None:
-    """The progress in a state file; None when there is no such file."""
-    if not gfile.exists(path):
-        return None
-    with np.load(io.BytesIO(_read(path))) as arrays:
+def previous_state(path: str) -> str:
+    """Where the state before the one in a state file is."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f"previous_{name}")
+
+
+def load_progress(path: str, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """The progress in a state file, or else in the one before; None when there is neither.
+
+    Args:
+      path: the file. One that is damaged is replaced by the one before.
+      say: is told of a damaged file.
+
+    Raises:
+      ValueError: when none that there is, is whole.
+    """
+    places = [place for place in (path, previous_state(path)) if gfile.exists(place)]
+    for place in places:
+        try:
+            arrays = _load(place)
+        except ValueError as error:
+            say(str(error))
+            continue
+        if place != path:
+            gfile.copy(place, path, overwrite=True)
         return json.loads(str(arrays["progress"]))
+    if places:
+        raise ValueError(
+            f"Expected a whole training state in {os.path.dirname(path)}. Received: damaged files. "
+            "Delete this folder to start over."
+        )
+    return None
 
 
 def restore_state(path: str, model: keras.Model) -> None:
     """Restores a model's variables, and its optimizer's, from a state file.
 
     Raises:
-      ValueError: when the file was written by another model.
+      ValueError: when the file is damaged, or was written by another model.
     """
     variables = _state(model)
-    with np.load(io.BytesIO(_read(path))) as arrays:
-        if len(arrays.files) != len(variables) + 1:
-            raise ValueError(
-                f"Expected a training state of {len(variables)} variables. "
-                f"Received: {len(arrays.files) - 1} (in {path}). Delete it to start over."
-            )
-        for index, variable in enumerate(variables):
-            variable.assign(arrays[f"{index:05d}"])
+    arrays = _load(path)
+    if len(arrays) != len(variables) + 1:
+        raise ValueError(
+            f"Expected a training state of {len(variables)} variables. "
+            f"Received: {len(arrays) - 1} (in {path}). Delete it to start over."
+        )
+    for index, variable in enumerate(variables):
+        variable.assign(arrays[f"{index:05d}"])
 
 
 def _state(model: keras.Model) -> list:

@@ -5,6 +5,8 @@ import os
 
 import tensorflow as tf
 
+from models.settings import check_batch
+
 
 def choose_strategy(preference: str, batch_size: int) -> tf.distribute.Strategy | None:
     """The strategy for the accelerators of this machine.
@@ -17,7 +19,7 @@ def choose_strategy(preference: str, batch_size: int) -> tf.distribute.Strategy 
       TPUStrategy on a TPU, MirroredStrategy on several GPUs, None for one device.
 
     Raises:
-      ValueError: when the batch does not divide by the replicas.
+      ValueError: when the batch does not divide by the replicas, or the TPU can't be initialized.
     """
     if preference == "one_device":
         return None
@@ -29,18 +31,27 @@ def choose_strategy(preference: str, batch_size: int) -> tf.distribute.Strategy 
     return strategy
 
 
-def check_batch(batch_size: int, replicas: int) -> None:
-    """Checks that a global batch divides by the replicas.
+def require_devices(required: str) -> None:
+    """Checks that the accelerator that a machine is paid for can be used.
+
+    Args:
+      required: kind and number, such as "TPU:8" or "GPU:1"; empty requires nothing. TPUs must have
+        been initialized, which `choose_strategy` does.
 
     Raises:
-      ValueError: when it does not; suggests the nearest sizes that do.
+      ValueError: fewer are there. TensorFlow itself would silently train on the CPU.
     """
-    if batch_size % replicas:
-        lower = batch_size // replicas * replicas
-        sizes = [str(size) for size in (lower, lower + replicas) if size]
+    if not required:
+        return
+    kind, _, number = required.partition(":")
+    found = tf.config.list_logical_devices(kind)
+    if len(found) < int(number):
+        names = ", ".join(device.name for device in tf.config.list_logical_devices())
+        paths = {name: os.environ.get(name, "") for name in ("LD_LIBRARY_PATH", "TPU_NAME")}
         raise ValueError(
-            f"Expected training.batch_size to divide by the {replicas} replicas. "
-            f"Received: {batch_size}. Set it to {' or '.join(sizes)}."
+            f"Expected {number} {kind} devices, which this machine is paid for. Received: "
+            f"{len(found)} (visible: {names}; {paths}). Nothing was trained. Is the image built "
+            "for this accelerator, and is training.distribution auto?"
         )
 
 
@@ -66,8 +77,14 @@ def _tpu_strategy() -> tf.distribute.Strategy | None:
     if not name:
         return None
     # TPUClusterResolver.connect, the short form of this, fails in TF 2.16 with a TypeError.
-    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
-    if name != "local":
-        tf.config.experimental_connect_to_cluster(resolver)
-    tf.tpu.experimental.initialize_tpu_system(resolver)
-    return tf.distribute.TPUStrategy(resolver)
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
+        if name != "local":
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except (tf.errors.OpError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"Expected a TPU, since TPU_NAME is {name}. It can't be initialized: {reason}"
+        ) from error

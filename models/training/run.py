@@ -83,7 +83,7 @@ class TrainingRun:
           models.training.watch.NonFiniteLossError: a loss is infinite or not a number.
         """
         keras.utils.set_random_seed(self.settings.seed)
-        progress = checkpoint.load_progress(self.state_file)
+        progress = checkpoint.load_progress(self.state_file, self.say)
         resumed = progress is not None
         progress = progress or {"step": 0, "best": None, "resumed_at": []}
         if resumed:

@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
-from pipeline.data.labelled_image import LabelledImage
+from pipeline.data.labelled_image import LabelledImage, Unusable
 from pipeline.data.split import EVAL, TRAIN, hash_side
 from pipeline.errors import UserError
 from pipeline.files import IGNORED_FILE, IMAGES_FILE, SKIPPED_FILE
 
+# Kinds of what is known about a whole file rather than about one image.
 BROKEN_FILE = "broken_file"
+EMPTY_FILE = "empty_file"
 
 
 @dataclass(frozen=True)
@@ -164,15 +166,21 @@ def take_census(
     ids_seen = set()
     for item in sorted(checked, key=lambda item: item.file):
         ids_seen.add(item.image_id)
-        if rule.listed is not None and item.image_id not in rule.listed:
+        if item.kind == EMPTY_FILE:
+            ignored.append(Ignored(item.file, item.reason))
+        elif item.kind == BROKEN_FILE:
+            set_aside.append(item)
+        elif rule.listed is not None and item.image_id not in rule.listed:
             ignored.append(Ignored(item.file, "in neither of the split lists"))
         elif item.kind:
             set_aside.append(item)
         elif item.image_id in kept:
             first = kept[item.image_id][0].file
-            reason = f"duplicate image id {item.image_id!r}: {first} already has it"
+            problem = Unusable(
+                "duplicate_id", f"duplicate image id {item.image_id!r}: {first} already has it"
+            )
             set_aside.append(Checked(file=item.file, image_id=item.image_id,
-                                     kind="duplicate_id", reason=reason))  # fmt: skip
+                                     kind=problem.kind, reason=problem.reason))  # fmt: skip
         elif rule.listed is not None:
             kept[item.image_id] = item, rule.listed[item.image_id]
         else:

@@ -37,22 +37,30 @@ def sniff_format(encoded: bytes) -> str:
     )
 
 
-def decoded_size(encoded: bytes) -> tuple[str, int, int]:
+def decoded_size(encoded: bytes, max_megapixels: float) -> tuple[str, int, int]:
     """Decodes a picture with the function that Transform and serving use.
 
     A picture that passes here cannot stop Transform later.
 
     Args:
       encoded: bytes of the file.
+      max_megapixels: larger pictures are not decoded, because that could take all memory.
 
     Returns:
       Format ("jpeg" or "png"), width and height in pixels.
 
     Raises:
-      Unusable: when it is neither JPEG nor PNG, or does not decode.
+      Unusable: when it is neither JPEG nor PNG, too large, or does not decode.
     """
     image_format = sniff_format(encoded)
     try:
+        height, width = _stated_size(encoded, image_format)
+        if height * width > 1e6 * max_megapixels:
+            raise Unusable(
+                "too_large",
+                f"{width}x{height} pixels are {height * width / 1e6:.4g} megapixels; the limit is "
+                f"{max_megapixels:.4g} (data.max_megapixels)",
+            )
         height, width, _ = decode_image(tf.constant(encoded)).shape
     except tf.errors.OpError as error:
         cause = _TF_NOISE.sub("", error.message).strip().splitlines()[0]
@@ -60,6 +68,16 @@ def decoded_size(encoded: bytes) -> tuple[str, int, int]:
             "unreadable_image", f"the {image_format.upper()} does not decode: {cause[:200]}"
         ) from None
     return image_format, width, height
+
+
+def _stated_size(encoded: bytes, image_format: str) -> tuple[int, int]:
+    """Height and width in the header; zeros if a PNG has none, which then does not decode."""
+    if image_format == "jpeg":
+        height, width, _ = tf.image.extract_jpeg_shape(encoded).numpy().tolist()
+        return height, width
+    # Length and type of the first chunk follow the signature.
+    width, height = struct.unpack(">II", encoded[16:24].ljust(8, b"\0"))
+    return height, width
 
 
 def check_size(stated: tuple[int, int] | None, true: tuple[int, int]) -> None:

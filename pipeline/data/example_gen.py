@@ -44,6 +44,7 @@ class VocExampleGen(example_gen.FileBasedExampleGen):
         class_from: str = "name",
         eval_fraction: float = 0.2,
         max_set_aside: float = 0.01,
+        max_megapixels: float = 100.0,
         code_fingerprint: str = "",
     ):
         """Configures the component; its id is `ExampleGen`.
@@ -61,6 +62,7 @@ class VocExampleGen(example_gen.FileBasedExampleGen):
             up to its last underscore, as in Oxford-IIIT Pets.
           eval_fraction: share of the images to evaluate on, 0.01 to 0.99 in steps of 0.01.
           max_set_aside: the run stops when a larger share of the images is unusable, 0..1.
+          max_megapixels: larger pictures are unusable.
           code_fingerprint: of the project's code, so that an edit is a new cache key.
 
         Raises:
@@ -88,7 +90,13 @@ class VocExampleGen(example_gen.FileBasedExampleGen):
                     )
                 )
         settings = _settings(
-            train_list, eval_list, bool(data), eval_fraction, max_set_aside, code_fingerprint
+            train_list,
+            eval_list,
+            bool(data),
+            eval_fraction,
+            max_set_aside,
+            max_megapixels,
+            code_fingerprint,
         )
         super().__init__(
             input_base=base,
@@ -113,6 +121,7 @@ class TfRecordExampleGen(import_example_gen.ImportExampleGen):
         eval_list: str | None = None,
         eval_fraction: float = 0.2,
         max_set_aside: float = 0.01,
+        max_megapixels: float = 100.0,
         code_fingerprint: str = "",
     ):
         """Configures the component; its id is `ExampleGen`.
@@ -128,6 +137,7 @@ class TfRecordExampleGen(import_example_gen.ImportExampleGen):
           eval_list: see there.
           eval_fraction: see there.
           max_set_aside: see there.
+          max_megapixels: see there.
           code_fingerprint: see there.
 
         Raises:
@@ -148,7 +158,13 @@ class TfRecordExampleGen(import_example_gen.ImportExampleGen):
             for side, pattern in patterns.items()
         ]
         settings = _settings(
-            train_list, eval_list, bool(data), eval_fraction, max_set_aside, code_fingerprint
+            train_list,
+            eval_list,
+            bool(data),
+            eval_fraction,
+            max_set_aside,
+            max_megapixels,
+            code_fingerprint,
         )
         # ImportExampleGen's own constructor takes no custom_config; it only adds a payload format,
         # whose default is that of its base class.
@@ -167,6 +183,7 @@ def _settings(
     one_data_set: bool,
     eval_fraction: float,
     max_set_aside: float,
+    max_megapixels: float,
     code_fingerprint: str,
 ) -> dict[str, Any]:
     if not 0 <= max_set_aside <= 1:
@@ -180,6 +197,7 @@ def _settings(
     settings = {
         "eval_percent": percent_of(eval_fraction),
         "max_set_aside": max_set_aside,
+        "max_megapixels": max_megapixels,
         "code_fingerprint": code_fingerprint,
     }
     for name, path in ((TRAIN_LIST, train_list), (EVAL_LIST, eval_list)):

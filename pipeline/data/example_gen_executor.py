@@ -262,7 +262,9 @@ class VocExecutor(CheckedExampleGenExecutor):
 
     def find_inputs(self, base: str, patterns: dict[str, str], settings: dict) -> Inputs:
         """See the base class and `voc.find_annotations`."""
-        return voc.find_annotations(base, patterns, settings["class_from"])
+        return voc.find_annotations(
+            base, patterns, settings["class_from"], settings["max_megapixels"]
+        )
 
 
 class TfRecordExecutor(CheckedExampleGenExecutor):
@@ -270,4 +272,4 @@ class TfRecordExecutor(CheckedExampleGenExecutor):
 
     def find_inputs(self, base: str, patterns: dict[str, str], settings: dict) -> Inputs:
         """See the base class and `tfrecord.find_shards`."""
-        return tfrecord.find_shards(base, patterns)
+        return tfrecord.find_shards(base, patterns, settings["max_megapixels"])

@@ -21,6 +21,15 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
+def is_special(path: str) -> bool:
+    """Whether the path is a pipe, a socket or a device, which might keep a reader waiting."""
+    return (
+        not is_remote(path)
+        and os.path.exists(path)
+        and not (os.path.isfile(path) or os.path.isdir(path))
+    )
+
+
 def is_pattern(path: str) -> bool:
     """Whether the driver would expand the path."""
     return any(character in path for character in _PATTERN_CHARACTERS)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
+# Of a reason, in characters: what was received may have any length.
+_REASON_BEGIN, _REASON_END = 300, 100
+
 # (ymin, xmin, ymax, xmax), normalised to the image.
 Box = tuple[float, float, float, float]
 
@@ -16,10 +19,12 @@ class Unusable(Exception):
 
     Attributes:
       kind: a short name to count by, such as "box_outside".
-      reason: one sentence for the person who must fix the file.
+      reason: one sentence for the person who must fix the file; shortened if it is long.
     """
 
     def __init__(self, kind: str, reason: str):
+        if len(reason) > _REASON_BEGIN + _REASON_END:
+            reason = f"{reason[:_REASON_BEGIN]} ... {reason[-_REASON_END:]}"
         super().__init__(kind, reason)
         self.kind = kind
         self.reason = reason

@@ -1,7 +1,8 @@
 """The command line: `python -m pipeline.lineage VERB`.
 
-Exit codes: 0 answered, 1 `verify` found something missing, changed or added, 2 no answer (X not
-found or ambiguous, no store, an invalid command line).
+Exit codes: 0 answered, 1 `verify` found X itself missing or changed, 2 no answer (X not found or
+ambiguous, no store, an invalid command line, X could not be checked), 3 `verify` found X itself
+intact, but what it was made from is not, or could not be checked.
 """
 
 import argparse
@@ -24,8 +25,9 @@ from pipeline.errors import UserError, one_line
 from pipeline.lineage import diff, open_backend, runs, tables, trace, verify, why
 from pipeline.lineage.impact import Impacts, impact_of_all
 from pipeline.lineage.runs import STATES
+from pipeline.lineage.verify import Verification
 
-EXIT_ANSWERED, EXIT_FOUND, EXIT_NO_ANSWER = 0, 1, 2
+EXIT_ANSWERED, EXIT_FOUND, EXIT_NO_ANSWER, EXIT_INPUTS = 0, 1, 2, 3
 # The verbs whose answers contain facts that some kinds of stores do not record.
 _WITH_GAPS = ("trace", "diff", "why", "verify", "export")
 _EXIT_INTERRUPTED = 130
@@ -50,7 +52,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.lineage",
         description="Answers questions about models from ML Metadata. Read-only.",
-        epilog="Exit codes: 0 answered, 1 verify found a problem, 2 no answer.",
+        epilog="Exit codes: 0 answered; 1 verify: the shipped file is not intact; 2 no answer; 3 "
+        "verify: the shipped file is intact, its training inputs are not, or cannot be checked.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
@@ -100,6 +103,16 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         added = verb(name, text, "x")
         added.add_argument("--format", choices=formats, default=formats[0])
         added.add_argument("--out", metavar="FILE", help="instead of standard output")
+    added.add_argument(
+        "--sign-with",
+        metavar="KEY",
+        help="in-toto: sign with this private key, PEM, of Ed25519 or ECDSA on P-256",
+    )
+    added.add_argument(
+        "--builder-id",
+        metavar="URI",
+        help="in-toto: what made the model; default: TFX's local runner, or Vertex AI",
+    )
     options = parser.parse_args(arguments)
     if options.verb == "impact" and options.csv and options.json:
         parser.error("argument --csv: not allowed with argument --json")
@@ -210,8 +223,17 @@ def _answer(options: argparse.Namespace, backend) -> int:
     if options.verb == "runs" and not (options.all or options.last) and len(answer) == _LAST_RUNS:
         _say(f"note: the last {_LAST_RUNS} runs; --all shows every one.")
     if options.verb == "verify":
-        return {True: EXIT_ANSWERED, False: EXIT_FOUND, None: EXIT_NO_ANSWER}[answer.is_sound]
+        return _code_of(answer)
     return EXIT_ANSWERED
+
+
+def _code_of(answer: Verification) -> int:
+    """Only a file of which everything was checked is called intact."""
+    if answer.shipped.is_sound is False:
+        return EXIT_FOUND
+    if answer.shipped.is_sound is None or answer.shipped.unchecked:
+        return EXIT_NO_ANSWER
+    return EXIT_INPUTS if answer.inputs.findings else EXIT_ANSWERED
 
 
 def _ask(options: argparse.Namespace, backend) -> Any:
@@ -276,7 +298,12 @@ def _text(options: argparse.Namespace, backend) -> str:
         return graph.draw(trace(backend, options.x), options.format)
     from pipeline.lineage import export
 
-    return export.export(trace(backend, options.x), options.format)
+    return export.export(
+        trace(backend, options.x),
+        options.format,
+        builder_id=options.builder_id,
+        key_file=options.sign_with,
+    )
 
 
 def _write(text: str, path: str | None) -> None:

@@ -3,17 +3,18 @@
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import UserError
+from pipeline.files import SCHEMA_FILE
+from pipeline.lineage import places
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.images import recorded_images
 from pipeline.lineage.subject import find_subject
 from pipeline.lineage.trace import about, ancestry, asked_files
 from pipeline.lineage.training import Training, last_trainer, schema_sha256, trainings
 from pipeline.lineage.walk import BROUGHT_BY
-from pipeline.metadata.records import Artifact, local_path
+from pipeline.metadata.records import Artifact
 
 _SAME_IMAGE = ("sha256", "annotation_sha256", "split")
 
@@ -103,6 +104,7 @@ class Diff:
         return {
             "runs": [training.run and training.run.name for training in self.trainings],
             "models": [training.model and training.model.id for training in self.trainings],
+            "origins": [training.origin for training in self.trainings],
             "data": self.data.to_json(),
             "schema": self.schema,
             "settings": table(self.settings),
@@ -189,9 +191,8 @@ def _schema(backend: Backend, before: Artifact | None, after: Artifact | None) -
 
 
 def _schema_text(schema: Artifact | None) -> str | None:
-    folder = local_path(schema.uri) if schema else None
     try:
-        return Path(folder, "schema.pbtxt").read_text(encoding="utf-8") if folder else None
+        return places.read(f"{schema.uri.rstrip('/')}/{SCHEMA_FILE}").decode() if schema else None
     except (OSError, ValueError):  # gone, or damaged
         return None
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from pipeline.files import LATEST, MANIFEST_FILE, PUSHED_MODEL_FILE
+from pipeline.lineage import places
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.walk import BASELINE, find_makers
 from pipeline.metadata.records import Artifact, Execution, NodeId, Run, iso, local_path
@@ -22,7 +23,7 @@ class Push:
       artifact: the first PushedModel.
       destination: the version's folder.
       version: its number.
-      is_present: whether its folder still exists; None if it is not on this machine.
+      is_present: whether its folder still exists; None if nobody can tell.
       is_latest: whether `latest` points to it; None likewise.
     """
 
@@ -347,8 +348,10 @@ def push_of(pushed_model: Artifact, pointers: dict[str, tuple[str, str]] | None 
             pointers[folder] = os.path.realpath(folder), os.path.realpath(pointer)
         real, newest = pointers[folder]
         latest = present and os.path.join(real, name) == newest
-        # The number of a version that somebody deleted may have been given again.
-        latest = latest and _sha256_at(path) in (None, pushed_model.properties.get("sha256"))
+    elif destination:
+        present, latest = places.state_of_version(destination)
+    # The number of a version that somebody deleted may have been given again.
+    latest = latest and _sha256_at(destination) in (None, pushed_model.properties.get("sha256"))
     return Push(
         artifact=pushed_model,
         destination=destination,
@@ -361,8 +364,8 @@ def push_of(pushed_model: Artifact, pointers: dict[str, tuple[str, str]] | None 
 def _sha256_at(folder: str) -> str | None:
     """Of the file that was pushed to a folder last, by its manifest; None if that is damaged."""
     try:
-        with open(os.path.join(folder, MANIFEST_FILE), encoding="utf-8") as file:
-            digest = json.load(file)["files"][PUSHED_MODEL_FILE]["sha256"]
+        manifest = json.loads(places.read(f"{folder.rstrip('/')}/{MANIFEST_FILE}"))
+        digest = manifest["files"][PUSHED_MODEL_FILE]["sha256"]
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return digest if isinstance(digest, str) else None

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from pipeline.lineage.trace import Trace
-from pipeline.lineage.walk import Subgraph
+from pipeline.lineage.walk import Subgraph, find_makers
 from pipeline.metadata.records import Artifact, Event
 
 
@@ -25,22 +25,37 @@ def draw(trace: Trace, form: str) -> str:
 
 
 def to_json(trace: Trace) -> dict[str, Any]:
-    """{title, nodes: [{key, kind, label, ...}], edges: [{source, target, channel, reused}]}.
+    """{title, begin, nodes: [{key, kind, label, run, ...}], edges: [{source, target, ...}]}.
 
-    Keys are a<id> for artifacts and e<id> for executions; `kind` is "artifact" or "execution";
-    the other facts are those of `Artifact.to_json` and `Execution.to_json`. An edge is `reused`
-    when another execution made the artifact: it came from the cache, or was resolved or imported.
+    Keys are a<id> for artifacts and e<id> for executions; `begin` are those of X: the artifact, or
+    the run's executions. `kind` is "artifact" or "execution"; `run` is the run that executed it, or
+    made the artifact; the other facts are those of `Artifact.to_json` and `Execution.to_json`. An
+    edge is `reused` when another execution made the artifact: it came from the cache, or was
+    resolved or imported.
     """
-    part = trace.subgraph
+    part, backend, subject = trace.subgraph, trace.backend, trace.subject
+    # Also of what is not followed, such as a baseline.
+    makers = {**find_makers(backend, part.artifacts.keys() - part.makers.keys()), **part.makers}
+    runs = {
+        key: run.name for key, run in backend.runs_of({*part.executions, *makers.values()}).items()
+    }
     nodes = [
-        {"key": f"e{key}", "kind": "execution", "label": execution.node} | execution.to_json()
+        {"key": f"e{key}", "kind": "execution", "label": execution.node, "run": runs.get(key)}
+        | execution.to_json()
         for key, execution in sorted(part.executions.items())
     ]
     nodes += [
-        {"key": f"a{key}", "kind": "artifact", "label": _label(artifact)} | artifact.to_json()
+        {"key": f"a{key}", "kind": "artifact", "label": _label(artifact)}
+        | {"run": runs.get(makers.get(key))}
+        | artifact.to_json()
         for key, artifact in sorted(part.artifacts.items())
     ]
-    return {"title": f"Lineage of {trace.subject.given}", "nodes": nodes, "edges": _edges(part)}
+    begin = [f"a{subject.artifact.id}"] if subject.artifact else [
+        node["key"] for node in nodes
+        if node["kind"] == "execution" and node["run"] == subject.run.name
+    ]  # fmt: skip
+    title = f"Lineage of {subject.given}"
+    return {"title": title, "begin": begin, "nodes": nodes, "edges": _edges(part)}
 
 
 def _label(artifact: Artifact) -> str:

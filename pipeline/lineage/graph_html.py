@@ -1,22 +1,65 @@
-"""The graph of a lineage as one self-contained HTML page: layers from left to right, as SVG.
+"""The graph of a lineage as one HTML page that loads nothing: X first, below it what it came from.
 
-Lines keep to lanes between the boxes. Without lanes, 30 of the 85 lines of a run with seven warm
-starts behind it would run through a box of another node.
+Every node is a row, and a rail beside the rows carries the lines, as in `git log --graph`: the page
+is as wide as the screen it is read on, a phone's too, however long the lineage is. Each run is a
+section that folds. What a run took from another one is a dashed row there, and links to its place.
 """
 
+import collections
 import html
-import itertools
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-_COLUMN, _ROW, _WIDTH, _HEIGHT, _MARGIN = 190, 46, 150, 30, 20
-# Passes over the layers, each sorting nodes by where their neighbours are.
-_PASSES = 8
-_MOST_LANES = 5000
+_LANE, _ROW = 14, 44
+_TALL = 99999  # lines end where the row does
+_COLORS = 6
+# Nearest runs first, sections are unfolded until so many rows are visible.
+_UNFOLDED_ROWS = 15
+_DIGITS = 12
+_ASKED = " <mark>asked for</mark>"
 _TEMPLATE = Path(__file__).with_name("graph_page.html")
+
+Node = dict[str, Any]
+
+
+class Row(NamedTuple):
+    """A node's place on the rail.
+
+    Attributes:
+      key: of the node.
+      lane: of its mark.
+      ends: whether a line from above ends in it.
+      passing: lanes of the lines that pass it.
+      leaving: lanes in which its lines go on, to what it came from.
+    """
+
+    key: str
+    lane: int
+    ends: bool
+    passing: list[int]
+    leaving: list[int]
+
+
+class Section(NamedTuple):
+    """A run.
+
+    Attributes:
+      run: its name; None for what belongs to no run that is known.
+      nodes: made or executed by this run, and those that it took from others, by key.
+      rows: in their order.
+    """
+
+    run: str | None
+    nodes: dict[str, Node]
+    rows: list[Row]
+
+    @property
+    def own(self) -> list[Node]:
+        """Nodes that are this run's."""
+        return [node for node in self.nodes.values() if node["run"] == self.run]
 
 
 def page(graph: dict[str, Any]) -> str:
@@ -24,147 +67,243 @@ def page(graph: dict[str, Any]) -> str:
 
     Args:
       graph: see `pipeline.lineage.graph.to_json`.
-
-    Returns:
-      HTML that loads nothing; every artifact and execution shows its properties when it is clicked,
-      or chosen with the keyboard.
     """
-    places, ways = layout([node["key"] for node in graph["nodes"]], graph["edges"])
-    width = max((x for x, _ in places.values()), default=0) + _WIDTH + _MARGIN
-    height = max((y for _, y in places.values()), default=0) + _HEIGHT + _MARGIN
-    drawing = "\n".join([*_lines(graph["edges"], ways, places), *_boxes(graph["nodes"], places)])
-    replaced = {
-        "TITLE": html.escape(graph["title"]),
-        "WIDTH": str(width),
-        "HEIGHT": str(height),
-        "DRAWING": drawing,
-        # Nothing inside the JSON may end the script element.
-        "GRAPH": json.dumps(graph).replace("<", "\\u003c"),
+    found = sections(graph)
+    taken = {
+        key
+        for section in found
+        for key, node in section.nodes.items()
+        if node["run"] != section.run
     }
+    writer = _Writer(graph, taken)
+    visible, parts = 0, []
+    for section in found:
+        parts.append(writer.section(section, visible < _UNFOLDED_ROWS))
+        visible += len(section.rows)
+    count = f"{_count(len(graph['nodes']), 'node')} of {_count(len(found), 'run')}"
+    replaced = {"TITLE": html.escape(graph["title"]), "COUNT": count, "RUNS": "\n".join(parts)}
     # In one pass, so that nothing inside the values is replaced.
-    return re.sub("@([A-Z]+)@", lambda match: replaced[match[1]], _TEMPLATE.read_text())
+    text = re.sub("@([A-Z]+)@", lambda match: replaced[match[1]], _TEMPLATE.read_text())
+    # Can be written in any encoding, names with bytes that are no UTF-8 included.
+    return text.encode("ascii", "xmlcharrefreplace").decode()
 
 
-def layout(
-    keys: Iterable[str], edges: list[dict[str, Any]]
-) -> tuple[dict[str, tuple[int, int]], list[list[str]]]:
-    """Places the nodes: sources left of their targets, with few crossings.
+def sections(graph: dict[str, Any]) -> list[Section]:
+    """The runs of a graph: first that of X, and every other one below those that took from it."""
+    nodes = {node["key"]: node for node in graph["nodes"]}
+    members: dict[str | None, dict[str, Node]] = {node["run"]: {} for node in nodes.values()}
+    for key, node in nodes.items():
+        members[node["run"]][key] = node
+    steps = collections.defaultdict(list)
+    takers = collections.defaultdict(set)
+    for edge in graph["edges"]:
+        source, target = nodes[edge["source"]], nodes[edge["target"]]
+        execution, artifact = sorted((source, target), key=lambda n: n["kind"], reverse=True)
+        members[execution["run"]][artifact["key"]] = artifact
+        steps[execution["run"]].append((source["key"], target["key"]))
+        takers[artifact["run"]] |= {execution["run"]} - {artifact["run"]}
+    found = {run: Section(run, group, _rows(group, steps[run])) for run, group in members.items()}
+    first = {nodes[key]["run"] for key in graph["begin"]}
+    ranks = {
+        run: (run in first, run is not None, max(map(_time, section.own)))
+        for run, section in found.items()
+    }
+    return [found[run] for run in _ordered(ranks, takers)]
+
+
+def _time(node: Node) -> str:
+    return node.get("started") or node.get("created") or ""
+
+
+def _ordered(ranks: Mapping[Any, tuple], users: Mapping[Any, set]) -> Iterator[Any]:
+    """Keys, each after all of its users; of those that may come next, the one of highest rank."""
+    waiting = dict(ranks)
+    while waiting:
+        ready = [key for key in waiting if not users[key] & waiting.keys()]
+        # A damaged store may go in circles.
+        key = max(ready or waiting, key=ranks.__getitem__)
+        del waiting[key]
+        yield key
+
+
+def _rows(nodes: Mapping[str, Node], steps: Iterable[tuple[str, str]]) -> list[Row]:
+    """Each node below all that came from it, the latest first, with the lines between them."""
+    sources: dict[str, list[str]] = {key: [] for key in nodes}
+    users: dict[str, set[str]] = {key: set() for key in nodes}
+    for source, target in dict.fromkeys(steps):
+        sources[target].append(source)
+        users[source].add(target)
+    lanes: list[str | None] = []  # whose line is in each lane
+    done: set[str] = set()
+
+    def lane_of(key: str) -> int:
+        if key not in lanes:
+            if None not in lanes:
+                lanes.append(None)
+            lanes[lanes.index(None)] = key
+        return lanes.index(key)
+
+    def row(key: str) -> Row:
+        done.add(key)
+        ends, lane = key in lanes, lane_of(key)
+        passing = [n for n, other in enumerate(lanes) if other not in (None, key)]
+        lanes[lane] = None
+        leaving = [lane_of(source) for source in sources[key] if source not in done]
+        return Row(key, lane, ends, passing, leaving)
+
+    # Of equal times an artifact comes first: it was made at the end of its execution.
+    ranks = {key: (_time(node), node["kind"] == "artifact") for key, node in nodes.items()}
+    return [row(key) for key in _ordered(ranks, users)]
+
+
+class _Writer:
+    """Writes a graph's sections as HTML.
 
     Args:
-      keys: of the nodes.
-      edges: with `source` and `target`.
-
-    Returns:
-      Upper left corners in pixels by key; and for every edge the keys on its way, from its source
-      to its target. Those between are lanes: places kept free in the columns that it passes, shared
-      by all edges of a source. Graphs that would need more than `_MOST_LANES` have none.
+      graph: see `page`.
+      taken: keys of the artifacts that runs took from other runs.
     """
-    keys = list(keys)
-    ends = [(edge["source"], edge["target"]) for edge in edges]
-    depth = _depths(*_neighbours(keys, ends))
-    ways = [[source, *_lanes(source, target, depth), target] for source, target in ends]
-    lanes = {lane: level for way in ways for level, lane in enumerate(way[1:-1], depth[way[0]] + 1)}
-    if len(lanes) > _MOST_LANES:
-        lanes, ways = {}, [[source, target] for source, target in ends]
-    depth |= lanes
-    steps = dict.fromkeys(step for way in ways for step in itertools.pairwise(way))
-    before, after = _neighbours(depth, steps)
-    layers: dict[int, list[str]] = {}
-    for key in before:
-        layers.setdefault(depth[key], []).append(key)
-    row = {key: float(place) for layer in layers.values() for place, key in enumerate(layer)}
-    for number in range(_PASSES):
-        neighbours = before if number % 2 == 0 else after
-        for level in sorted(layers, reverse=bool(number % 2)):
-            layer = layers[level]
-            row |= {key: _mean(row, neighbours[key], row[key]) for key in layer}
-            layer.sort(key=row.__getitem__)
-            row |= {key: float(place) for place, key in enumerate(layer)}
-    for level in sorted(layers):  # straightens lines without changing the order
-        free = 0.0
-        for key in layers[level]:
-            row[key] = max(free, _mean(row, before[key], free))
-            free = row[key] + 1
-    places = {
-        key: (_MARGIN + depth[key] * _COLUMN, _MARGIN + int(row[key] * _ROW)) for key in before
-    }
-    return places, ways
 
+    def __init__(self, graph: dict[str, Any], taken: set[str]):
+        self._nodes = {node["key"]: node for node in graph["nodes"]}
+        self._begin, self._taken = set(graph["begin"]), taken
+        self._links: dict[str, list[tuple[str, str, str]]] = collections.defaultdict(list)
+        for edge in graph["edges"]:
+            source, target, channel = edge["source"], edge["target"], edge["channel"]
+            self._links[target].append(("from", channel, source))
+            self._links[source].append(("to", channel, target))
+        self._made_as = {e["target"]: e["channel"] for e in graph["edges"] if not e["reused"]}
 
-def _lanes(source: str, target: str, depth: dict[str, int]) -> list[str]:
-    return [f"{source}@{level}" for level in range(depth[source] + 1, depth[target])]
-
-
-def _neighbours(
-    keys: Iterable[str], steps: Iterable[tuple[str, str]]
-) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    before: dict[str, list[str]] = {key: [] for key in keys}
-    after: dict[str, list[str]] = {key: [] for key in before}
-    for source, target in steps:
-        before[target].append(source)
-        after[source].append(target)
-    return before, after
-
-
-def _mean(row: dict[str, float], keys: list[str], default: float) -> float:
-    return sum(row[key] for key in keys) / len(keys) if keys else default
-
-
-def _depths(before: dict[str, list[str]], after: dict[str, list[str]]) -> dict[str, int]:
-    """Columns: sources left of their targets, as close as possible.
-
-    First every node is as far left as possible: its column is the longest path to it. Then, from
-    the right, every node with targets moves to the column before the first of them.
-    """
-    depth = dict.fromkeys(before, 0)
-    open_inputs = {key: len(sources) for key, sources in before.items()}
-    ready = [key for key, count in open_inputs.items() if not count]
-    while ready:
-        key = ready.pop()
-        for target in after[key]:
-            depth[target] = max(depth[target], depth[key] + 1)
-            open_inputs[target] -= 1
-            if not open_inputs[target]:
-                ready.append(target)
-    for key in sorted(before, key=depth.__getitem__, reverse=True):
-        if after[key]:
-            depth[key] = min(depth[target] for target in after[key]) - 1
-    return depth
-
-
-def _lines(
-    edges: list[dict[str, Any]], ways: list[list[str]], places: dict[str, tuple[int, int]]
-) -> Iterable[str]:
-    for edge, way in zip(edges, ways, strict=True):
-        classes = "edge reused" if edge["reused"] else "edge"
-        yield (
-            f'<path class="{classes}" data-source="{edge["source"]}" '
-            f'data-target="{edge["target"]}" d="{_path([places[key] for key in way])}">'
-            f"<title>{html.escape(edge['channel'])}</title></path>"
+    def section(self, section: Section, is_open: bool) -> str:
+        """A run with its rows."""
+        own = section.own
+        given = [_caption(n) for n in reversed(own) if n["key"] in self._taken]
+        facts = [_moment(min(map(_time, own))), _count(len(own), "node"), *_outcome(own)]
+        if given:
+            facts.append("made " + ", ".join(given))
+        lanes = 1 + max(
+            lane for row in section.rows for lane in (row.lane, *row.passing, *row.leaving)
+        )
+        rows = "\n".join(self._row(row, section.run) for row in section.rows)
+        asked = _ASKED * any(n["key"] in self._begin and n["kind"] == "execution" for n in own)
+        name = section.run if section.run is not None else "outside of the runs in this store"
+        return (
+            f'<details class="run"{" open" * is_open}><summary><b>{_text(name)}</b>{asked} '
+            f"<small>{_text(' · '.join(facts))}</small></summary>\n"
+            f'<ol style="--rail: {lanes * _LANE + 6}px">\n{rows}\n</ol></details>'
         )
 
-
-def _path(corners: list[tuple[int, int]]) -> str:
-    """From the right side of the first box to the left side of the last, straight in lanes."""
-    (x, y), *rest = corners
-    x, y = x + _WIDTH, y + _HEIGHT // 2
-    text = f"M{x},{y}"
-    for number, (to_x, to_y) in enumerate(rest, 1):
-        to_y += _HEIGHT // 2
-        bend = max(20, (to_x - x) // 2)
-        text += f" C{x + bend},{y} {to_x - bend},{to_y} {to_x},{to_y}"
-        x, y = to_x + _WIDTH, to_y
-        text += f" H{x}" * (number < len(rest))
-    return text
-
-
-def _boxes(nodes: list[dict[str, Any]], places: dict[str, tuple[int, int]]) -> Iterable[str]:
-    for node in nodes:
-        x, y = places[node["key"]]
-        rounding = 3 if node["kind"] == "execution" else _HEIGHT // 2
-        caption = html.escape(f"{node['label']} {node['id']}")
-        yield (
-            f'<g class="node {node["kind"]}" id="{node["key"]}" tabindex="0" role="button" '
-            f'transform="translate({x},{y})"><rect width="{_WIDTH}" height="{_HEIGHT}" '
-            f'rx="{rounding}"/><text x="{_WIDTH // 2}" y="{_HEIGHT // 2}">{caption}</text></g>'
+    def _row(self, row: Row, run: str | None) -> str:
+        node = self._nodes[row.key]
+        is_taken, is_artifact = node["run"] != run, node["kind"] == "artifact"
+        facts = [_moment(_time(node)), *_remarks(node)]
+        if is_artifact and row.key in self._made_as:
+            facts.insert(1, self._made_as[row.key])
+        if is_taken:
+            facts.insert(0, f"from run {node['run']}" if node["run"] else "from another run")
+        rail, caption = _rail(row, is_artifact), f"<b>{_text(_caption(node))}</b>"
+        remarks = f" <small>{_text(' · '.join(filter(None, facts)))}</small>"
+        if is_taken:
+            return f'<li class="taken">{rail}<a href="#{row.key}">{caption}{remarks}</a></li>'
+        asked = _ASKED * (is_artifact and row.key in self._begin)
+        return (
+            f'<li class="{node.get("state", "")}" id="{row.key}">{rail}'
+            f"<details><summary>{caption}{asked}{remarks}</summary>"
+            f"<table>{''.join(self._table(node))}</table></details></li>"
         )
+
+    def _table(self, node: Node) -> Iterable[str]:
+        for way, channel, other in self._links[node["key"]]:
+            there = self._nodes[other]
+            link = f'<a href="#{other}">{_text(_caption(there))}</a>'
+            elsewhere = f" of run {there['run']}" * (there["run"] not in (node["run"], None))
+            yield f"<tr><th>{way} {_text(channel)}<td>{link}{_text(elsewhere)}"
+        facts = {
+            name: node[name] for name in ("type", "uri", "started", "created") if node.get(name)
+        }
+        for name, value in {**facts, **node["properties"]}.items():
+            text = (
+                value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False)
+            )
+            yield f"<tr><th>{_text(name)}<td>{_text(text)}"
+
+
+def _rail(row: Row, is_circle: bool) -> str:
+    def x(lane: int) -> int:
+        return 10 + lane * _LANE
+
+    here, middle = x(row.lane), _ROW // 2
+
+    def line(lane: int, path: str) -> str:
+        return f'<path class="c{lane % _COLORS}" d="{path}"/>'
+
+    lines = [line(lane, f"M{x(lane)},0V{_TALL}") for lane in row.passing]
+    if row.ends:
+        lines.append(line(row.lane, f"M{here},0V{middle}"))
+    for lane in row.leaving:
+        there = x(lane)
+        lines.append(
+            line(lane, f"M{here},{middle}C{here},{_ROW} {there},{middle} {there},{_ROW}V{_TALL}")
+        )
+    mark = f'<rect x="{here - 5}" y="{middle - 5}" width="10" height="10" rx="2"/>'
+    if is_circle:
+        mark = f'<circle cx="{here}" cy="{middle}" r="5.5"/>'
+    return (
+        f'<svg aria-hidden="true">{"".join(lines)}<g class="c{row.lane % _COLORS}">{mark}</g></svg>'
+    )
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def _caption(node: Node) -> str:
+    return f"{node.get('node') or node['type']} {node['id']}"
+
+
+def _moment(time: str) -> str:
+    """2026-11-28 09:24; times of the graph are ISO 8601 in UTC."""
+    return time[:16].replace("T", " ")
+
+
+def _remarks(node: Node) -> list[str]:
+    """What tells this node from others of its kind."""
+    if node["kind"] == "execution":
+        state = node["state"]
+        duration = [] if state == "cached" else [_duration(node["seconds"])]
+        return duration + [state] * (state != "complete")
+    facts, remarks = node["properties"], []
+    if facts.get("num_train") is not None:
+        train, held_out = facts["num_train"], facts.get("num_eval") or 0
+        remarks.append(f"{train + held_out:,} images: {train:,} train, {held_out:,} eval")
+    if facts.get("pushed"):
+        remarks.append(f"version {facts.get('pushed_version')}")
+    if "blessed" in facts and node["type"].endswith("Blessing"):
+        remarks.append("blessed" if facts["blessed"] else "not blessed")
+    if facts.get("mAP50") is not None:
+        remarks.append(f"mAP@.5 {facts['mAP50']:.3f}")
+    if facts.get("sha256"):
+        remarks.append(f"sha256 {str(facts['sha256'])[:_DIGITS]}")
+    return remarks
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def _outcome(nodes: Iterable[Node]) -> list[str]:
+    """What became of a run's model, as far as the graph shows it."""
+    facts = {node["type"]: node["properties"] for node in nodes if node["kind"] == "artifact"}
+    pushed = facts.get("PushedModel", {})
+    if pushed.get("pushed"):
+        return [f"pushed version {pushed.get('pushed_version')}"]
+    verdicts = [facts[name] for name in ("ModelBlessing", "InfraBlessing") if name in facts]
+    return ["not blessed"] if any(not verdict.get("blessed") for verdict in verdicts) else []

@@ -14,8 +14,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.files import IMAGES_FILE, SKIPPED_FILE
+from pipeline.lineage import places
 from pipeline.metadata.image_lists import LISTS, Record, RecordedImages, data_fingerprint
-from pipeline.metadata.records import Artifact, local_path
+from pipeline.metadata.records import Artifact
 
 # Whole, or at least eight of its first digits.
 _SHA256 = re.compile(r"[0-9a-f]{8,64}")
@@ -121,9 +122,7 @@ def _list_of(record: Record, examples: Artifact) -> "tuple[RecordedImages | _Lis
     try:
         text = _read(examples, IMAGES_FILE)
         if text is None:
-            is_local = local_path(examples.uri) is not None
-            reason = "is gone" if is_local else "cannot be read from here"
-            return _ListFile(""), Unknown(examples, reason)
+            return _ListFile(""), Unknown(examples, "is gone")
         listed = _ListFile(text)
         if not _is_as_written(record, examples, text, listed):
             return listed, Unknown(examples, "has changed since it was written")
@@ -197,11 +196,8 @@ def _with_lower_extension(path: str) -> str:
 
 
 def _read(examples: Artifact, name: str) -> str | None:
-    folder = local_path(examples.uri)
-    if folder is None:
-        return None
+    """A report file; None if it is gone."""
     try:
-        with open(os.path.join(folder, name), encoding="utf-8") as file:
-            return file.read()
+        return places.read(f"{examples.uri.rstrip('/')}/{name}").decode()
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -61,6 +61,7 @@ class RunLine:
             "began": iso(self.run.created_ms),
             "state": self.state,
             "preset": self.run.facts.get("preset"),
+            "origin": self.run.origin,
             "executions": self.executions,
             "cached": self.cached,
             "span": facts.get("span"),

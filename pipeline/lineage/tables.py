@@ -17,7 +17,7 @@ from pipeline.lineage.trace import Trace
 from pipeline.lineage.training import DATA_FACTS, Training, data_json
 from pipeline.lineage.verify import Verification
 from pipeline.lineage.why import Why
-from pipeline.metadata.records import Run, iso
+from pipeline.metadata.records import NO_ORIGIN, Run, iso
 
 # Long values are wrapped at this width, and long lists of images are cut.
 _WRAPPED = 110
@@ -174,8 +174,24 @@ def _training(training: Training) -> Iterator[str]:
         f"{_short(facts.get('environment')) or 'unknown'}, configuration "
         f"{_short(facts.get('configuration')) or 'unknown'}"
     )
+    if origin := _origin(training.run):
+        yield f"  origin       {origin}"
     for fate in training.fates:
         yield from _fate(fate, training.run)
+
+
+def _origin(run: Run | None) -> str | None:
+    origin = run.origin if run else NO_ORIGIN
+    if not origin["commit"]:
+        return None
+    who = f", by {origin['user']} on {origin['host']}" if origin["host"] else ""
+    return f"commit {_commit(origin)}{who}"
+
+
+def _commit(origin: Mapping[str, Any]) -> str:
+    if origin["dirty"] is None:  # not in git, or unknown
+        return str(origin["commit"] or "not recorded")
+    return f"{_short(origin['commit'])}{' with changes' * origin['dirty']}"
 
 
 def _fate(fate: Fate, trained_in: Run | None) -> Iterator[str]:
@@ -190,6 +206,8 @@ def _fate(fate: Fate, trained_in: Run | None) -> Iterator[str]:
             for name in ("code", "environment", "configuration")
         )
         yield f"    made by      {fate.run.name}, {prints}"
+        if origin := _origin(fate.run):
+            yield f"    origin       {origin}"
         settings = ", ".join(f"{name} {value}" for name, value in fate.settings.items())
         yield _hanging("    settings     ", settings)
     for judgement in fate.judgements or [fate.judgement]:
@@ -355,10 +373,12 @@ def _diff(answer: Diff) -> Iterator[str]:
             yield from _listed(data[name], name)
         yield from _listed((f"{key} ({', '.join(what)})" for key, what in data["changed"]), "~")
     if answer.schema is None:
-        yield "schema       differs; a file is gone or damaged"
+        yield "schema       differs; a file is gone, damaged, or cannot be read"
     else:
         yield "schema       the same" if not answer.schema else "schema"
         yield from (f"  {line}" for line in answer.schema)
+    before, after = (_commit(training.origin) for training in answer.trainings)
+    yield f"commit       {before}{f' -> {after}' * (before != after)}"
     for title, found in (
         ("settings", answer.settings),
         ("code", answer.code),
@@ -406,11 +426,14 @@ def _why(answer: Why) -> Iterator[str]:
 def _verification(answer: Verification) -> Iterator[str]:
     for finding in answer.findings:
         yield f"{finding.problem:<8} {finding.path}: {finding.detail} (artifact {finding.artifact})"
-    verdict = {
-        True: "nothing is missing, changed or added",
-        False: "not intact",
-        None: "cannot tell, no file could be checked",
-    }[answer.is_sound]
-    if answer.unchecked and answer.is_sound is not None:
-        verdict += f"; cannot tell for {_count([None] * answer.unchecked, 'artifact')}"
-    yield f"{answer.files} files of {answer.artifacts} artifacts: {verdict}"
+    parts = {answer.title: answer.shipped, "training inputs": answer.inputs}
+    for title, part in parts.items():
+        verdict = {
+            True: f"intact, {_count([None] * part.files, 'file')}",
+            False: "not intact",
+            None: "cannot tell, no file could be checked",
+        }[part.is_sound]
+        if part.unchecked and part.is_sound is not None:
+            verdict += f"; cannot tell for {_count([None] * part.unchecked, 'artifact')}"
+        if part.files or part.findings or title == answer.title:
+            yield f"{title}: {verdict}"

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.fate import Fate, fates
 from pipeline.lineage.walk import BROUGHT_BY, WARM_START, Subgraph, ancestors
-from pipeline.metadata.records import CACHED, Artifact, Execution, NodeId, Run, iso
+from pipeline.metadata.records import CACHED, NO_ORIGIN, Artifact, Execution, NodeId, Run, iso
 
 DATA_FACTS = (
     "span",
@@ -57,6 +57,11 @@ class Training:
         return self.run.facts.get("plan") if self.run else None
 
     @property
+    def origin(self) -> dict[str, Any]:
+        """The run's `Run.origin`."""
+        return self.run.origin if self.run else NO_ORIGIN
+
+    @property
     def _config(self) -> dict[str, Any]:
         config = self.execution.properties.get("custom_config")
         return config if isinstance(config, dict) else {}
@@ -91,6 +96,7 @@ class Training:
                 "trainer_code": self._config.get("code_fingerprint"),
                 **{name: facts.get(name) for name in ("code", "environment", "configuration")},
             },
+            "origin": self.origin,
             "files": [fate.to_json() for fate in self.fates],
         }  # fmt: skip
 

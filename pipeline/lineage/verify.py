@@ -4,20 +4,28 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import MANIFEST_FILE, PUSHED_MODEL_FILE, hash_file, hash_files
+from pipeline.files import (
+    HASH_PROPERTY,
+    LABELS_FILE,
+    MANIFEST_FILE,
+    PUSHED_MODEL_FILE,
+    hash_together,
+)
+from pipeline.lineage import places
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.images import images_of
 from pipeline.lineage.subject import NotFoundError, Subject, find_subject
 from pipeline.lineage.trace import ancestry
 from pipeline.lineage.training import is_raw_examples
 from pipeline.lineage.walk import Subgraph
-from pipeline.metadata.records import Artifact, local_path
+from pipeline.metadata.records import Artifact, NodeId, local_path
 
 MISSING, CHANGED, ADDED, UNKNOWN = "missing", "changed", "added", "unknown"
+SHIPPED, INPUTS = "shipped", "inputs"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +33,8 @@ class Finding:
     """A problem with a file or folder.
 
     Attributes:
-      problem: MISSING, CHANGED, ADDED (a new file), or UNKNOWN (no hash was recorded, or the files
-        are elsewhere).
+      problem: MISSING, CHANGED, ADDED (a new file), or UNKNOWN (no hash was recorded, or it cannot
+        be read).
       path: of the file or folder.
       artifact: id of the artifact that it belongs to.
       detail: one sentence.
@@ -37,23 +45,17 @@ class Finding:
     artifact: Any
     detail: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return dataclasses.asdict(self)
-
 
 @dataclasses.dataclass(frozen=True)
-class Verification:
-    """The result.
+class Part:
+    """What was found about X, or about what it was made from.
 
     Attributes:
       files: how many were hashed.
-      artifacts: how many were checked.
       findings: all problems.
     """
 
     files: int
-    artifacts: int
     findings: list[Finding]
 
     @property
@@ -69,13 +71,51 @@ class Verification:
         unknown = (finding for finding in self.findings if finding.problem == UNKNOWN)
         return len({finding.artifact for finding in unknown})
 
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """The result.
+
+    Attributes:
+      title: what `shipped` is, in words.
+      shipped: X itself: of a pushed version, the files that were shipped.
+      inputs: what it was made from.
+      artifacts: how many artifacts X and its inputs are.
+    """
+
+    title: str
+    shipped: Part
+    inputs: Part
+    artifacts: int
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All problems."""
+        return self.shipped.findings + self.inputs.findings
+
+    @property
+    def files(self) -> int:
+        """How many were hashed."""
+        return self.shipped.files + self.inputs.files
+
+    @property
+    def is_sound(self) -> bool | None:
+        """See `Part.is_sound`, of both parts."""
+        return Part(self.files, self.findings).is_sound
+
     def to_json(self) -> dict[str, Any]:
-        """{sound, files, artifacts, findings}."""
+        """{sound, shipped, inputs, files, artifacts, findings}."""
+        parts = {SHIPPED: self.shipped, INPUTS: self.inputs}
         return {
             "sound": self.is_sound,
+            **{name: part.is_sound for name, part in parts.items()},
             "files": self.files,
             "artifacts": self.artifacts,
-            "findings": [finding.to_json() for finding in self.findings],
+            "findings": [
+                {**dataclasses.asdict(finding), "part": name}
+                for name, part in parts.items()
+                for finding in part.findings
+            ],
         }
 
 
@@ -96,17 +136,44 @@ def verify(backend: Backend, given: str) -> Verification:
     subject = _find(backend, given)
     part = ancestry(backend, subject)
     folder = _folder_of(given, subject, part)
-    checker = _Checker()
+    own = _own(subject, part)
+    shipped, inputs = _Checker(), _Checker()
     for key, artifact in sorted(part.artifacts.items()):
-        recorded = backend.record("files", key)
-        findings = list(checker.artifact(artifact, recorded))
-        if artifact.type == "PushedModel" and artifact.properties.get("pushed"):
+        checker = shipped if key in own else inputs
+        if _is_pushed(artifact):
             is_given = folder and artifact.id == subject.artifact.id
-            findings += checker.pushed(artifact, folder if is_given else _place(artifact))
+            checker.pushed(artifact, folder if is_given else _place(artifact))
+            checker = inputs  # what the pipeline keeps of a push is not what was shipped
+        checker.artifact(artifact, backend.record("files", key))
         if is_raw_examples(artifact):
-            findings += checker.examples(artifact, _input_base(part, artifact))
-        checker.findings += findings
-    return Verification(checker.files, len(part.artifacts), checker.findings)
+            checker.examples(artifact, _input_base(part, artifact))
+    title = _title(subject, [part.artifacts[key] for key in own])
+    return Verification(title, shipped.result(), inputs.result(), len(part.artifacts))
+
+
+def _own(subject: Subject, part: Subgraph) -> set[NodeId]:
+    """The artifacts that X is: of a run what it pushed, or else the file, or else everything."""
+    if subject.artifact:
+        return {subject.artifact.id}
+    pushed = {key for key, artifact in part.artifacts.items() if _is_pushed(artifact)}
+    files = {
+        artifact
+        for artifact, maker in part.makers.items()
+        if part.executions[maker].node == "TFLiteRewriter"
+    }
+    return pushed or files or set(part.artifacts)
+
+
+def _title(subject: Subject, own: Iterable[Artifact]) -> str:
+    if any(map(_is_pushed, own)):
+        return "shipped file"
+    if subject.run:
+        return f"run {subject.run.name}"
+    return f"{subject.artifact.type} {subject.artifact.id}"
+
+
+def _is_pushed(artifact: Artifact) -> bool:
+    return artifact.type == "PushedModel" and bool(artifact.properties.get("pushed"))
 
 
 def _find(backend: Backend, given: str) -> Subject:
@@ -114,9 +181,9 @@ def _find(backend: Backend, given: str) -> Subject:
     try:
         return find_subject(backend, given)
     except NotFoundError:
-        folder = Path(given).resolve()
-        recorded = _sha256_in(folder / MANIFEST_FILE)
-        pushed = [a for a in backend.artifacts_of_type("PushedModel") if a.properties.get("pushed")]
+        folder = _resolved(given)
+        recorded = _sha256_in(f"{folder}/{MANIFEST_FILE}")
+        pushed = [a for a in backend.artifacts_of_type("PushedModel") if _is_pushed(a)]
         for artifact in pushed:
             if _place(artifact) == folder:
                 return Subject(given, artifact)
@@ -126,110 +193,146 @@ def _find(backend: Backend, given: str) -> Subject:
         raise
 
 
-def _folder_of(given: str, subject: Subject, part: Subgraph) -> Path | None:
+def _resolved(uri: str) -> str:
+    """A local path without links; a URL without a slash at its end."""
+    path = local_path(uri)
+    return uri.rstrip("/") if path is None else os.path.realpath(path)
+
+
+def _folder_of(given: str, subject: Subject, part: Subgraph) -> str | None:
     """The folder to check if X is a pushed folder or a copy of one."""
     if not os.path.isdir(given) or not subject.artifact or subject.artifact.type != "PushedModel":
         return None
     folder = Path(given).resolve()
     # The files of artifacts have hashes of their own.
     roots = [Path(path).resolve() for a in part.artifacts.values() if (path := local_path(a.uri))]
-    return None if any(folder.is_relative_to(root) for root in roots) else folder
+    return None if any(folder.is_relative_to(root) for root in roots) else str(folder)
 
 
-def _place(pushed: Artifact) -> Path | None:
+def _place(pushed: Artifact) -> str | None:
     destination = pushed.properties.get("pushed_destination")
-    path = local_path(str(destination)) if destination else None
-    return Path(path).resolve() if path else None
+    return _resolved(str(destination)) if destination else None
 
 
-def _sha256_in(manifest: Path) -> str | None:
+def _sha256_in(manifest: str) -> str | None:
     """The hash of the model in a manifest; None if there is none. Nothing in it is believed."""
     try:
-        digest = json.loads(manifest.read_text())["files"][PUSHED_MODEL_FILE]["sha256"]
+        digest = json.loads(places.read(manifest))["files"][PUSHED_MODEL_FILE]["sha256"]
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return digest if isinstance(digest, str) else None
 
 
-def _input_base(part: Subgraph, examples: Artifact) -> Path | None:
+def _input_base(part: Subgraph, examples: Artifact) -> str | None:
     maker = part.executions.get(part.makers.get(examples.id))
     base = maker.properties.get("input_base") if maker else None
-    return Path(base) if base and maker.type.endswith("VocExampleGen") else None
+    return str(base) if base and maker.type.endswith("VocExampleGen") else None
 
 
 class _Checker:
+    """Collects what is found about one part."""
+
     def __init__(self):
-        self.files = 0
-        self.findings: list[Finding] = []
+        self._files = 0
+        self._findings: list[Finding] = []
 
-    def artifact(self, artifact: Artifact, recorded: Mapping | None) -> Iterator[Finding]:
+    def result(self) -> Part:
+        return Part(self._files, self._findings)
+
+    def artifact(self, artifact: Artifact, recorded: Mapping | None) -> None:
         """The artifact's own files."""
-        folder = local_path(artifact.uri)
+        uri = local_path(artifact.uri) or artifact.uri.rstrip("/")
         weights = artifact.properties.get("sha256") if artifact.type == "Model" else None
-        if folder is None:
-            yield Finding(UNKNOWN, artifact.uri, artifact.id, "not on this machine")
-        elif not Path(folder).exists():
-            yield Finding(MISSING, folder, artifact.id, f"{artifact.type} artifact is gone")
-        elif recorded is not None:
-            yield from self._compare(artifact, Path(folder), recorded)
-        elif weights and Path(folder).is_file():
-            yield from self._file(artifact, Path(folder), weights)
-        else:
-            yield Finding(UNKNOWN, folder, artifact.id, "no hashes were recorded")
+        # Nobody has hashed the files of a bucket where the record is empty.
+        is_recorded = recorded is not None and (recorded or local_path(uri) is not None)
+        try:
+            if not places.exists(uri):
+                self._add(MISSING, uri, artifact, f"{artifact.type} artifact is gone")
+            elif is_recorded:
+                self._compare(artifact, uri, recorded)
+            elif weights and (local_path(uri) is None or os.path.isfile(uri)):
+                self._file(artifact, uri, weights)
+            else:
+                self._add(UNKNOWN, uri, artifact, "no hashes were recorded")
+        except OSError as error:
+            self._add(UNKNOWN, uri, artifact, f"cannot be read: {error.strerror}")
 
-    def _compare(self, artifact, folder: Path, recorded: Mapping) -> Iterator[Finding]:
-        present = hash_files(str(folder))
-        self.files += len(present)
+    def _compare(self, artifact: Artifact, uri: str, recorded: Mapping) -> None:
+        present = places.hash_files(uri)
+        self._files += len(present)
         for name in sorted(recorded.keys() | present.keys()):
-            path = str(folder if name == "." else folder / name)
+            path = uri if name == "." else f"{uri}/{name}"
             if name not in present:
-                yield Finding(MISSING, path, artifact.id, f"file of {artifact.type}")
+                self._add(MISSING, path, artifact, f"file of {artifact.type}")
             elif name not in recorded:
-                yield Finding(ADDED, path, artifact.id, f"in {artifact.type}")
-            elif recorded[name]["sha256"] != present[name]["sha256"]:
-                yield _changed(path, artifact, recorded[name]["sha256"], present[name]["sha256"])
+                self._add(ADDED, path, artifact, f"in {artifact.type}")
+            else:
+                digest = present[name]["sha256"]
+                self._expect(path, artifact, recorded[name]["sha256"], digest)
 
-    def _file(self, artifact: Artifact, path: Path, expected: str) -> Iterator[Finding]:
-        if not path.is_file():
-            yield Finding(MISSING, str(path), artifact.id, f"file of {artifact.type}")
-            return
-        self.files += 1
-        received = hash_file(path)["sha256"]
-        if received != expected:
-            yield _changed(str(path), artifact, expected, received)
+    def _file(self, artifact: Artifact, uri: str, expected: str | None) -> bytes | None:
+        """Reads a file, and compares its hash; None if it cannot be read or is another one."""
+        try:
+            content = places.read(uri)
+        except (FileNotFoundError, NotADirectoryError):
+            self._add(MISSING, uri, artifact, f"file of {artifact.type}")
+            return None
+        except OSError as error:
+            self._add(UNKNOWN, uri, artifact, f"cannot be read: {error.strerror}")
+            return None
+        self._files += 1
+        digest = hashlib.sha256(content).hexdigest()
+        return content if self._expect(uri, artifact, expected or digest, digest) else None
 
-    def pushed(self, artifact: Artifact, folder: Path | None) -> Iterator[Finding]:
+    def pushed(self, artifact: Artifact, folder: str | None) -> None:
         """The files in a folder against the hashes of what was pushed."""
         if folder is None:
-            yield Finding(UNKNOWN, artifact.uri, artifact.id, "pushed to another place")
+            self._add(UNKNOWN, artifact.uri, artifact, "nobody recorded where it was pushed")
             return
-        expected = {PUSHED_MODEL_FILE: artifact.properties["sha256"]}
+        expected = {PUSHED_MODEL_FILE: artifact.properties["sha256"], LABELS_FILE: None}
         # The artifact's own copy of the manifest: others may write to the pushed folder.
-        kept = Path(local_path(artifact.uri) or "", MANIFEST_FILE)
-        if kept.is_file():
-            files = json.loads(kept.read_text())["files"]
-            expected |= {name: facts["sha256"] for name, facts in files.items()}
-            expected[MANIFEST_FILE] = hash_file(kept)["sha256"]
-        for name, digest in sorted(expected.items()):
-            yield from self._file(artifact, Path(folder, name), digest)
+        try:
+            kept = places.read(f"{artifact.uri.rstrip('/')}/{MANIFEST_FILE}")
+            listed = json.loads(kept)["files"].items()
+            expected |= {name: facts["sha256"] for name, facts in listed}
+            expected[MANIFEST_FILE] = hashlib.sha256(kept).hexdigest()
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            pass  # it is gone or damaged, which is found where the artifact is checked
+        read = {
+            name: self._file(artifact, f"{folder}/{name}", digest)
+            for name, digest in sorted(expected.items())
+        }
+        judged = {name: read[name] for name in (PUSHED_MODEL_FILE, LABELS_FILE)}
+        if None in judged.values():
+            return
+        labels, together = f"{folder}/{LABELS_FILE}", artifact.properties.get(HASH_PROPERTY)
+        if together:
+            self._expect(labels, artifact, together, hash_together(judged))
+        elif expected[LABELS_FILE] is None:
+            self._add(UNKNOWN, labels, artifact, "no hash of the labels was recorded")
 
-    def examples(self, artifact: Artifact, base: Path | None) -> Iterator[Finding]:
+    def examples(self, artifact: Artifact, base: str | None) -> None:
         """The list of images against the data fingerprint, and the images against the list."""
         images = images_of(artifact)
         if images is None:
             return
-        fingerprint = _data_fingerprint(images)
-        if fingerprint != artifact.properties["data_fingerprint"]:
-            path = f"{artifact.uri}/images.jsonl"
-            yield _changed(path, artifact, artifact.properties["data_fingerprint"], fingerprint)
+        self._expect(
+            f"{artifact.uri}/images.jsonl",
+            artifact,
+            artifact.properties["data_fingerprint"],
+            _data_fingerprint(images),
+        )
         for image in images.values() if base else ():
-            yield from self._file(artifact, base / image["file"], image["sha256"])
+            self._file(artifact, f"{base.rstrip('/')}/{image['file']}", image["sha256"])
 
+    def _expect(self, path: str, artifact: Artifact, expected: str, received: str) -> bool:
+        if received != expected:
+            detail = f"expected sha256 {expected[:12]}, received {received[:12]}"
+            self._add(CHANGED, path, artifact, detail)
+        return received == expected
 
-def _changed(path: str, artifact: Artifact, expected: str, received: str) -> Finding:
-    return Finding(
-        CHANGED, path, artifact.id, f"expected sha256 {expected[:12]}, received {received[:12]}"
-    )
+    def _add(self, problem: str, path: str, artifact: Artifact, detail: str) -> None:
+        self._findings.append(Finding(problem, path, artifact.id, detail))
 
 
 def _data_fingerprint(images: Mapping[str, Mapping[str, Any]]) -> str:

@@ -75,6 +75,8 @@ def quiet_but_logged(path: Path) -> Iterator[None]:
 def remember_ctrl_c() -> Iterator[Callable[[], None]]:
     """Makes every Ctrl-C count: libraries swallow it in imports and in callbacks from C++.
 
+    The same for SIGTERM, if its handler raises KeyboardInterrupt.
+
     Yields:
       A check to call between two steps: raises the KeyboardInterrupt that was swallowed.
 
@@ -83,26 +85,27 @@ def remember_ctrl_c() -> Iterator[Callable[[], None]]:
         library made of it.
     """
     pressed = False
-    python_handler = signal.getsignal(signal.SIGINT)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # SIGINT is ignored in the background of a shell.
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
 
     def handle(number, frame):
         nonlocal pressed
         pressed = True
-        python_handler(number, frame)
+        handlers[number](number, frame)
 
     def check():
         if pressed:
             raise KeyboardInterrupt
 
-    if not callable(python_handler):  # ignored, as in the background of a shell
-        yield check
-        return
-    signal.signal(signal.SIGINT, handle)
+    for number in handlers:
+        signal.signal(number, handle)
     try:
         yield check
     except Exception:
         check()  # what Ctrl-C broke may have raised anything
         raise
     finally:
-        signal.signal(signal.SIGINT, python_handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     check()

@@ -5,8 +5,7 @@ import json
 import logging
 import time
 import traceback
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,20 @@ from pipeline.local.console import quiet_but_logged, remember_ctrl_c, say, timed
 from pipeline.local.preparation import complete, require_data
 from pipeline.local.workdir import Workdir
 from pipeline.metadata import store
-from pipeline.metadata.facts import find_model, record_end, record_start
-from pipeline.metadata.run_record import read_run
+from pipeline.metadata.facts import (
+    close_killed_run,
+    find_model,
+    record_end,
+    record_files,
+    record_start,
+)
+from pipeline.metadata.records import FAILED, RUNNING
+from pipeline.metadata.run_record import ComponentRecord, read_run
 from pipeline.shipping.folder_publisher import lost_versions
+from pipeline.summary import print_summary, statuses, summarize
 from pipeline.training import time_budget
+
+_KILLED = "killed: its process is gone and has recorded no end"
 
 
 def run_locally(
@@ -48,12 +57,27 @@ def run_locally(
     started = time.monotonic()
     time_budget.start_clock()
     places = Workdir(workdir)
-    with places.lock():
+    with places.lock(), places.temporary_files():
         config = complete(config, places)
         connection = store.connection_config(metadata or str(places.metadata))
         run_id = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
         folder = places.run_folder(run_id)
         _write_config(folder, config)
+
+        def sum_up(components: Mapping[str, ComponentRecord], error: str | None) -> dict:
+            return summarize(
+                components,
+                config=config,
+                run_id=run_id,
+                run_folder=folder,
+                workdir=places.root,
+                metadata=metadata or str(places.metadata),
+                seconds=time.monotonic() - started,
+                error=error,
+            )
+
+        # What a run that is killed leaves.
+        _write_summary(folder, sum_up({}, None) | {"status": RUNNING})
         with quiet_but_logged(folder / LOG_FILE):
             of_preset = "" if by_data else f" of preset {config.preset}"
             say(f"run {run_id}{of_preset} (log: {folder / LOG_FILE})")
@@ -61,7 +85,11 @@ def run_locally(
             failure: BaseException | None = None
             try:
                 require_data(config.data)
-                lost = _bind_to_store(config, places, connection)
+                opened = store.open_store(connection)
+                places.bind_to_store(opened, store.describe(connection))
+                store.require_clock(opened)
+                _close_killed_runs(opened, places, run_id)
+                lost = lost_versions(opened, config.push.destination)
                 with remember_ctrl_c() as check_ctrl_c:
                     say("loading TensorFlow and TFX ...")
                     if by_data:
@@ -73,10 +101,17 @@ def run_locally(
                     config = override(config, filled)
                     _write_config(folder, config)
                     compiled = _compile(config, connection, run_id)
+                    from pipeline.local.cache import careful_cache
+
                     check_ctrl_c()
                     record_start(store.open_store(connection), run_id, config)
                     recorded = True
-                    _run_components(compiled, check_ctrl_c)
+
+                    def record() -> dict[str, ComponentRecord]:
+                        return record_files(store.open_store(connection), run_id)
+
+                    with careful_cache(connection, places.root):
+                        _run_components(compiled, check_ctrl_c, record)
             # Whatever a component raises, or Ctrl-C.
             except (Exception, KeyboardInterrupt) as caught:
                 failure = caught
@@ -85,19 +120,8 @@ def run_locally(
             opened = store.open_store(connection) if recorded else None
             components = read_run(opened, run_id) if opened else {}
             places.remove_finished_state(components)
-            from pipeline.summary import print_summary, summarize
-
-            summary = summarize(
-                components,
-                config=config,
-                run_id=run_id,
-                run_folder=folder,
-                workdir=places.root,
-                metadata=metadata or str(places.metadata),
-                seconds=time.monotonic() - started,
-                error=_error_of(failure, folder / LOG_FILE) if failure else None,
-            )
-            write_whole(folder / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
+            summary = sum_up(components, _error_of(failure, folder / LOG_FILE) if failure else None)
+            _write_summary(folder, summary)
             if opened:
                 record_end(opened, run_id, summary)
         if isinstance(failure, KeyboardInterrupt | UserError):
@@ -112,6 +136,36 @@ def _write_config(folder: Path, config: PipelineConfig) -> None:
     write_whole(folder / CONFIG_FILE, config.model_dump_json(indent=2) + "\n")
 
 
+def _write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    write_whole(folder / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
+
+
+def _close_killed_runs(opened, places: Workdir, run_id: str) -> None:
+    """Records the end of earlier runs that could not; the lock says that none is alive."""
+    killed = [
+        folder for folder in places.run_folders() if folder.name != run_id and _is_open(folder)
+    ]
+    for folder in killed:
+        components = close_killed_run(opened, folder.name, _KILLED)
+        outcome = {"status": "failed", "error": _KILLED, "reasons": [_KILLED]}
+        _write_summary(
+            folder, _read_summary(folder) | outcome | {"components": statuses(components)}
+        )
+    if killed:
+        say(f"recorded as failed, as they were killed: {', '.join(f.name for f in killed)}")
+
+
+def _is_open(folder: Path) -> bool:
+    return _read_summary(folder)["status"] == RUNNING
+
+
+def _read_summary(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / SUMMARY_FILE).read_text())
+    except (FileNotFoundError, ValueError):  # killed before it could write one
+        return {"run_id": folder.name, "status": RUNNING}
+
+
 def _what_is_known(config: PipelineConfig) -> dict[str, Any]:
     """What `pipeline.recipe.choose_recipe` takes of data and weights; loads TensorFlow and TFX."""
     from pipeline.data.first_look import look_at
@@ -123,13 +177,6 @@ def _what_is_known(config: PipelineConfig) -> dict[str, Any]:
     if any("{" in path for path in (config.data.path, config.data.train)):
         return known
     return known | look_at(example_gen_of(config))._asdict()
-
-
-def _bind_to_store(config: PipelineConfig, places: Workdir, connection) -> tuple[str, ...]:
-    """Checks that workdir and store belong together; returns published versions that are gone."""
-    opened = store.open_store(connection)
-    places.bind_to_store(store.identity(opened, uuid.uuid4().hex))
-    return lost_versions(opened, config.push.destination)
 
 
 def _known_uri(connection, weights: str) -> str:
@@ -159,7 +206,11 @@ def _compile(config: PipelineConfig, connection, run_id: str):
     return compiled
 
 
-def _run_components(compiled, check_ctrl_c) -> None:
+def _run_components(
+    compiled,
+    check_ctrl_c: Callable[[], None],
+    record: Callable[[], Mapping[str, ComponentRecord]],
+) -> None:
     """Runs the components in their order, each through TFX's own runner.
 
     Given the whole pipeline, that runner would run to the end: it has no callback between two
@@ -168,6 +219,7 @@ def _run_components(compiled, check_ctrl_c) -> None:
     Args:
       compiled: the pipeline's IR.
       check_ctrl_c: called after each component; what it raises stops the run.
+      record: called after each component, before that; gives the components that were run.
     """
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
@@ -178,6 +230,9 @@ def _run_components(compiled, check_ctrl_c) -> None:
         single.nodes.append(node)
         with timed(node.pipeline_node.node_info.id):
             LocalDagRunner().run_with_ir(single)
+        component = record().get(node.pipeline_node.node_info.id)
+        if component and component.state == FAILED:  # the launcher does not raise that
+            raise RuntimeError(f"{component.id} failed: TFX could not resolve its inputs")
         check_ctrl_c()
 
 

@@ -8,6 +8,7 @@ latest_run           symlink to the last of them
 checkpoints/         unfinished training runs
 schema/<name>/       inferred schemas, to review and commit
 data/                the embedded data set
+tmp/                 temporary files of the run that is under way
 """
 
 import contextlib
@@ -15,12 +16,19 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ml_metadata.metadata_store import metadata_store
+
 from pipeline.errors import UserError
 from pipeline.files import serving_path, write_whole
+from pipeline.local.console import say
+from pipeline.metadata import relocation
 from pipeline.metadata.run_record import ComponentRecord
+from pipeline.metadata.store import identity
 
 _STORE_MARKER = "metadata_store"
 _FINISHED = ("complete", "cached")
@@ -53,6 +61,7 @@ class Workdir:
         self.checkpoints = self.root / "checkpoints"
         self.metadata = self.root / "metadata.sqlite"
         self.data = self.root / "data"
+        self.temporary = self.root / "tmp"
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -75,6 +84,25 @@ class Workdir:
                 ) from error
             yield
 
+    @contextlib.contextmanager
+    def temporary_files(self) -> Iterator[None]:
+        """Keeps libraries' temporary files in the workdir, and removes them at the end.
+
+        TFX leaves 50 MB after each component that uses Beam. Removes those of a run that was
+        killed, too.
+        """
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        self.temporary.mkdir()
+        before = os.environ.get("TMPDIR"), tempfile.tempdir
+        os.environ["TMPDIR"] = tempfile.tempdir = str(self.temporary)
+        try:
+            yield
+        finally:
+            shutil.rmtree(self.temporary, ignore_errors=True)
+            del os.environ["TMPDIR"]
+            os.environ.update({"TMPDIR": before[0]} if before[0] else {})
+            tempfile.tempdir = before[1]
+
     def run_folder(self, run_id: str) -> Path:
         """Creates the folder of a run and points `latest_run` at it."""
         folder = self.root / "runs" / run_id
@@ -85,25 +113,34 @@ class Workdir:
         os.replace(pointer, self.root / "latest_run")
         return folder
 
+    def run_folders(self) -> list[Path]:
+        """The folders of all runs, the oldest first."""
+        return sorted(path for path in (self.root / "runs").glob("[0-9]*-[0-9]*"))
+
     def _has_artifacts(self) -> bool:
         # Ignores a marker, named with a leading dot, whose writing was interrupted.
         return self.pipeline_root.exists() and any(
             not entry.name.startswith(".") for entry in self.pipeline_root.iterdir()
         )
 
-    def bind_to_store(self, name: str) -> None:
+    def bind_to_store(self, store: metadata_store.MetadataStore, location: str) -> None:
         """Ties the pipeline root to its metadata store, or checks that it belongs to this one.
 
-        Artifacts' paths contain ids of the store, and another store would assign the same ones.
+        Artifacts' paths contain ids of the store, and another store would assign the same ones. If
+        the workdir was moved, the paths of its artifacts follow it.
 
         Args:
-          name: of the store, see `pipeline.metadata.store.identity`.
+          store: the metadata store.
+          location: of the store.
 
         Raises:
           UserError: when the root belongs to another store.
         """
+        name = identity(store, uuid.uuid4().hex)
         marker = self.pipeline_root / _STORE_MARKER
-        bound = marker.read_text().strip() if marker.exists() else None
+        lines = marker.read_text().splitlines() if marker.exists() else []
+        bound = lines[0] if lines else None
+        last_root = lines[1] if len(lines) > 1 else str(self.root)
         if bound is None and self._has_artifacts():
             raise UserError(
                 "Expected a pipeline root that says which metadata store it belongs to. "
@@ -115,8 +152,13 @@ class Workdir:
                 f"{self.pipeline_root} belongs to another metadata store ({bound}) than this one "
                 f"({name}). Pass the --metadata of the earlier runs, or choose another --workdir."
             )
+        # A copy that shares the store with its original leaves the paths to the original.
+        own_store = Path(location).is_relative_to(self.root)
+        if last_root != str(self.root) and (own_store or not Path(last_root).exists()):
+            count = relocation.follow(store, last_root, str(self.root))
+            say(f"the workdir was in {last_root}: the paths of {count} artifacts follow it")
         self.pipeline_root.mkdir(parents=True, exist_ok=True)
-        write_whole(marker, name + "\n")
+        write_whole(marker, f"{name}\n{self.root}\n")
 
     def remove_finished_state(self, components: Mapping[str, ComponentRecord]) -> None:
         """Removes the training state once the Trainer's output is in ML Metadata.

@@ -17,7 +17,9 @@ record: a context of type `lineage_record`, named by kind and key, that holds JS
 Imports neither TensorFlow nor TFX.
 """
 
+import itertools
 import json
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -30,8 +32,9 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from pipeline.files import IMAGES_FILE, hash_files, sha256_of
 from pipeline.fingerprint import ROOT, environment, fingerprint_of, import_closure
 from pipeline.metadata.image_lists import CHUNKS, LISTS, chunks_of, data_fingerprint
-from pipeline.metadata.records import RUN_CONTEXT, Artifact
-from pipeline.metadata.run_record import read_run
+from pipeline.metadata.origin import read_origin
+from pipeline.metadata.records import KILLED, RUN_CONTEXT, Artifact
+from pipeline.metadata.run_record import ComponentRecord, read_run
 from pipeline.metadata.store import find_context
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ def record_start(
         "preset": config.preset,
         "pipeline": config.name,
         "command": shlex.join(sys.argv),
+        "origin": json.dumps(read_origin(with_host_and_user=config.execution.record_host_and_user)),
     }
     for kind, content in (
         ("configuration", settings),
@@ -77,19 +81,16 @@ def record_end(
       run_id: of the run.
       summary: see `pipeline.summary.summarize`.
     """
-    components = read_run(store, run_id).values()
+    record_files(store, run_id)
+    _fail_running(store, run_id, {})  # TFX records no end for Ctrl-C
+    components = read_run(store, run_id)
     facts = {name: summary[name] for name in ("status", "error") if summary[name]}
     if summary["plan"]:
         facts["plan"] = json.dumps(summary["plan"], sort_keys=True)
-    facts["executions"] = json.dumps(sorted(component.execution_id for component in components))
-    _add_facts(store, run_id, facts)
-    for component in components:
+    _add_facts(store, run_id, {**facts, **_executions(components)})
+    for component in components.values():
         for artifacts in component.outputs.values():
             for artifact in artifacts:
-                if read_record(store, "files", str(artifact.id)) is None:
-                    write_record(store, "files", str(artifact.id), hash_files(artifact.uri))
-                if "data_fingerprint" in artifact.properties:
-                    _record_images(store, artifact)
                 if artifact.type == "ModelEvaluation" and summary["gate"]:
                     write_record(store, "evaluation", str(artifact.id), summary["gate"])
                 digest = artifact.properties.get("sha256")
@@ -97,6 +98,88 @@ def record_end(
                     known = (read_record(store, "sha256", digest) or {}).get("artifacts", [])
                     ids = sorted({*known, artifact.id})
                     write_record(store, "sha256", digest, {"artifacts": ids})
+
+
+def close_killed_run(
+    store: metadata_store.MetadataStore, run_id: str, error: str
+) -> dict[str, ComponentRecord]:
+    """Records the end of a run whose process is gone: what it was running has failed.
+
+    Args:
+      store: may lack the run, if it was killed before it began there.
+      run_id: of the run.
+      error: what to say of it.
+
+    Returns:
+      The components that it got to.
+    """
+    if find_context(store, RUN_CONTEXT, run_id) is None:
+        return {}
+    _fail_running(store, run_id, {KILLED: 1})
+    components = read_run(store, run_id)
+    _add_facts(store, run_id, {"status": "failed", "error": error, **_executions(components)})
+    return components
+
+
+def _fail_running(store, run_id: str, marks: Mapping[str, int]) -> None:
+    context = find_context(store, RUN_CONTEXT, run_id)
+    executions = store.get_executions_by_context(context.id)
+    running = [
+        e for e in executions if e.last_known_state in (mlmd.Execution.NEW, mlmd.Execution.RUNNING)
+    ]
+    for execution in running:
+        execution.last_known_state = mlmd.Execution.FAILED
+        for name, value in marks.items():
+            execution.custom_properties[name].int_value = value
+    store.put_executions(running)
+
+
+def _executions(components: Mapping[str, ComponentRecord]) -> dict[str, str]:
+    return {"executions": json.dumps(sorted(c.execution_id for c in components.values()))}
+
+
+def record_files(store: metadata_store.MetadataStore, run_id: str) -> dict[str, ComponentRecord]:
+    """Records hashes of what the components of a run have written, and the images in it.
+
+    What is recorded already stays as it is.
+
+    Returns:
+      The components.
+    """
+    components = read_run(store, run_id)
+    for component in components.values():
+        for artifact in itertools.chain.from_iterable(component.outputs.values()):
+            if read_record(store, "files", str(artifact.id)) is None:
+                write_record(store, "files", str(artifact.id), hash_files(artifact.uri))
+            if "data_fingerprint" in artifact.properties:
+                _record_images(store, artifact)
+    return components
+
+
+def damage(store: metadata_store.MetadataStore, artifact_id: int, uri: str) -> str | None:
+    """Says how an artifact's files differ from those that were recorded; None if they do not.
+
+    Args:
+      store: holds the artifact. If it has no record of the files, it is enough that they exist.
+      artifact_id: of the artifact.
+      uri: where its files are, on this machine.
+    """
+    recorded = read_record(store, "files", str(artifact_id))
+    if not os.path.exists(uri):
+        return f"{uri} is gone"
+    if recorded is None:
+        return None
+    try:
+        found = hash_files(uri)
+    except OSError as error:
+        return f"{error.filename} cannot be read ({error.strerror})"
+    differ = [name for name in sorted({*recorded, *found}) if recorded.get(name) != found.get(name)]
+    if not differ:
+        return None
+    name = differ[0]
+    what = "is missing" if name not in found else "has changed" if name in recorded else "is new"
+    others = f" (and {len(differ) - 1} more)" if len(differ) > 1 else ""
+    return f"{name} {what} in {uri}{others}"
 
 
 def _record_images(store: metadata_store.MetadataStore, examples: Artifact) -> None:

@@ -17,10 +17,14 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 NodeId = int | str
 """An ML Metadata id, or the last part of a Vertex resource name."""
 
+KILLED = "killed"
+"""The property of an execution that was found without its process; nobody knows when it ended."""
+
 # TFX's type of the contexts that hold a run's executions.
 RUN_CONTEXT = "pipeline_run"
 
 COMPLETE, CACHED, FAILED, RUNNING = "complete", "cached", "failed", "running"
+NO_ORIGIN = {"commit": None, "dirty": None, "host": None, "user": None}
 _STATES = {
     mlmd.Execution.COMPLETE: COMPLETE,
     mlmd.Execution.CACHED: CACHED,
@@ -98,9 +102,10 @@ class Execution(_Stored):
     Attributes:
       id: in its store.
       type: name of the component's class.
-      state: COMPLETE, CACHED, FAILED or RUNNING; RUNNING also if its process died.
+      state: COMPLETE, CACHED, FAILED or RUNNING; RUNNING also if its process died, until the next
+        run in its workdir.
       started_ms: since the epoch.
-      finished_ms: time of the last update, since the epoch.
+      finished_ms: time of the last update, since the epoch; the start if its process died.
       properties: declared and custom ones; JSON in strings is parsed.
     """
 
@@ -167,6 +172,11 @@ class Run:
     created_ms: int
     facts: Mapping[str, Any]
 
+    @property
+    def origin(self) -> dict[str, Any]:
+        """commit, dirty, host and user, see `pipeline.metadata.origin`; None if not recorded."""
+        return {**NO_ORIGIN, **self.facts.get("origin", {})}
+
 
 def to_artifact(artifact: mlmd.Artifact) -> Artifact:
     """The record of an ML Metadata artifact."""
@@ -181,13 +191,14 @@ def to_artifact(artifact: mlmd.Artifact) -> Artifact:
 
 def to_execution(execution: mlmd.Execution) -> Execution:
     """The record of an ML Metadata execution."""
+    started, updated = execution.create_time_since_epoch, execution.last_update_time_since_epoch
     return Execution.of(
         execution,
         id=execution.id,
         type=execution.type,
         state=_STATES.get(execution.last_known_state, RUNNING),
-        started_ms=execution.create_time_since_epoch,
-        finished_ms=execution.last_update_time_since_epoch,
+        started_ms=started,
+        finished_ms=started if KILLED in execution.custom_properties else updated,
     )
 
 

@@ -32,6 +32,8 @@ _FORMS = "a SQLite file, mysql://user@host:port/database or postgresql://user@ho
 _BUSY = re.compile(r"subset of tables|locked|Concurrent writes")
 _ATTEMPTS, _WAIT_SECONDS = 50, 0.1
 _READ_RETRIES = 20
+# Clocks of machines that share a store may differ by less than it takes to load TFX.
+_CLOCK_SECONDS = 10
 _NO_TABLES = "a database without ML Metadata's tables: no run has been recorded in it."
 _SQLITE_MODE = metadata_store_pb2.SqliteMetadataSourceConfig
 
@@ -198,6 +200,33 @@ def identity(store: metadata_store.MetadataStore, proposal: str) -> str:
     type_id = store.put_context_type(metadata_store_pb2.ContextType(name=IDENTITY_TYPE))
     store.put_contexts([metadata_store_pb2.Context(type_id=type_id, name=proposal)])
     return proposal
+
+
+def require_clock(store: metadata_store.MetadataStore) -> None:
+    """Finds a clock that was set back since the last run.
+
+    TFX finds no inputs among artifacts that were made in the future.
+
+    Raises:
+      UserError: when the newest artifact is of a later time than now.
+    """
+    newest = store.get_artifacts(
+        list_options=metadata_store.ListOptions(
+            limit=1, order_by=metadata_store.OrderByField.CREATE_TIME, is_asc=False
+        )
+    )
+    now = time.time()
+    last = max((artifact.create_time_since_epoch / 1000 for artifact in newest), default=now)
+    if last > now + _CLOCK_SECONDS:
+        raise UserError(
+            f"The clock was set back: it says {_local(now)}, but an earlier run recorded something "
+            f"at {_local(last)}. Set the clock; if it is right now, wait until then, or choose "
+            "another --workdir."
+        )
+
+
+def _local(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def find_context(

@@ -126,16 +126,21 @@ class BucketPublisher:
         return json.loads(content), blob.generation
 
     def _latest_with(self, facts: FileFacts) -> Published | None:
-        """The latest version if it has these files."""
+        """The latest version if it has these files, undamaged."""
         current, _ = self._read_latest()
         if current is None:
             return None
         version = current["version"]
-        blob = self._bucket.get_blob(f"{self._folder}/{version}/{MANIFEST_FILE}")
-        if blob is None:
-            return None
-        text = blob.download_as_bytes()
-        if json.loads(text)["files"] != facts:
+        folder = f"{self._folder}/{version}"
+        try:
+            found = {
+                name: self._bucket.blob(f"{folder}/{name}").download_as_bytes()
+                for name in (*facts, MANIFEST_FILE)
+            }
+            text = found.pop(MANIFEST_FILE)
+            if json.loads(text)["files"] != facts or file_facts(found) != facts:
+                return None
+        except (NotFound, ValueError, LookupError, TypeError):  # incomplete or damaged
             return None
         return Published(f"{self._root}/{version}", version, facts, text)
 

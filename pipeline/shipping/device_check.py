@@ -13,8 +13,15 @@ from tfx.types import standard_artifacts
 from tfx.utils import io_utils
 
 from pipeline.data.raw_example import labelled_pictures
-from pipeline.files import DEVICE_REPORT_FILE, LABELS_FILE, SHIPPING_MODEL_FILE, serving_path
+from pipeline.files import (
+    DEVICE_REPORT_FILE,
+    HASH_PROPERTY,
+    LABELS_FILE,
+    PUSHED_MODEL_FILE,
+    hash_together,
+)
 from pipeline.shipping.app_check import DeviceReport, Limits, check_detector
+from pipeline.shipping.judged_files import read_judged_files
 
 _BLESSED_FILE = "INFRA_BLESSED"
 _NOT_BLESSED_FILE = "INFRA_NOT_BLESSED"
@@ -39,7 +46,8 @@ def DeviceCheck(
       examples: raw tf.Examples; the model runs on pictures of the eval split.
       blessing: gets INFRA_BLESSED or INFRA_NOT_BLESSED, the whole report as device_check.json,
         and the custom properties `blessed` (1 or 0), `reasons` (JSON list), `sha256` (of the
-        file), `size_bytes` and, if the file runs, `latency_ms` (median).
+        file), `files_sha256` (with its labels), `size_bytes` and, if the file runs, `latency_ms`
+        (median).
       quantized: whether every convolution must be int8.
       max_bytes: size limit of the file.
       max_latency_ms: limit of the median latency; 0 measures without judging.
@@ -54,14 +62,13 @@ def DeviceCheck(
         max_latency_ms=max_latency_ms or None,
         threads=threads,
     )
-    with fileio.open(serving_path(model.uri, SHIPPING_MODEL_FILE), "rb") as file:
-        content = file.read()
-    with fileio.open(serving_path(model.uri, LABELS_FILE), "r") as file:
-        labels_text = file.read()
+    files = read_judged_files(model)
     labelled = labelled_pictures(examples, "eval", num_images)
     pictures = [picture.encoded for picture in labelled]
+    content, labels_text = files[PUSHED_MODEL_FILE], files[LABELS_FILE].decode()
     report = check_detector(content, labels_text, pictures, limits)
     _mark(blessing, report)
+    blessing.set_string_custom_property(HASH_PROPERTY, hash_together(files))
 
 
 def _mark(blessing, report: DeviceReport):

@@ -9,24 +9,28 @@ push removes what a crash left behind.
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ml_metadata.metadata_store import metadata_store
+from ml_metadata.proto import metadata_store_pb2
 
 from pipeline.errors import UserError
 from pipeline.files import (
+    HASH_PROPERTY,
     LABELS_FILE,
     LATEST,
     MANIFEST_FILE,
     PUSHED_MODEL_FILE,
     hash_file,
-    sha256_of,
+    hash_together,
     sync_folder,
     write_whole,
 )
@@ -151,8 +155,9 @@ def lost_versions(store: metadata_store.MetadataStore, destination: str) -> tupl
       destination: a folder. Nothing is known about URLs.
 
     Returns:
-      Ids of the PushedModel artifacts whose version is missing, incomplete or has another model by
-      now; and `latest after ID`, with the last artifact's id, if `latest` leads nowhere.
+      Ids of the PushedModel artifacts whose version is missing, incomplete or has another model or
+      other labels by now; and `latest after ID`, with the last artifact's id, if `latest` leads
+      nowhere.
     """
     if "://" in destination:
         return ()
@@ -164,7 +169,7 @@ def lost_versions(store: metadata_store.MetadataStore, destination: str) -> tupl
         if not facts["pushed"].int_value or os.path.dirname(version) != folder:
             continue
         pushed.append(artifact.id)
-        if not _is_whole(version, facts["sha256"].string_value):
+        if not _is_whole(version, facts):
             lost.append(artifact.id)
     values = [str(artifact_id) for artifact_id in sorted(lost)]
     if pushed and not os.path.isdir(os.path.join(folder, LATEST)):
@@ -172,10 +177,16 @@ def lost_versions(store: metadata_store.MetadataStore, destination: str) -> tupl
     return tuple(values)
 
 
-def _is_whole(version: str, sha256: str) -> bool:
+def _is_whole(version: str, recorded: Mapping[str, metadata_store_pb2.Value]) -> bool:
     try:
-        for name in (LABELS_FILE, MANIFEST_FILE):
-            os.stat(os.path.join(version, name))
-        return sha256_of(os.path.join(version, PUSHED_MODEL_FILE)) == sha256
+        os.stat(os.path.join(version, MANIFEST_FILE))
+        files = {
+            name: Path(version, name).read_bytes() for name in (PUSHED_MODEL_FILE, LABELS_FILE)
+        }
     except OSError:
         return False
+    if HASH_PROPERTY in recorded:
+        return recorded[HASH_PROPERTY].string_value == hash_together(files)
+    # Pushed before the labels had a hash.
+    model = hashlib.sha256(files[PUSHED_MODEL_FILE]).hexdigest()
+    return model == recorded["sha256"].string_value

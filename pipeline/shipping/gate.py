@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import math
 from collections.abc import Sequence
 
@@ -15,14 +16,20 @@ from tfx import types
 from tfx.dsl.components.common import resolver
 
 from pipeline.errors import UserError
+from pipeline.metadata.facts import damage
 
 GATED_METRIC = "mAP50"
 EXTRACTOR_MODULE = "pipeline.shipping.tflite_extractor"
 """The Evaluator's `module_path`."""
 
 
+_log = logging.getLogger("detector")
+
+
 class BlessedBeforeStrategy(resolver.ResolverStrategy):
-    """Chooses the baseline: the latest blessed model that is older than the candidate.
+    """Chooses the baseline: the latest blessed model before the candidate that is still whole.
+
+    Models whose files are gone or have changed are left out, with a warning.
 
     Once a candidate is blessed, TFX's LatestBlessedModelStrategy would compare it with itself in
     the next run: the Evaluator's inputs would have changed, and an unchanged run would not be
@@ -50,9 +57,12 @@ class BlessedBeforeStrategy(resolver.ResolverStrategy):
             "model": [],
             "model_blessing": [],
         }
-        if earlier:
-            model = max(earlier, key=lambda artifact: artifact.id)
-            result |= {"model": [model], "model_blessing": [blessings[model.id]]}
+        for model in sorted(earlier, key=lambda artifact: artifact.id, reverse=True):
+            found = damage(store, model.id, model.uri) if "://" not in model.uri else None
+            if found is None:
+                result |= {"model": [model], "model_blessing": [blessings[model.id]]}
+                break
+            _log.warning("no comparison with blessed model %s: %s", model.id, found)
         return result
 
 

@@ -23,16 +23,16 @@ from tfx.utils import io_utils
 from models.labels import parse_labels
 from pipeline.errors import UserError
 from pipeline.files import (
+    HASH_PROPERTY,
     LABELS_FILE,
     MANIFEST_FILE,
     PUSHED_MODEL_FILE,
-    SHIPPING_MODEL_FILE,
-    serving_path,
     write_whole,
 )
 from pipeline.shipping.device_check import read_device_report
 from pipeline.shipping.folder_publisher import FolderPublisher
 from pipeline.shipping.gate import read_evaluation
+from pipeline.shipping.judged_files import read_judged_files, require_same
 from pipeline.shipping.publisher import Publisher
 
 
@@ -54,17 +54,10 @@ class Executor(tfx_pusher.Executor):
             self._MarkNotPushed(pushed_model)
             logging.warning("The model is not blessed: nothing is pushed.")
             return
-        files = {
-            PUSHED_MODEL_FILE: _read(serving_path(inputs["model"].uri, SHIPPING_MODEL_FILE)),
-            LABELS_FILE: _read(serving_path(inputs["model"].uri, LABELS_FILE)),
-        }
-        checked = inputs["infra_blessing"].get_string_custom_property("sha256")
-        received = hashlib.sha256(files[PUSHED_MODEL_FILE]).hexdigest()
-        if received != checked:
-            raise RuntimeError(
-                f"Expected the model that DeviceCheck blessed, sha256 {checked}. "
-                f"Received: {received} ({inputs['model'].uri})."
-            )
+        model = inputs["model"]
+        files = read_judged_files(model)
+        require_same(files, inputs["model_blessing"], "Evaluator", model.uri)
+        judged = require_same(files, inputs["infra_blessing"], "DeviceCheck", model.uri)
         run_id = (self._context and self._context.pipeline_run_id) or ""
         manifest = build_manifest(
             inputs, files, run_id, json.loads(exec_properties["fingerprints"])
@@ -75,9 +68,10 @@ class Executor(tfx_pusher.Executor):
         for name, content in {**files, MANIFEST_FILE: published.manifest}.items():
             write_whole(os.path.join(pushed_model.uri, name), content)
         self._MarkPushed(pushed_model, published.path, published.version)
-        model = published.files[PUSHED_MODEL_FILE]
-        pushed_model.set_string_custom_property("sha256", model["sha256"])
-        pushed_model.set_int_custom_property("size_bytes", model["size_bytes"])
+        facts = published.files[PUSHED_MODEL_FILE]
+        pushed_model.set_string_custom_property("sha256", facts["sha256"])
+        pushed_model.set_string_custom_property(HASH_PROPERTY, judged)
+        pushed_model.set_int_custom_property("size_bytes", facts["size_bytes"])
         for name in ("mAP50", "mAP"):
             pushed_model.set_float_custom_property(name, manifest["metrics"][name])
         logging.info("Pushed version %s to %s.", published.version, published.path)
@@ -179,8 +173,8 @@ class Pusher(base_component.BaseComponent):
     """Publishes a shipping model if, and only if, both judges bless it.
 
     Its output `pushed_model` has the custom properties `pushed` (1 or 0) and, if pushed,
-    `pushed_destination` (the version's folder), `pushed_version`, `sha256`, `size_bytes`, `mAP50`
-    and `mAP`.
+    `pushed_destination` (the version's folder), `pushed_version`, `sha256`, `files_sha256` (with
+    the labels), `size_bytes`, `mAP50` and `mAP`.
 
     Args:
       model: the shipping model, see `pipeline.files`.

@@ -18,10 +18,13 @@ from models.tflite.export import export_tflite
 from models.training import checkpoint
 from pipeline.data.raw_example import labelled_pictures
 from pipeline.files import (
+    HASH_PROPERTY,
     LABELS_FILE,
+    PUSHED_MODEL_FILE,
     SERVING_FOLDER,
     SHIPPING_FACTS_FILE,
     SHIPPING_MODEL_FILE,
+    hash_together,
     serving_path,
     write_whole,
 )
@@ -50,8 +53,8 @@ def TFLiteRewriter(
       model: the Trainer's.
       examples: raw examples; the eval split is compared on, the train split may set ranges.
       shipping_model: gets the files of a shipping model, see `pipeline.files`, and the custom
-        properties `sha256`, `size_bytes`, `quantization`, and the figures of the comparison, see
-        `pipeline.shipping.comparison.Comparison.properties`.
+        properties `sha256`, `files_sha256` (with the labels), `size_bytes`, `quantization`, and the
+        figures of the comparison, see `pipeline.shipping.comparison.Comparison.properties`.
       quantization: "aware", "post_training" or "none".
       post_processing: JSON of `models.settings.PostProcessing`.
       comparison: JSON of `pipeline.settings.RewriterSettings`.
@@ -109,6 +112,8 @@ def TFLiteRewriter(
     for name, data in files.items():
         write_whole(serving_path(shipping_model.uri, name), data)
     shipping_model.set_string_custom_property("sha256", hashlib.sha256(content).hexdigest())
+    judged = {PUSHED_MODEL_FILE: content, LABELS_FILE: files[LABELS_FILE]}
+    shipping_model.set_string_custom_property(HASH_PROPERTY, hash_together(judged))
     shipping_model.set_int_custom_property("size_bytes", len(content))
     shipping_model.set_string_custom_property("quantization", quantization)
     for name, value in found.properties().items():

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from models.weights import warm_start, zoo, zoo_start
 from models.weights.source import ZOO_KINDS, kind_of, sha256_of
 from models.weights.zoo import ZooWeights
 from pipeline.config import flatten
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.files import SERVING_FOLDER, write_whole
 
 # In the state of a training run and in the model artifact: what became of the weights.
@@ -121,7 +122,9 @@ def check_warm_start(settings: dict, model: ModelSettings) -> None:
             zoo.fitted(weights, model)
         elif kind_of(settings["weights"]) in ("imagenet", "keras"):
             warm_start.check_imagenet(model)
-    except ValueError as error:
+        elif settings["weights"]:
+            checkpoint.read_description(_folder_of_detector(settings["weights"]))
+    except (FileNotFoundError, ValueError) as error:
         raise UserError(str(error)) from error
 
 
@@ -170,7 +173,12 @@ def set_initial_weights(
         loaded = warm_start.load_imagenet_weights(network, detector, path)
         _say(f"{len(loaded)} backbone layers from {path}")
     else:
-        source, _, _ = checkpoint.load_detector(_folder_of_detector(path))
+        try:
+            source, _, _ = checkpoint.load_detector(_folder_of_detector(path))
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"Expected a saved detector to start from. Received: {path}: {one_line(error)}"
+            ) from error
         loaded, kept = warm_start.load_matching_weights(network, source)
         if not loaded:
             raise UserError(

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import logging
 import os
 import tempfile
@@ -15,7 +16,12 @@ from models.networks.families import DetectorConfig, anchor_scale, fit_anchors
 from models.settings import Augmentation, ModelSettings, PostProcessing, TrainingSettings
 from models.training import checkpoint, input_pipeline, scoring
 from models.training import run as training
-from models.training.distribution import choose_strategy, scope_of, use_xla
+from models.training.distribution import (
+    choose_strategy,
+    require_devices,
+    scope_of,
+    use_xla,
+)
 from models.training.plan import Rates
 from models.training.rates import measure_rates
 from models.training.watch import Interval, NonFiniteLossError
@@ -24,11 +30,14 @@ from pipeline import features
 from pipeline.data.schema import class_names_of
 from pipeline.errors import UserError
 from pipeline.fingerprint import fingerprint_of
-from pipeline.training import initial_weights, time_budget
+from pipeline.settings import REQUIRED_DEVICES
+from pipeline.training import initial_weights, lease, time_budget
 from pipeline.training.tensorboard_log import TensorBoardLog
 from pipeline.training.transformed_examples import TransformedExamples, read_transformed_examples
 
 RUN_FN = "pipeline.training.trainer.run_fn"
+# TFX's prefix of what it needs to have a service train.
+_SERVICE = "ai_platform_"
 # Static shapes pad every image's boxes to a multiple of this.
 _BOXES_MULTIPLE = 4
 # Of the quantiles 0, 0.05 ... 1, those for which the anchors are chosen.
@@ -45,34 +54,41 @@ def run_fn(fn_args) -> None:
         training depends on), `canvas_size`, `state_dir` and the fingerprints.
 
     Raises:
-      UserError: no labelled objects, a batch that can't be divided among the replicas, a warm start
-        that does not fit, a loss that is not finite, or too few minutes to train.
+      UserError: no accelerator where one is paid for, no labelled objects, a batch that can't be
+        divided among the replicas, a warm start that does not fit, a loss that is not finite, too
+        few minutes to train, or another run that trains in the same folder.
     """
     started = time.monotonic()
-    plan = None
     try:
         job = _Job(fn_args)
-        training_settings = job.training_settings
-        if training_settings.minutes:
-            plan = time_budget.make_plan(
-                training_settings,
-                quantization_aware=job.quantization_aware,
-                measure=job.measure,
-                state_dir=job.state_dir,
-                trainer_started=started,
-            )
-            training_settings = time_budget.apply_plan(training_settings, plan)
-        log = TensorBoardLog(os.path.join(job.state_dir, "tensorboard"), job.class_names)
-
-        def score(interval: Interval) -> float:
-            scores = job.evaluate(interval, log)
-            _say(interval.line(training_settings.steps, scores.metrics["mAP50"]))
-            return float(np.nan_to_num(scores.metrics["mAP50"]))
-
-        run = job.make_run(training_settings, job.state_dir, score)
-        network, facts = run.train()
+        with lease.hold(job.state_dir, _run_of(fn_args.custom_config)) as check_lease:
+            _train(job, fn_args, started, check_lease)
     except (NonFiniteLossError, ValueError) as error:
         raise UserError(str(error)) from error
+
+
+def _train(job: "_Job", fn_args, started: float, before_saving: Callable[[], None]) -> None:
+    plan = None
+    training_settings = job.training_settings
+    if training_settings.minutes:
+        plan = time_budget.make_plan(
+            training_settings,
+            quantization_aware=job.quantization_aware,
+            measure=job.measure,
+            state_dir=job.state_dir,
+            trainer_started=started,
+        )
+        training_settings = time_budget.apply_plan(training_settings, plan)
+    log = TensorBoardLog(os.path.join(job.state_dir, "tensorboard"), job.class_names)
+
+    def score(interval: Interval) -> float:
+        before_saving()
+        scores = job.evaluate(interval, log)
+        _say(interval.line(training_settings.steps, scores.metrics["mAP50"]))
+        return float(np.nan_to_num(scores.metrics["mAP50"]))
+
+    run = job.make_run(training_settings, job.state_dir, score)
+    network, facts = run.train()
     facts |= {"class_names": job.class_names, "state_dir": job.state_dir, "plan": plan}
     checkpoint.save_detector(fn_args.serving_model_dir, network, job.detector, facts)
     initial_weights.copy_table(job.state_dir, fn_args.serving_model_dir)
@@ -95,6 +111,11 @@ class _Job:
         config = fn_args.custom_config
         self.settings = settings = config["settings"]
         self.training_settings = training_settings_of(settings)
+        # Before the data is read, which takes minutes of a machine that may lack its accelerator.
+        self.strategy = choose_strategy(
+            self.training_settings.distribution, self.training_settings.batch_size
+        )
+        require_devices(os.environ.get(REQUIRED_DEVICES, ""))
         self.quantization_aware = settings["quantization"] == "aware"
         self.class_names = class_names_of(io_utils.SchemaReader().read(fn_args.schema_path))
         self.state_dir = os.path.join(config["state_dir"], _state_key(fn_args, config))
@@ -121,9 +142,6 @@ class _Job:
             # Evaluation keeps every box, however many an image has.
             max_boxes=max(self.max_boxes, _most_boxes(held_out)),
         ).cache()
-        self.strategy = choose_strategy(
-            self.training_settings.distribution, self.training_settings.batch_size
-        )
         _say(
             f"{len(self.train.image_ids)} training images, {len(held_out.image_ids)} to evaluate "
             f"on, {len(self.class_names)} classes, {len(self.detector.anchors)} anchors of scale "
@@ -247,9 +265,20 @@ def _silent() -> Iterator[None]:
 
 
 def _state_key(fn_args, config: dict) -> str:
-    """Names a training run, so that only the same run resumes an interrupted one."""
+    """Names a training run, so that only the same run resumes an interrupted one.
+
+    On which machine, within which limits and for which run of the pipeline makes no difference.
+    """
+    config = {name: value for name, value in config.items() if not name.startswith(_SERVICE)}
     inputs = [fn_args.train_files, fn_args.eval_files, fn_args.schema_path, config]
-    return fingerprint_of(inputs)[:16]
+    # The workdir may be moved.
+    root = json.dumps(os.path.dirname(config["state_dir"]))[1:-1]
+    return fingerprint_of(json.dumps(inputs, sort_keys=True).replace(root, ""))[:16]
+
+
+def _run_of(config: dict) -> str:
+    """The run of the pipeline on Vertex AI; empty elsewhere."""
+    return config.get(f"{_SERVICE}training_args", {}).get("labels", {}).get("run", "")
 
 
 def _most_boxes(examples: TransformedExamples) -> int:

@@ -18,8 +18,11 @@ from google.cloud import storage
 
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.metadata.origin import read_origin
 from pipeline.vertex.connection import Connection
 from pipeline.vertex.experiments import Experiment
+from pipeline.vertex.job_spec import tasks_of as compiled_tasks_of
+from pipeline.vertex.labels import as_labels
 from pipeline.vertex.results import TaskResult
 from pipeline.vertex.service_errors import explained, patient
 
@@ -40,6 +43,10 @@ _TASK_STATES = {
 }
 # The service adds a task of its own for the pipeline as a whole.
 _ROOT_TASK_SUFFIX = "tfx-dag"
+
+
+class RunFailedError(UserError):
+    """A run has ended, and not with success."""
 
 
 class VertexClient:
@@ -125,6 +132,17 @@ class VertexClient:
         with explained(self._settings, f"cancel run {run}"):
             self._patient(self._pipelines.cancel_pipeline_job)(name=self._resource(run))
 
+    def wait_for_cancellation(self, run: str) -> gca.PipelineState:
+        """Waits until a run that is being cancelled has ended, for five minutes at most.
+
+        Returns:
+          Its last known state.
+        """
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while (state := self.get(run).state) not in ENDED and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        return state
+
     def _resource(self, run: str) -> str:
         return run if "/" in run else f"{self._connection.parent}/pipelineJobs/{run}"
 
@@ -135,7 +153,8 @@ class VertexClient:
           The tasks, with their artifacts.
 
         Raises:
-          UserError: the run failed or was cancelled; names the task, with a link to its log.
+          RunFailedError: the run failed or was cancelled; names the task, with a link to its log.
+          UserError: it can't be followed; it continues.
         """
         printed: dict[str, str] = {}
         while True:
@@ -150,7 +169,7 @@ class VertexClient:
                 break
             time.sleep(_POLL_SECONDS)
         if job.state != gca.PipelineState.PIPELINE_STATE_SUCCEEDED:
-            raise UserError(self._failure(job, tasks))
+            raise RunFailedError(self._failure(job, tasks))
         return [result_of(task) for task in tasks]
 
     def _failure(self, job: gca.PipelineJob, tasks: list[gca.PipelineTaskDetail]) -> str:
@@ -169,16 +188,22 @@ def pipeline_job(config: PipelineConfig, job: dict[str, Any]) -> gca.PipelineJob
       job: see `pipeline.vertex.compilation.compile_job`.
     """
     settings = config.vertex
+    origin = read_origin(with_host_and_user=config.execution.record_host_and_user)
     spec = job["pipelineSpec"]
     if not settings.caching:
         spec = copy.deepcopy(spec)
-        for task in spec["root"]["dag"]["tasks"].values():
+        for task in compiled_tasks_of(spec).values():
             task["cachingOptions"] = {"enableCache": False}
     request = gca.PipelineJob(
         display_name=config.name,
         pipeline_spec=spec,
         runtime_config={"gcs_output_directory": config.execution.pipeline_root},
-        labels={**job.get("labels", {}), **_RUNNER_LABEL, **settings.label_map},
+        labels={
+            **job.get("labels", {}),
+            **_RUNNER_LABEL,
+            **as_labels(origin),
+            **settings.label_map,
+        },
         service_account=settings.service_account,
         network=settings.network,
     )

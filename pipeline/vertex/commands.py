@@ -7,49 +7,77 @@ run: nobody waits for TFX to hear of a missing project.
 
 import argparse
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
-from pipeline.vertex.compilation import compile_job, for_vertex
-from pipeline.vertex.connection import connect
+from pipeline.settings import VertexSettings
+from pipeline.vertex.compilation import check_pipeline, compile_job, for_vertex
+from pipeline.vertex.connection import connect, require_project
+from pipeline.vertex.job_spec import tasks_of
+from pipeline.vertex.prices import load_prices
 
 _CRON_FIELDS = 5
 
 
+def checked(config: PipelineConfig, options: argparse.Namespace) -> PipelineConfig:
+    """What is wrong with a command line, before anything is loaded or asked.
+
+    Returns:
+      The configuration, completed for the commands that submit a run.
+
+    Raises:
+      UserError: a setting or flag that the command needs is missing or invalid.
+    """
+    if options.command == "rehearse":
+        check_pipeline(config)
+        return config
+    require_project(config.vertex)
+    if options.command == "schedule":
+        _check_schedule(config, options.cron)
+    if options.command in ("compile", "submit", "schedule"):
+        load_prices(options.prices)
+        return for_vertex(config)
+    return config
+
+
 def compile(config: PipelineConfig, options: argparse.Namespace) -> None:
     """Writes the pipeline spec."""
-    job = compile_job(for_vertex(config))
+    job = _within_budget(config, compile_job(config), options)
     output = Path(options.output)
     try:
         output.write_text(json.dumps(job, indent=1, sort_keys=True) + "\n")
     except OSError as error:
         raise UserError(f"Could not write --output {output}: {error.strerror}.") from error
-    print(f"wrote {output}: {len(job['pipelineSpec']['root']['dag']['tasks'])} tasks")
+    print(f"wrote {output}: {len(tasks_of(job['pipelineSpec']))} tasks")
 
 
 def submit(config: PipelineConfig, options: argparse.Namespace) -> bool | None:
     """Submits a run, or shows what would be submitted."""
-    config = for_vertex(config)
     if options.dry_run:
-        _check_budget(config, compile_job(config), options, show=True)
+        _within_budget(config, compile_job(config), options, show=True)
         return None
     connection = connect(config.vertex)
     connection.check_bucket()
-    job = compile_job(config)
-    _check_budget(config, job, options)
+    job = _within_budget(config, compile_job(config), options)
 
-    from pipeline.vertex.client import VertexClient, id_of
+    from pipeline.vertex.client import RunFailedError, VertexClient, id_of
+    from pipeline.vertex.started import StartedJobs
 
     client = VertexClient(connection)
     started = time.monotonic()
     run = client.submit(config, job)
     if not options.wait:
-        print(f"follow it: vertex_runner.py status {id_of(run)} {_place_flags(config)}")
+        print(f"follow it: {_command(config, 'status', id_of(run))}")
         return None
-    results = client.wait(run.name)
+    try:
+        results = client.wait(run.name)
+    except RunFailedError:
+        StartedJobs(connection).end(id_of(run))
+        raise
 
     from pipeline.summary import print_summary
     from pipeline.vertex.results import summarize_run
@@ -64,43 +92,61 @@ def submit(config: PipelineConfig, options: argparse.Namespace) -> bool | None:
 
 
 def status(config: PipelineConfig, options: argparse.Namespace) -> None:
-    """Prints the state of a run and of its tasks."""
+    """Prints the state of a run, of its tasks and of the jobs that they have started."""
     connection = connect(config.vertex)
-    from pipeline.vertex.client import VertexClient, dashboard_link, describe_task, id_of, tasks_of
+    from pipeline.vertex.client import (
+        ENDED,
+        VertexClient,
+        dashboard_link,
+        describe_task,
+        id_of,
+    )
+    from pipeline.vertex.client import tasks_of as tasks_of_run
+    from pipeline.vertex.started import StartedJobs
 
     run = VertexClient(connection).get(options.run)
     print(f"{id_of(run)}: {run.state.name}\n{dashboard_link(run)}")
-    for task in tasks_of(run):
+    for task in tasks_of_run(run):
         print(f"  {describe_task(task, config.vertex.project)}")
+    jobs = StartedJobs(connection).running(id_of(run))
+    for job in jobs:
+        print(f"  {job}: {job.state.lower()}")
+    if jobs and run.state in ENDED:
+        print(f"end what it left running: {_command(config, 'cancel', id_of(run))}")
 
 
 def cancel(config: PipelineConfig, options: argparse.Namespace) -> None:
-    """Cancels a run."""
+    """Cancels a run, and ends the jobs that its tasks have started; also those of an ended run."""
     connection = connect(config.vertex)
-    from pipeline.vertex.client import VertexClient
+    from pipeline.vertex.client import ENDED, VertexClient, id_of
+    from pipeline.vertex.started import StartedJobs
 
-    VertexClient(connection).cancel(options.run)
-    print(f"asked Vertex AI to cancel {options.run}")
+    client, jobs = VertexClient(connection), StartedJobs(connection)
+    run = client.get(options.run)
+    if run.state in ENDED:
+        print(f"{id_of(run)} has ended: {run.state.name}")
+    else:
+        client.cancel(options.run)
+        print(f"asked Vertex AI to cancel {id_of(run)}", flush=True)
+    ended = jobs.end(id_of(run))
+    if run.state not in ENDED:
+        state = client.wait_for_cancellation(options.run)
+        print(f"{id_of(run)}: {state.name}")
+        ended += jobs.end(id_of(run))  # a task may have started one meanwhile
+    if not ended:
+        print("its tasks had no jobs running")
 
 
 def schedule(config: PipelineConfig, options: argparse.Namespace) -> None:
     """Puts the pipeline on a schedule."""
-    _check_cron(options.cron)
-    if config.vertex.experiment:
-        raise UserError(
-            f"Leave out vertex.experiment ({config.vertex.experiment}): only runs submitted one by "
-            "one can be added to an experiment, not those that a schedule starts."
-        )
-    config = for_vertex(config)
     connection = connect(config.vertex)
     connection.check_bucket()
-    job = compile_job(config)
-    _check_budget(config, job, options)
+    job = _within_budget(config, compile_job(config), options)
     from pipeline.vertex.schedules import Schedules
 
     schedule_id = Schedules(connection).create(config, job, options.cron, options.max_runs)
     print(f"created schedule {schedule_id}")
-    print(f"delete it: vertex_runner.py unschedule {schedule_id} {_place_flags(config)}")
+    print(f"delete it: {_command(config, 'unschedule', schedule_id)}")
 
 
 def schedules(config: PipelineConfig, options: argparse.Namespace) -> None:
@@ -146,7 +192,7 @@ def rehearse(config: PipelineConfig, options: argparse.Namespace) -> bool:
     return summary["blessed"]
 
 
-def _check_cron(cron: str) -> None:
+def _check_schedule(config: PipelineConfig, cron: str) -> None:
     """Checks the number of fields; the service checks what is in them."""
     fields = cron.split()
     if fields and fields[0].startswith(("TZ=", "CRON_TZ=")):
@@ -156,19 +202,35 @@ def _check_cron(cron: str) -> None:
             "Expected five fields in --cron: minute hour day month weekday. "
             f'Received: "{cron}". For example "0 3 * * 1": Mondays at three, UTC.'
         )
+    if config.vertex.experiment:
+        raise UserError(
+            f"Leave out vertex.experiment ({config.vertex.experiment}): only runs submitted one by "
+            "one can be added to an experiment, not those that a schedule starts."
+        )
 
 
-def _check_budget(
+def _within_budget(
     config: PipelineConfig, job: dict[str, Any], options: argparse.Namespace, show: bool = False
-) -> None:
-    from pipeline.vertex.plan import check_cost, load_prices, make_plan, print_plan, total_cost
+) -> dict[str, Any]:
+    """The job with limits that bound its cost; prints the bound, and on request the plan."""
+    from pipeline.vertex.limits import limited
+    from pipeline.vertex.plan import bound_cost, make_plan, print_plan
 
     prices = load_prices(options.prices)
     steps = make_plan(config, job, prices, options.images)
     if show:
         print_plan(steps, prices, options.images)
-    check_cost(total_cost(steps, prices), options.max_cost)
+    bound = bound_cost(config, steps, prices, options.images, options.max_cost)
+    print(bound)
+    return limited(job, bound.limits)
 
 
-def _place_flags(config: PipelineConfig) -> str:
-    return f"--project {config.vertex.project} --region {config.vertex.region}"
+def _command(config: PipelineConfig, verb: str, subject: str) -> str:
+    """A command line that runs as it is printed."""
+    words = [verb, subject, "--project", config.vertex.project, "--region", config.vertex.region]
+    default = VertexSettings()
+    for name in ("api_endpoint", "api_transport"):
+        value = getattr(config.vertex, name)
+        if value != getattr(default, name):
+            words += ["--set", f"vertex.{name}={value}"]
+    return f".venv/bin/python vertex_runner.py {shlex.join(words)}"

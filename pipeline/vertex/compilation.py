@@ -1,23 +1,30 @@
 """Compiles a configuration into the job that Vertex AI runs: the pipeline spec as JSON."""
 
 import contextlib
-import graphlib
 import io
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from models.settings import check_batch
 from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
 from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT, code_fingerprint
+from pipeline.settings import REQUIRED_DEVICES, VertexSettings
 from pipeline.vertex.connection import require_project
+from pipeline.vertex.job_spec import TFX_DAG, validate
 from pipeline.vertex.machines import MACHINES, check_region
 
 _IMAGE = re.compile(r"[\w.-]+(:\d+)?/[\w./-]+@sha256:[0-9a-f]{64}")
 _CLOUD = "gs://"
+# For ExampleGen's look at the bucket, which `pipeline.vertex.task` does not run.
+_DRIVER_SECONDS = 3600
+_EMAIL = "Email"
+# The last release for pipelines of schema 2.0, which is TFX's.
+_EMAIL_IMAGE = "gcr.io/ml-pipeline/google-cloud-pipeline-components:1.0.44"
+_EMAIL_MODULE = "google_cloud_pipeline_components.container.v1.vertex_notification_email"
 
 
 def for_vertex(config: PipelineConfig) -> PipelineConfig:
@@ -84,20 +91,7 @@ def fill_in(config: PipelineConfig, root: str, beam_args: tuple[str, ...]) -> Pi
     Raises:
       UserError: the gate has no threshold, or the replicas can't share a batch evenly.
     """
-    if config.evaluation.min_map50 is None:
-        raise UserError(
-            "The gate needs a threshold: set the mAP@.5 that a model must reach to be pushed, for "
-            "example --set evaluation.min_map50=0.8"
-        )
-    replicas = MACHINES[config.vertex.accelerator].replicas
-    if config.training.batch_size % replicas:
-        # Loads TensorFlow, which takes a while: only needed for the error.
-        from models.training.distribution import check_batch
-
-        try:
-            check_batch(config.training.batch_size, replicas)
-        except ValueError as error:
-            raise UserError(f"{error} (accelerator {config.vertex.accelerator})") from error
+    check_pipeline(config)
     filled = override(
         config,
         {
@@ -112,20 +106,38 @@ def fill_in(config: PipelineConfig, root: str, beam_args: tuple[str, ...]) -> Pi
     return filled.model_copy(update={"execution": execution})
 
 
+def check_pipeline(config: PipelineConfig) -> None:
+    """Checks the settings that a run needs wherever it keeps its files.
+
+    Raises:
+      UserError: the gate has no threshold, or the replicas can't share a batch evenly.
+    """
+    if config.evaluation.min_map50 is None:
+        raise UserError(
+            "The gate needs a threshold: set the mAP@.5 that a model must reach to be pushed, for "
+            "example --set evaluation.min_map50=0.8"
+        )
+    accelerator = config.vertex.accelerator
+    try:
+        check_batch(config.training.batch_size, MACHINES[accelerator].replicas)
+    except ValueError as error:
+        raise UserError(f"{error} (accelerator {accelerator})") from error
+
+
 def training_service(config: PipelineConfig) -> dict[str, Any]:
     """The custom job that trains, in the form that TFX's Trainer for Vertex AI expects."""
     vertex = config.vertex
     machine = MACHINES[vertex.accelerator]
     container: dict[str, Any] = {"image_uri": vertex.trainer_image}
-    if machine.environment:
-        container["env"] = [
-            {"name": name, "value": value} for name, value in machine.environment.items()
-        ]
+    if machine.required_devices:
+        environment = {REQUIRED_DEVICES: machine.required_devices, **machine.environment}
+        container["env"] = [{"name": name, "value": value} for name, value in environment.items()]
     job_spec: dict[str, Any] = {
         "worker_pool_specs": [
             {"machine_spec": machine.spec(), "replica_count": 1, "container_spec": container}
         ],
         # A lost worker is restarted, and resumes from its last checkpoint.
+        # `pipeline.vertex.task` adds the limit of the run.
         "scheduling": {"restart_job_on_worker_restart": True},
     }
     if vertex.service_account:
@@ -159,20 +171,76 @@ def compile_job(config: PipelineConfig) -> dict[str, Any]:
     Raises:
       UserError: the spec would contain a path of this machine.
     """
+    in_the_cloud = config.execution.pipeline_root.startswith(_CLOUD)
     # TFX prints which environment variables it ignores.
     with contextlib.redirect_stdout(io.StringIO()):
         from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
         runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
             kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
-                default_image=config.vertex.pipeline_image
+                default_image=config.vertex.pipeline_image,
+                default_commands=_command(config.vertex) if in_the_cloud else None,
             )
         )
+        if in_the_cloud:
+            runner.set_exit_handler(_finish(config))
         job = runner.run(_pipeline(_with_absolute_schema(config)), write_out=False)
-    validate(job)
-    if config.execution.pipeline_root.startswith(_CLOUD):
+    if in_the_cloud:
+        for executor in job["pipelineSpec"]["deploymentSpec"]["executors"].values():
+            driver = executor.get("container", {}).get("lifecycle", {}).get("preCacheCheck")
+            if driver:
+                driver["command"] = ["timeout", str(_DRIVER_SECONDS), *driver["command"]]
+        if config.vertex.notify_emails:
+            _add_emails(job["pipelineSpec"], config.vertex.notify_emails)
         _reject_local_paths(job)
+    validate(job)
     return job
+
+
+def _command(settings: VertexSettings) -> list[str]:
+    """Of every task's container; see `pipeline.vertex.task`."""
+    names = ("project", "region", "api_endpoint", "api_transport")
+    flags = [f"--vertex_{name}={getattr(settings, name)}" for name in names]
+    return ["python", "-m", "pipeline.vertex.task", *flags]
+
+
+def _finish(config: PipelineConfig):
+    from tfx.orchestration.kubeflow.decorators import FinalStatusStr
+
+    from pipeline.vertex.finish import Finish
+
+    return Finish(final_status=FinalStatusStr(), settings=config.vertex.model_dump_json())
+
+
+def _add_emails(spec: dict[str, Any], recipients: tuple[str, ...]) -> None:
+    """Adds Google's own component for notifications, in the form of its pipelines of schema 2.0."""
+    text = {"type": "STRING"}
+    spec["components"][_EMAIL] = {
+        "executorLabel": f"{_EMAIL}_executor",
+        "inputDefinitions": {
+            "parameters": {"recipients": text, "pipeline_task_final_status": text}
+        },
+    }
+    spec["deploymentSpec"]["executors"][f"{_EMAIL}_executor"] = {
+        "container": {
+            "image": _EMAIL_IMAGE,
+            "command": ["python3", "-u", "-m", f"{_EMAIL_MODULE}.executor"],
+            "args": ["--type", "VertexNotificationEmail", "--payload", ""],
+        }
+    }
+    constant = {"constantValue": {"stringValue": json.dumps(recipients)}}
+    spec["root"]["dag"]["tasks"][_EMAIL] = {
+        "taskInfo": {"name": _EMAIL},
+        "componentRef": {"name": _EMAIL},
+        "dependentTasks": [TFX_DAG],
+        "triggerPolicy": {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"},
+        "inputs": {
+            "parameters": {
+                "recipients": {"runtimeValue": constant},
+                "pipeline_task_final_status": {"taskFinalStatus": {"producerTask": TFX_DAG}},
+            }
+        },
+    }
 
 
 def _pipeline(config: PipelineConfig):
@@ -195,48 +263,6 @@ def _pipeline(config: PipelineConfig):
             )
         pipeline.components = [*pipeline.components, registrar]
     return pipeline
-
-
-def validate(job: dict[str, Any]) -> None:
-    """Checks a job against the published schema of pipeline specs, field by field.
-
-    Raises:
-      ValueError: a field is unknown to the schema, or has the wrong type.
-    """
-    from google.protobuf import json_format
-    from kfp.pipeline_spec import pipeline_spec_pb2
-
-    spec = pipeline_spec_pb2.PipelineSpec()
-    deployment = pipeline_spec_pb2.PipelineDeploymentConfig()
-    try:
-        json_format.ParseDict(job, pipeline_spec_pb2.PipelineJob())
-        json_format.ParseDict(job["pipelineSpec"], spec)
-        json_format.ParseDict(job["pipelineSpec"]["deploymentSpec"], deployment)
-    except json_format.ParseError as error:
-        raise ValueError(f"The job does not match the published schema: {error}") from error
-    tasks = spec.root.dag.tasks
-    for name, task in tasks.items():
-        component = spec.components[task.component_ref.name]
-        if component.executor_label not in deployment.executors:
-            raise ValueError(f"Task {name} has no executor.")
-        unknown = [other for other in task.dependent_tasks if other not in tasks]
-        if unknown:
-            raise ValueError(f"Task {name} depends on tasks that the job lacks: {unknown}.")
-
-
-def needed_by(task: Mapping[str, Any]) -> set[str]:
-    """Names of the tasks that a task depends on or takes artifacts from."""
-    inputs = task.get("inputs", {}).get("artifacts", {}).values()
-    return {
-        *task.get("dependentTasks", ()),
-        *(source["taskOutputArtifact"]["producerTask"] for source in inputs),
-    }
-
-
-def task_graph(job: Mapping[str, Any]) -> graphlib.TopologicalSorter:
-    """The names of a job's tasks, to be walked so that each comes after those that it needs."""
-    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
-    return graphlib.TopologicalSorter({name: needed_by(task) for name, task in tasks.items()})
 
 
 def _with_absolute_schema(config: PipelineConfig) -> PipelineConfig:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
 import google.auth
+import requests
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
 from requests.exceptions import RequestException
@@ -16,15 +17,41 @@ from pipeline.vertex.machines import MACHINES, check_region
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _SECONDS = 30
 _DENIED = (401, 403)
-APIS = ("aiplatform", "storage", "dataflow", "artifactregistry", "compute")
-ROLES = (
-    "roles/aiplatform.user",
-    "roles/storage.objectAdmin",
-    "roles/dataflow.admin",
-    "roles/dataflow.worker",
-    "roles/artifactregistry.reader",
-    "roles/iam.serviceAccountUser",
-)
+_UNLIMITED = -1
+APIS = ("aiplatform", "storage", "dataflow", "artifactregistry", "compute", "iamcredentials")
+# What a run's account must be allowed to do in the project, by the role that allows it. Asked of
+# the services themselves: whoever is an Editor, or gets a role from a group or folder, has it, too.
+PROJECT_PERMISSIONS = {
+    "roles/aiplatform.user": (
+        "aiplatform.pipelineJobs.get",
+        "aiplatform.customJobs.create",
+        "aiplatform.customJobs.list",
+        "aiplatform.customJobs.cancel",
+    ),
+    "roles/dataflow.admin": ("dataflow.jobs.create", "dataflow.jobs.list", "dataflow.jobs.cancel"),
+    "roles/dataflow.worker": ("dataflow.workItems.lease",),
+    "roles/artifactregistry.reader": ("artifactregistry.repositories.downloadArtifacts",),
+}
+BUCKET_PERMISSIONS = {
+    "roles/storage.objectAdmin": (
+        "storage.objects.create",
+        "storage.objects.delete",
+        "storage.objects.get",
+        "storage.objects.list",
+    )
+}
+ACCOUNT_PERMISSIONS = {"roles/iam.serviceAccountUser": ("iam.serviceAccounts.actAs",)}
+# The same for whoever submits runs.
+_USER_PERMISSIONS = {
+    "roles/aiplatform.user": (
+        "aiplatform.pipelineJobs.create",
+        "aiplatform.pipelineJobs.get",
+        "aiplatform.pipelineJobs.cancel",
+        "aiplatform.customJobs.list",
+        "aiplatform.customJobs.cancel",
+    ),
+    "roles/dataflow.developer": ("dataflow.jobs.list", "dataflow.jobs.cancel"),
+}
 # Names of the quotas in Service Usage, by accelerator.
 _QUOTAS = {
     "tpu-v2-8": "custom_model_training_tpu_v2",
@@ -39,6 +66,8 @@ ENDPOINTS = {
     "serviceusage": "https://serviceusage.googleapis.com",
     "storage": "https://storage.googleapis.com",
     "cloudresourcemanager": "https://cloudresourcemanager.googleapis.com",
+    "iam": "https://iam.googleapis.com",
+    "iamcredentials": "https://iamcredentials.googleapis.com",
 }
 
 
@@ -83,7 +112,8 @@ def examine(
         _bucket,
         _images,
         _accelerator,
-        _roles,
+        _user,
+        _account,
     )
     findings = []
     for check in checks:
@@ -121,17 +151,6 @@ def _bucket(settings, session, endpoints) -> Iterator[Finding]:
         f"bucket gs://{name} in {settings.region} (it is in {location})",
         location == settings.region,
         f"choose another --bucket or --region; or: {create}",
-    )
-    needed = ["storage.objects.create", "storage.objects.delete", "storage.objects.get"]
-    answer = session.get(
-        f"{root}/iam/testPermissions", params={"permissions": needed}, timeout=_SECONDS
-    )
-    granted = answer.json().get("permissions", []) if answer.ok else []
-    yield Finding(
-        f"bucket gs://{name} writable",
-        set(needed) <= set(granted),
-        f"gcloud storage buckets add-iam-policy-binding gs://{name} "
-        f"--member={_member(settings)} --role=roles/storage.objectAdmin",
     )
 
 
@@ -174,10 +193,11 @@ def _accelerator(settings, session, endpoints) -> Iterator[Finding]:
         yield Finding(f"quota {quota} can be read", False, fix)
         return
     limit = _limit_in(answer.json(), settings.region)
-    needed = max(machine.replicas, 1)
+    needed = machine.replicas
     yield Finding(
-        f"quota {quota} in {settings.region}: {limit} of the {needed} needed",
-        limit >= needed,
+        f"quota {quota} in {settings.region}: "
+        f"{'unlimited' if limit == _UNLIMITED else limit} of the {needed} needed",
+        limit == _UNLIMITED or limit >= needed,
         f"request {needed} at https://console.cloud.google.com/iam-admin/quotas"
         f"?project={settings.project} (filter: {quota})",
     )
@@ -194,34 +214,115 @@ def _limit_in(metric: dict, region: str) -> int:
     ]
     general = [bucket for bucket in buckets if not bucket.get("dimensions")]
     limits = [int(bucket.get("effectiveLimit", 0)) for bucket in of_region or general]
-    return max(limits, default=0)
+    return _UNLIMITED if _UNLIMITED in limits else max(limits, default=0)
 
 
-def _roles(settings, session, endpoints) -> Iterator[Finding]:
-    if not settings.service_account:
+def _user(settings, session, endpoints) -> Iterator[Finding]:
+    """What whoever runs `doctor` may do."""
+    for role, permissions in _USER_PERMISSIONS.items():
+        answer = session.post(_project(settings, endpoints), json=_asked(permissions),
+                              timeout=_SECONDS)  # fmt: skip
+        yield _allowed("you", role, permissions, answer, _grant(settings, role))
+    ((role, permissions),) = BUCKET_PERMISSIONS.items()
+    answer = session.get(_of_bucket(settings, endpoints), params=_asked(permissions),
+                         timeout=_SECONDS)  # fmt: skip
+    fix = _grant_on_bucket(settings, "user:YOU", role)
+    yield _allowed(f"you, on gs://{settings.bucket}", role, permissions, answer, fix)
+    if settings.service_account:
+        ((role, permissions),) = ACCOUNT_PERMISSIONS.items()
+        answer = session.post(_of_account(settings, endpoints), json=_asked(permissions),
+                              timeout=_SECONDS)  # fmt: skip
+        fix = _grant_on_account(settings, "user:YOU", role)
+        yield _allowed(f"you, on {settings.service_account}", role, permissions, answer, fix)
+
+
+def _account(settings, session, endpoints) -> Iterator[Finding]:
+    """What the run's account may do, asked in its name."""
+    account = settings.service_account
+    if not account:
         yield Finding(
             "the pipeline has a service account of its own",
             False,
-            "create one and pass it with --service-account; the default account may have too many "
-            "or too few roles: see docs/production.md",
+            "create one with vertex_setup.sh and pass it with --service-account; the default "
+            "account may have too many or too few roles",
         )
         return
-    url = f"{endpoints['cloudresourcemanager']}/v1/projects/{settings.project}:getIamPolicy"
-    answer = session.post(url, json={}, timeout=_SECONDS)
+    url = f"{endpoints['iamcredentials']}/v1/projects/-/serviceAccounts/{account}"
+    answer = session.post(f"{url}:generateAccessToken", json={"scope": [_SCOPE]}, timeout=_SECONDS)
     if not answer.ok:
-        fix = _grant(settings, "roles/iam.securityReviewer")
-        yield Finding(f"the roles in {settings.project} can be read", False, fix)
+        fix = _grant_on_account(settings, "user:YOU", "roles/iam.serviceAccountTokenCreator")
+        yield Finding(f"what {account} may do can be asked", False, fix)
         return
-    bindings = answer.json().get("bindings", [])
+    headers = {"Authorization": f"Bearer {answer.json()['accessToken']}"}
+
+    def post(url: str, permissions: tuple[str, ...]) -> requests.Response:
+        return requests.post(url, json=_asked(permissions), headers=headers, timeout=_SECONDS)
+
     member = _member(settings)
-    held = {one["role"] for one in bindings if member in one.get("members", [])}
-    for role in ROLES:
-        yield Finding(
-            f"{settings.service_account} has {role}",
-            role in held or "roles/owner" in held,
+    for role, permissions in PROJECT_PERMISSIONS.items():
+        fix = (
             f"gcloud projects add-iam-policy-binding {settings.project} --member={member} "
-            f"--role={role}",
+            f"--role={role}"
         )
+        answer = post(_project(settings, endpoints), permissions)
+        yield _allowed(account, role, permissions, answer, fix)
+    ((role, permissions),) = ACCOUNT_PERMISSIONS.items()
+    answer = post(_of_account(settings, endpoints), permissions)
+    fix = _grant_on_account(settings, member, role)
+    yield _allowed(f"{account}, on itself", role, permissions, answer, fix)
+    ((role, permissions),) = BUCKET_PERMISSIONS.items()
+    answer = requests.get(
+        _of_bucket(settings, endpoints),
+        params=_asked(permissions),
+        headers=headers,
+        timeout=_SECONDS,
+    )
+    fix = _grant_on_bucket(settings, member, role)
+    yield _allowed(f"{account}, on gs://{settings.bucket}", role, permissions, answer, fix)
+
+
+def _allowed(
+    who: str, role: str, permissions: tuple[str, ...], answer: requests.Response, fix: str
+) -> Finding:
+    """Whether a service grants all permissions, which a role or any other grant may bring."""
+    granted = answer.json().get("permissions", []) if answer.ok else []
+    missing = sorted(set(permissions) - set(granted))
+    subject = f"{who}: what {role} allows"
+    return Finding(
+        f"{subject} (not {', '.join(missing)})" if missing else subject, not missing, fix
+    )
+
+
+def _asked(permissions: tuple[str, ...]) -> dict[str, list[str]]:
+    return {"permissions": list(permissions)}
+
+
+def _project(settings, endpoints) -> str:
+    root = endpoints["cloudresourcemanager"]
+    return f"{root}/v1/projects/{settings.project}:testIamPermissions"
+
+
+def _of_account(settings, endpoints) -> str:
+    account = settings.service_account
+    return f"{endpoints['iam']}/v1/projects/-/serviceAccounts/{account}:testIamPermissions"
+
+
+def _of_bucket(settings, endpoints) -> str:
+    return f"{endpoints['storage']}/storage/v1/b/{settings.bucket}/iam/testPermissions"
+
+
+def _grant_on_bucket(settings: VertexSettings, member: str, role: str) -> str:
+    return (
+        f"gcloud storage buckets add-iam-policy-binding gs://{settings.bucket} "
+        f"--member={member} --role={role}"
+    )
+
+
+def _grant_on_account(settings: VertexSettings, member: str, role: str) -> str:
+    return (
+        f"gcloud iam service-accounts add-iam-policy-binding {settings.service_account} "
+        f"--project={settings.project} --member={member} --role={role}"
+    )
 
 
 def _grant(settings: VertexSettings, role: str) -> str:

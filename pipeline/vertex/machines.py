@@ -1,7 +1,9 @@
 """The machines that can train, and their names in a Vertex AI custom job.
 
 Sources: cloud.google.com/vertex-ai/docs/training/configure-compute (machine types, and that a
-`cloud-tpu` has 8 cores) and cloud.google.com/tpu/docs/v5e-training (topologies, host cores).
+`cloud-tpu` has 8 cores), cloud.google.com/vertex-ai/docs/training/training-with-tpu-vm (where
+libtpu must be, and that TensorFlow is not supported from TPU v6e on) and
+cloud.google.com/tpu/docs/v5e-training (topologies, host cores).
 """
 
 import dataclasses
@@ -37,6 +39,12 @@ class Machine:
     topology: str = ""
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def required_devices(self) -> str:
+        """What TensorFlow must see, such as "TPU:8"; empty without an accelerator."""
+        kind = {"tpu-trainer": "TPU", "gpu-trainer": "GPU"}.get(self.image_target)
+        return f"{kind}:{self.replicas}" if kind else ""
+
     def spec(self) -> dict[str, Any]:
         """The custom job's MachineSpec."""
         spec: dict[str, Any] = {"machine_type": self.machine_type}
@@ -53,7 +61,7 @@ _TPU = {"TPU_NAME": "local"}
 # Only v5e is driven through PJRT, by the image's libtpu.
 _TPU_V5E = _TPU | {
     "NEXT_PLUGGABLE_DEVICE_USE_C_API": "true",
-    "TF_PLUGGABLE_DEVICE_LIBRARY_PATH": "/opt/venv/lib/python3.10/site-packages/libtpu/libtpu.so",
+    "TF_PLUGGABLE_DEVICE_LIBRARY_PATH": "/lib/libtpu.so",
 }
 
 

@@ -5,7 +5,6 @@ the alias `push-N`, by which a repeated push finds it instead of registering it 
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,14 +13,13 @@ from google.cloud import aiplatform_v1 as gca
 from google.protobuf import json_format, struct_pb2
 
 from pipeline.vertex.connection import Connection
+from pipeline.vertex.labels import MAX_LENGTH, as_labels
 from pipeline.vertex.service_errors import explained, patient
 
 # Published by Vertex AI, for its own object detectors.
 METRICS_SCHEMA = (
     "gs://google-cloud-aiplatform/schema/modelevaluation/image_object_detection_metrics_1.0.0.yaml"
 )
-_LABEL_LENGTH = 63
-_NOT_IN_LABELS = re.compile(r"[^a-z0-9_-]")
 _UPLOAD_SECONDS = 600.0
 _PATIENCE_SECONDS = 300.0
 # Several runs may try to register the first version at once.
@@ -43,9 +41,9 @@ def model_id(pipeline_name: str) -> str:
       ValueError: it would be longer than the 63 characters that the service allows.
     """
     name = f"detector-{pipeline_name}"
-    if len(name) > _LABEL_LENGTH:
+    if len(name) > MAX_LENGTH:
         raise ValueError(
-            f"Expected a pipeline name of at most {_LABEL_LENGTH - len('detector-')} characters, "
+            f"Expected a pipeline name of at most {MAX_LENGTH - len('detector-')} characters, "
             f"to register models under. Received: {pipeline_name}. Choose one with --set name=..."
         )
     return name
@@ -155,11 +153,7 @@ def labels_of(manifest: Mapping[str, Any]) -> dict[str, str]:
         "pipeline-run": manifest["run_id"],
         "pushed-version": manifest["version"],
     }
-    return {
-        name: _NOT_IN_LABELS.sub("-", value.lower())[:_LABEL_LENGTH]
-        for name, value in facts.items()
-        if value
-    }
+    return as_labels(facts)
 
 
 def describe(manifest: Mapping[str, Any]) -> str:

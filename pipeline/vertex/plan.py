@@ -1,49 +1,24 @@
-"""The plan of a run: its machines, hours and cost, estimated from a price table."""
+"""The plan of a run: its machines, hours and cost, estimated from a price table.
+
+Every step is ended when it takes `vertex.max_overrun` times its estimate, so the plan bounds the
+cost of a run, too.
+"""
 
 import dataclasses
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from models.settings import NotNegative, Positive, Settings
-from pipeline.config import PipelineConfig, explain
+from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
-from pipeline.vertex.compilation import needed_by, task_graph
+from pipeline.vertex.job_spec import needs_of, task_graph, tasks_of
+from pipeline.vertex.limits import BEAM_TASKS, TRAINER, Limits
 from pipeline.vertex.machines import MACHINES
+from pipeline.vertex.prices import Prices, price_of
 
-_TABLE = Path(__file__).with_name("prices.json")
 # Vertex AI's machine for tasks that do not ask for one.
 _TASK_MACHINE = "e2-standard-4"
-_BEAM_TASKS = ("ExampleGen", "StatisticsGen", "Transform", "Evaluator")
-_TRAINER = "Trainer"
-
-
-class Assumptions(Settings):
-    """What the estimate assumes."""
-
-    note: str = ""
-    task_minutes: NotNegative
-    training_start_minutes: NotNegative
-    dataflow_start_minutes: NotNegative
-    dataflow_images_per_worker_second: Positive
-    training_images_per_second: dict[str, Positive]
-
-
-class Prices(Settings):
-    """A price table in USD, with its date and its sources."""
-
-    note: str = ""
-    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
-    sources: tuple[str, ...]
-    evidence: dict[str, str] = {}
-    """How each figure was checked, and which ones were not."""
-    run: NotNegative
-    machine_hour: dict[str, NotNegative]
-    dataflow_worker_hour: dict[str, NotNegative]
-    assumptions: Assumptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,26 +42,6 @@ class Step:
     ends: float
 
 
-def load_prices(path: str | None) -> Prices:
-    """Reads a price table.
-
-    Args:
-      path: a JSON file in the form of prices.json; None reads prices.json.
-
-    Raises:
-      UserError: the file can't be read, or is not a price table.
-    """
-    file = Path(path) if path else _TABLE
-    try:
-        return Prices.model_validate_json(file.read_text())
-    except OSError as error:
-        raise UserError(f"Could not read the price table {file}: {error.strerror}.") from error
-    except ValidationError as error:
-        raise UserError(
-            f"{file} is not a price table like {_TABLE.name}: {explain(error)}"
-        ) from error
-
-
 def make_plan(
     config: PipelineConfig, job: dict[str, Any], prices: Prices, num_images: int
 ) -> list[Step]:
@@ -105,13 +60,13 @@ def make_plan(
       UserError: the price table lacks a machine.
     """
     spec = job["pipelineSpec"]
-    tasks = spec["root"]["dag"]["tasks"]
+    tasks, needs = tasks_of(spec), needs_of(job)
     steps: dict[str, list[Step]] = {}
     for name in task_graph(job).static_order():
         component = spec["components"][tasks[name]["componentRef"]["name"]]
         executor = spec["deploymentSpec"]["executors"][component["executorLabel"]]
         # Tasks that do not wait for each other run at the same time.
-        start = max((steps[other][0].ends for other in needed_by(tasks[name])), default=0.0)
+        start = max((steps[other][0].ends for other in needs[name]), default=0.0)
         if "container" in executor:
             image = executor["container"]["image"]
             steps[name] = _task_steps(config, name, image, prices, num_images, start)
@@ -123,25 +78,20 @@ def make_plan(
 def _task_steps(
     config: PipelineConfig, name: str, image: str, prices: Prices, num_images: int, start: float
 ) -> list[Step]:
-    guess = prices.assumptions
-    task_hours, extra = guess.task_minutes / 60, []
     vertex = config.vertex
-    if name == _TRAINER:
+    task_hours, extra = prices.assumptions.task_minutes / 60, []
+    if name == TRAINER:
         machine = MACHINES[vertex.accelerator]
-        rate = _price(guess.training_images_per_second, vertex.accelerator)
-        images = config.training.steps * config.training.batch_size
-        training_hours = config.training.minutes / 60 or images / rate / 3600
-        hours = guess.training_start_minutes / 60 + training_hours
-        cost = hours * _price(prices.machine_hour, machine.price)
+        hours = _training_hours(config, prices)
+        cost = hours * price_of(prices.machine_hour, machine.price)
         what = f"{machine.machine_type} ({vertex.accelerator})"
         extra.append(
             Step(f"{name}: custom job", what, vertex.trainer_image, hours, cost, start + hours)
         )
-    elif name in _BEAM_TASKS and vertex.data_processing == "dataflow":
+    elif name in BEAM_TASKS and vertex.data_processing == "dataflow":
+        hours = _dataflow_hours(config, prices, num_images)
         workers = vertex.dataflow_max_workers
-        rate = guess.dataflow_images_per_worker_second * workers
-        hours = guess.dataflow_start_minutes / 60 + num_images / rate / 3600
-        per_hour = _price(prices.dataflow_worker_hour, vertex.dataflow_machine_type)
+        per_hour = price_of(prices.dataflow_worker_hour, vertex.dataflow_machine_type)
         what = f"up to {workers} x {vertex.dataflow_machine_type}"
         cost = hours * workers * per_hour
         extra.append(
@@ -149,17 +99,24 @@ def _task_steps(
         )
     # The task waits for the job that it has started.
     task_hours += sum(step.hours for step in extra)
-    cost = task_hours * _price(prices.machine_hour, _TASK_MACHINE)
+    cost = task_hours * price_of(prices.machine_hour, _TASK_MACHINE)
     return [Step(name, _TASK_MACHINE, image, task_hours, cost, start + task_hours), *extra]
 
 
-def _price(table: dict[str, float], name: str) -> float:
-    if name not in table:
-        raise UserError(
-            f"The price table has no {name}, only {', '.join(sorted(table))}. Add it to a copy of "
-            "prices.json and pass that with --prices."
-        )
-    return table[name]
+def _training_hours(config: PipelineConfig, prices: Prices) -> float:
+    guess = prices.assumptions
+    rate = price_of(guess.training_images_per_second, config.vertex.accelerator)
+    images = config.training.steps * config.training.batch_size
+    hours = config.training.minutes / 60 or images / rate / 3600
+    return guess.training_start_minutes / 60 + hours
+
+
+def _dataflow_hours(config: PipelineConfig, prices: Prices, num_images: int) -> float:
+    guess = prices.assumptions
+    if config.vertex.data_processing != "dataflow":
+        return 0.0
+    rate = guess.dataflow_images_per_worker_second * config.vertex.dataflow_max_workers
+    return guess.dataflow_start_minutes / 60 + num_images / rate / 3600
 
 
 def total_cost(steps: list[Step], prices: Prices) -> float:
@@ -170,6 +127,64 @@ def total_cost(steps: list[Step], prices: Prices) -> float:
 def total_hours(steps: list[Step]) -> float:
     """Hours from the start of a run to its end."""
     return max(step.ends for step in steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """What a run can cost at most.
+
+    Attributes:
+      overrun: how many times its estimate each step may take.
+      limits: the same in seconds.
+      cost: of a run whose every step takes as long as it may, in USD.
+    """
+
+    overrun: float
+    limits: Limits
+    cost: float
+
+    def __str__(self) -> str:
+        return (
+            f"at most {self.cost:.2f} USD: each step is ended at {self.overrun:.1f} times its "
+            "estimate"
+        )
+
+
+def bound_cost(
+    config: PipelineConfig,
+    steps: list[Step],
+    prices: Prices,
+    num_images: int,
+    max_cost: float | None,
+) -> Bound:
+    """Decides how long each step may take, so that a run can't cost more than its limit.
+
+    Args:
+      config: its `vertex.max_overrun` is used where `max_cost` allows it.
+      steps: see `make_plan`.
+      prices: see `load_prices`.
+      num_images: in the data set.
+      max_cost: in USD; None for no limit.
+
+    Raises:
+      UserError: the estimate is above the limit.
+    """
+    overrun = config.vertex.max_overrun
+    estimate = total_cost(steps, prices)
+    if max_cost is not None:
+        if estimate > max_cost:
+            raise UserError(
+                f"The estimate of {estimate:.2f} USD is above --max-cost {max_cost:.2f}, so "
+                "nothing was submitted. `submit --dry-run` shows the cost of each task."
+            )
+        if estimate > prices.run:
+            overrun = min(overrun, (max_cost - prices.run) / (estimate - prices.run))
+    limits = Limits.of_hours(
+        task=overrun * prices.assumptions.task_minutes / 60,
+        training=overrun * _training_hours(config, prices),
+        dataflow=overrun * _dataflow_hours(config, prices, num_images),
+    )
+    return Bound(overrun, limits, prices.run + overrun * (estimate - prices.run))
 
 
 def print_plan(steps: list[Step], prices: Prices, num_images: int) -> None:
@@ -190,16 +205,3 @@ def print_plan(steps: list[Step], prices: Prices, num_images: int) -> None:
     )
     console.print(f"prices of {prices.date}: {prices.note}\n  {', '.join(prices.sources)}")
     console.print(prices.assumptions.note)
-
-
-def check_cost(cost: float, limit: float | None) -> None:
-    """Rejects runs over the cost limit.
-
-    Raises:
-      UserError: the estimate is above the limit.
-    """
-    if limit is not None and cost > limit:
-        raise UserError(
-            f"The estimate of {cost:.2f} USD is above --max-cost {limit:.2f}, so nothing was "
-            "submitted. `submit --dry-run` shows the cost of each task."
-        )

@@ -94,7 +94,7 @@ def summarize_run(
             run_id=run_id,
             run_folder=run_folder,
             workdir=run_folder,
-            metadata=f"Vertex ML Metadata of {config.vertex.project}, {config.vertex.region}",
+            metadata=f"vertex://{config.vertex.project}/{config.vertex.region}",
             seconds=seconds,
             error=None,
         )

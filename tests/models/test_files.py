@@ -31,3 +31,22 @@ def test_a_write_that_is_cut_off_leaves_the_old_file(tmp_path, monkeypatch, step
     assert [entry.name for entry in tmp_path.iterdir() if entry.name[0] != "."] == ["file"]
     write_whole(path, "new")
     assert path.read_text() == "new"
+
+
+def test_the_file_and_the_folders_that_lead_to_it_are_synced(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def record(descriptor):
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    monkeypatch.chdir(tmp_path)
+    write_whole("new/newer/file", "text")
+    root = str(tmp_path)
+    assert synced == [
+        root, f"{root}/new", f"{root}/new/newer/.file.writing-{os.getpid()}", f"{root}/new/newer",
+    ]  # fmt: skip
+    synced.clear()
+    write_whole("new/newer/file", "other")
+    assert synced[1:] == [f"{root}/new/newer"]

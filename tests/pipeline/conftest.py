@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.pipeline.tiny_detector import LABELS, picture, raw_example, tiny_tflite
+from tests.pipeline.tiny_detector import LABELS, hash_of, picture, raw_example, tiny_tflite
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +86,7 @@ def model_artifact(tmp_path):
         (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
         artifact = standard_artifacts.Model()
         artifact.uri = str(tmp_path / name)
+        artifact.set_string_custom_property("files_sha256", hash_of(content, labels))
         return artifact
 
     return make

@@ -55,8 +55,9 @@ def test_workers_install_nothing():
         project="p", region="r", temp_location="gs://b/t", image="i@sha256:0", machine_type="m",
         max_workers=1,
     )  # fmt: skip
-    for arguments in (cloud, beam_options.portable("spark:8099", "i@sha256:0", 4)):
+    elsewhere = (cloud, beam_options.portable("spark:8099", "i@sha256:0", 4))
+    for arguments in (*elsewhere, beam_options.IN_PROCESS):
         assert make_beam_dependency_flags(list(arguments)) == list(arguments)
-        assert "--sdk_location=container" in arguments
+    assert all("--sdk_location=container" in arguments for arguments in elsewhere)
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert "ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1" in dockerfile

@@ -135,14 +135,18 @@ def test_an_assignment_without_a_value_is_refused(pair):
         parse_assignments([pair])
 
 
-@pytest.mark.parametrize("key", sorted({*ExecutionSettings.model_fields} - {"beam_args"}))
+FOR_USERS = {"beam_args", "record_host_and_user"}
+
+
+@pytest.mark.parametrize("key", sorted({*ExecutionSettings.model_fields} - FOR_USERS))
 def test_what_the_runner_fills_in_can_not_be_set(key):
     with pytest.raises(UserError, match=rf"execution\.{key}, which the runner fills in"):
         parse_assignments([f"execution.{key}=x"])
 
 
-def test_beam_arguments_can_be_set():
-    assert parse_assignments(["execution.beam_args=[]"]) == {"execution.beam_args": "[]"}
+@pytest.mark.parametrize("key", sorted(FOR_USERS))
+def test_the_execution_settings_of_users_can_be_set(key):
+    assert parse_assignments([f"execution.{key}=[]"]) == {f"execution.{key}": "[]"}
 
 
 def test_every_setting_says_what_it_is():

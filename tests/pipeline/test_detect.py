@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,49 @@ def test_a_missing_picture_in_a_list_does_not_stop_the_others(tmp_path, pushed, 
 def test_a_file_with_labels_beside_it_is_a_model(tmp_path, pushed):
     assert find_model(str(pushed / "1" / "detect.tflite")).labels == LABELS
     assert find_model(str(pushed)).model == (pushed / "1" / "detect.tflite").resolve()
+
+
+def warnings_of(pushed, pictures, tmp_path, capsys):
+    run(pushed, pictures / "b.jpg", out=tmp_path / "out")
+    return [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
+
+
+def test_a_pushed_version_that_was_changed_is_used_with_a_warning(
+    tmp_path, pushed, pictures, float_model, capsys
+):
+    assert warnings_of(pushed, pictures, tmp_path, capsys) == []
+    labels = pushed / "1" / "labels.txt"
+    labels.write_text("rabbit\ndog\ncat\n")
+    (warning,) = warnings_of(pushed, pictures, tmp_path, capsys)
+    assert f"{labels} is not the file that was pushed" in warning
+    (pushed / "1" / "detect.tflite").write_bytes(float_model)
+    assert len(warnings_of(pushed, pictures, tmp_path, capsys)) == 2
+
+
+def test_another_file_in_a_pushed_version_is_warned_about(
+    tmp_path, pushed, pictures, float_model, capsys
+):
+    other = pushed / "1" / "other.tflite"
+    (pushed / "1" / "detect.tflite").rename(other)
+    other.write_bytes(float_model)
+    (warning,) = warnings_of(other, pictures, tmp_path, capsys)
+    assert f"{other} is not the file that was pushed" in warning
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"files": {}}', '{"files": {"labels.txt": 1}}'])
+def test_a_damaged_manifest_is_warned_about(tmp_path, pushed, pictures, capsys, content):
+    (pushed / "1" / "manifest.json").write_text(content)
+    (warning,) = warnings_of(pushed, pictures, tmp_path, capsys)
+    assert "manifest.json is damaged" in warning
+
+
+def test_a_pipe_among_the_pictures_is_not_waited_for(tmp_path, pushed, pictures):
+    os.mkfifo(pictures / "pipe.jpg")
+    code, report = run(pushed, pictures, out=tmp_path / "out")
+    assert code == 1
+    (failed,) = [entry for entry in report["pictures"] if "error" in entry]
+    assert failed["file"].endswith("pipe.jpg")
+    assert "a pipe or a device" in failed["error"]
 
 
 def test_a_path_without_a_model_or_a_picture_is_an_error(tmp_path, pushed, pictures):

@@ -54,6 +54,24 @@ def test_a_class_of_small_objects_asks_for_a_pyramid_however_few_they_are():
     assert choose(box_sizes={"cell": LARGE, "platelet": half}).preset == "small_data_cpu"
 
 
+def test_tiny_objects_get_more_pixels_and_smaller_batches():
+    def chosen(share, given=None, **known):
+        sizes = np.concatenate([SMALL[: int(100 * share)], LARGE[: int(100 - 100 * share)]])
+        recipe = choose(given, sizes=sizes, **known)
+        config = config_of(recipe, given)
+        return config.model.input_size, config.training.batch_size, config.transform.canvas_size
+
+    assert chosen(0.6) == chosen(0.6, weights=COCO) == (448, 16, 512)
+    assert chosen(0.4) == (320, 32, 384)  # a pyramid, but most objects are large
+    assert chosen(0.6, num_training=8) == (448, 16, 512)
+    # What is given is not contradicted.
+    assert chosen(0.6, {"model.input_size": 256}) == (256, 32, 384)
+    assert chosen(0.6, {"transform.canvas_size": 400}) == (320, 32, 400)
+    assert chosen(0.6, {"training.batch_size": 8}) == (320, 8, 384)
+    assert chosen(0.6, {"model.family": "ssd"}) == (300, 32, 384)
+    assert "smaller than 6%" in choose(sizes=SMALL).reasons[1]
+
+
 def test_images_without_objects_are_known_to_have_none():
     assert choose(box_sizes={}).preset == "small_data_cpu"
 

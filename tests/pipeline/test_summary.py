@@ -138,7 +138,7 @@ def test_the_printed_summary_has_all_that_a_newcomer_needs(make):
         "1.23 MB, 4.2 ms an image",
         "gate: blessed",
         "mAP50 0.9100, at least 0.8000: passed",
-        "no earlier blessed model to compare with",
+        "compared with no earlier blessed model",
         "device check passed",
         "/pushed/3/detect.tflite",
         "-m pipeline.detect",

@@ -52,6 +52,14 @@ def _normal(deviation):
     return keras.initializers.RandomNormal(stddev=deviation)
 
 
+def hash_of(model: bytes, labels) -> str:
+    """Of a model with its labels, as `sha256sum detect.tflite labels.txt | sha256sum` gives it."""
+    text = "".join(f"{label}\n" for label in labels).encode()
+    digests = [hashlib.sha256(content).hexdigest() for content in (model, text)]
+    listing = f"{digests[0]}  detect.tflite\n{digests[1]}  labels.txt\n"
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
 def picture(seed: int, size: tuple[int, int] = (120, 90)) -> bytes:
     """A JPEG file with coloured shapes; size is (width, height)."""
     rng = np.random.default_rng(seed)

@@ -1,6 +1,7 @@
 """Pascal VOC folders: finds the annotations and their pictures, and reads them."""
 
 import functools
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from tfx.dsl.io import fileio
 
 from pipeline.data.census import Checked, Ignored
 from pipeline.data.checks import check_boxes, check_names, check_size, decoded_size
+from pipeline.data.input_patterns import is_special
 from pipeline.data.labelled_image import PICTURE_SUFFIXES, LabelledImage, Unusable, image_id_of
 from pipeline.data.readers import Inputs
 from pipeline.data.readers.voc_annotation import class_of_filename, parse_annotation
@@ -111,7 +113,12 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def find_annotations(base: str, patterns: Mapping[str, str], class_from: str) -> Inputs:
+def find_annotations(
+    base: str,
+    patterns: Mapping[str, str],
+    class_from: str,
+    max_megapixels: float = math.inf,
+) -> Inputs:
     """Pairs the annotations of Pascal VOC folders with the pictures beside them.
 
     Args:
@@ -119,6 +126,7 @@ def find_annotations(base: str, patterns: Mapping[str, str], class_from: str) ->
       patterns: `FOLDER/*` by group: `images` and `annotations`, or the same two with the prefixes
         `train_` and `eval_`.
       class_from: see `read_annotation`.
+      max_megapixels: likewise.
 
     Raises:
       UserError: when a folder does not exist.
@@ -145,7 +153,7 @@ def find_annotations(base: str, patterns: Mapping[str, str], class_from: str) ->
                 items.append(VocItem(base, path, images, tuple(by_stem.get(stem, ())), side))
             else:
                 ignored.append(_ignored(base, path, "not an annotation"))
-    read = functools.partial(read_annotation, class_from=class_from)
+    read = functools.partial(read_annotation, class_from=class_from, max_megapixels=max_megapixels)
     return Inputs(items, read, frozenset(pictures), ignored)
 
 
@@ -168,13 +176,14 @@ def _ignored(base: str, path: str, reason: str) -> Ignored:
 
 
 def read_annotation(
-    item: VocItem, class_from: str
+    item: VocItem, class_from: str, max_megapixels: float = math.inf
 ) -> Iterator[tuple[Checked, LabelledImage | None]]:
     """Reads and checks one annotation with its picture.
 
     Args:
       item: what to read.
       class_from: "name" for the objects' `<name>`, "filename" for the picture's file name.
+      max_megapixels: larger pictures are unusable.
 
     Yields:
       Once: what is known about it, and the image if it is usable.
@@ -188,7 +197,7 @@ def read_annotation(
         annotation = parse_annotation(xml)
         picture, encoded = _find_picture(item, annotation.filename)
         image_id = image_id_of(picture)
-        image_format, width, height = decoded_size(encoded)
+        image_format, width, height = decoded_size(encoded, max_megapixels)
         check_size(annotation.size, (width, height))
         boxes = [drawn.normalised(width, height) for drawn in annotation.objects]
         if class_from == "filename" and boxes:
@@ -248,6 +257,8 @@ def _find_picture(item: VocItem, filename: str | None) -> tuple[str, bytes]:
 
 def _read_bytes(path: str) -> bytes | None:
     """Returns a file's bytes, None when there is no such file."""
+    if is_special(path):
+        raise Unusable("unreadable_file", f"{path} is a pipe or a device")
     try:
         with fileio.open(path, "rb") as file:
             return file.read()

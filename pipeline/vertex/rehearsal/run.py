@@ -14,7 +14,8 @@ from typing import Any
 
 from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
-from pipeline.vertex.compilation import compile_job, fill_in, task_graph
+from pipeline.vertex.compilation import compile_job, fill_in
+from pipeline.vertex.job_spec import task_graph
 from pipeline.vertex.rehearsal.process import start_loading
 from pipeline.vertex.rehearsal.store import RehearsalStore
 from pipeline.vertex.rehearsal.tasks import Task, run_task
@@ -45,6 +46,8 @@ def rehearse(config: PipelineConfig, folder: str) -> dict[str, Any]:
     root.mkdir(parents=True, exist_ok=True)
     if config.vertex.model_registry:
         _say("not rehearsed: the Model Registry, which is a service")
+    if config.vertex.notify_webhook or config.vertex.notify_emails:
+        _say("not rehearsed: notifications")
     if _REMOTE in config.push.destination:
         _say(f"not rehearsed: {config.push.destination}; pushing to {root / 'pushed'}")
     config = _for_here(config, root)
@@ -53,7 +56,7 @@ def rehearse(config: PipelineConfig, folder: str) -> dict[str, Any]:
     run_folder = root / "runs" / run_id
     run_folder.mkdir(parents=True)
     (run_folder / "job.json").write_text(json.dumps(job, indent=1, sort_keys=True))
-    store = RehearsalStore(root / "metadata.json")
+    store = RehearsalStore(root / "metadata.json", config.name)
     results = execute(job, Path(config.execution.pipeline_root) / run_id, store, run_folder)
 
     from pipeline.summary import summarize
@@ -64,7 +67,7 @@ def rehearse(config: PipelineConfig, folder: str) -> dict[str, Any]:
         run_id=run_id,
         run_folder=run_folder,
         workdir=root,
-        metadata=str(root / "metadata.json"),
+        metadata=None,  # it is not ML Metadata
         seconds=time.monotonic() - started,
         error=None,
     )

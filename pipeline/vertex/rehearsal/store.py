@@ -18,14 +18,17 @@ class RehearsalStore:
     """Artifacts in the order of their creation, and the outputs of finished tasks by cache key.
 
     An artifact is a dict of `name`, `schema_title`, `state`, `uri`, `type` (as in the component's
-    definition) and `metadata`.
+    definition), `metadata` and `pipeline`. Vertex AI's resolvers and cache look only at the
+    artifacts of the same pipeline name, and so does this store.
 
     Args:
       path: of the file; it is read if it exists.
+      pipeline: name of the pipeline.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, pipeline: str):
         self._path = path
+        self._pipeline = pipeline
         content = json.loads(path.read_text()) if path.exists() else {}
         self._artifacts: list[dict[str, Any]] = content.get("artifacts", [])
         self._cache: dict[str, dict[str, list[str]]] = content.get("cache", {})
@@ -38,7 +41,7 @@ class RehearsalStore:
 
     def cached(self, key: str) -> Artifacts | None:
         """The outputs of an earlier task with this key; None if there is none."""
-        names = self._cache.get(key)
+        names = self._cache.get(f"{self._pipeline} {key}")
         if names is None:
             return None
         by_name = {artifact["name"]: artifact for artifact in self._artifacts}
@@ -46,8 +49,10 @@ class RehearsalStore:
 
     def record(self, key: str, outputs: Artifacts) -> None:
         """Records the outputs of a task that has succeeded, under its cache key."""
-        self._artifacts += [one for listed in outputs.values() for one in listed]
-        self._cache[key] = {
+        self._artifacts += [
+            {**one, "pipeline": self._pipeline} for listed in outputs.values() for one in listed
+        ]
+        self._cache[f"{self._pipeline} {key}"] = {
             output: [one["name"] for one in listed] for output, listed in outputs.items()
         }
         self._save()
@@ -72,7 +77,9 @@ class RehearsalStore:
 
         conditions = _conditions(_PLACEHOLDER.sub(fill, filter_text))
         for artifact in reversed(self._artifacts):
-            if all(_field(artifact, field) == value for field, value in conditions):
+            if artifact.get("pipeline") == self._pipeline and all(
+                _field(artifact, field) == value for field, value in conditions
+            ):
                 return [artifact]
         return []
 

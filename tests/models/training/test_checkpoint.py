@@ -64,20 +64,79 @@ def compiled(steps=6):
 
 def test_the_state_of_a_run_is_restored_with_its_optimizer(tmp_path):
     path = str(tmp_path / "state.npz")
-    assert checkpoint.load_progress(path) is None
+    assert checkpoint.load_progress(path, print) is None
     model = compiled()
     for index, variable in enumerate([*model.network.variables, *model.optimizer.variables]):
         variable.assign(np.full(variable.shape, index % 100))
     checkpoint.save_state(path, model, {"step": 3, "best": None})
     again = compiled()
     checkpoint.restore_state(path, again)
-    assert checkpoint.load_progress(path) == {"step": 3, "best": None}
+    assert checkpoint.load_progress(path, print) == {"step": 3, "best": None}
     for attribute in ("network", "optimizer"):
         pairs = zip(
             getattr(model, attribute).variables, getattr(again, attribute).variables, strict=True
         )
         for expected, received in pairs:
             np.testing.assert_array_equal(received, expected)
+
+
+def damage(path, how):
+    """Empties a file, truncates it, or changes a byte of its first array."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes({"empty": b"", "cut": content[: len(content) // 2], "bit": content}[how])
+
+
+DAMAGES = pytest.mark.parametrize("how", ["empty", "cut", "bit"])
+
+
+@DAMAGES
+def test_a_damaged_state_is_replaced_by_the_one_before(tmp_path, how):
+    path, model, lines = tmp_path / "state.npz", compiled(), []
+    for step in (1, 2, 3):
+        model.optimizer.iterations.assign(step)
+        checkpoint.save_state(str(path), model, {"step": step})
+    damage(path, how)
+    assert checkpoint.load_progress(str(path), lines.append) == {"step": 2}
+    assert len(lines) == 1
+    assert f"{path} is damaged" in lines[0]
+    again = compiled()
+    checkpoint.restore_state(str(path), again)
+    assert int(again.optimizer.iterations) == 2
+    # It is the state now.
+    assert checkpoint.load_progress(str(path), lines.append) == {"step": 2}
+    assert len(lines) == 1
+
+
+def test_a_kill_between_two_states_leaves_the_first(tmp_path, monkeypatch):
+    path, model = str(tmp_path / "state.npz"), compiled()
+    checkpoint.save_state(path, model, {"step": 1})
+
+    def die(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "write_whole", die)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save_state(path, model, {"step": 2})
+    assert checkpoint.load_progress(path, print) == {"step": 1}
+    checkpoint.restore_state(path, model)
+
+
+@DAMAGES
+def test_without_a_whole_state_the_folder_to_delete_is_named(tmp_path, how):
+    path = tmp_path / "state.npz"
+    checkpoint.save_state(str(path), compiled(), {"step": 1})
+    damage(path, how)
+    with pytest.raises(ValueError, match=f"Expected a whole training state in {tmp_path}.*Delete"):
+        checkpoint.load_progress(str(path), print)
+
+
+@DAMAGES
+def test_damaged_weights_are_named(tmp_path, how):
+    checkpoint.save_detector(str(tmp_path), build_network(TINY), TINY, {})
+    damage(tmp_path / "weights.npz", how)
+    with pytest.raises(ValueError, match=f"{tmp_path}/weights.npz is damaged"):
+        checkpoint.load_detector(str(tmp_path))
 
 
 def test_the_state_of_another_model_is_rejected(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 
 import numpy as np
 import pytest
@@ -121,6 +122,20 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
     ):
         for name in state.files[:-1]:
             np.testing.assert_allclose(resumed[name], state[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_resumes_from_the_state_before_a_truncated_one(uninterrupted, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        make_run(tmp_path, Recorder(fail_at=7)).train()
+    os.truncate(tmp_path / "state.npz", 100)
+    recorder = Recorder()
+    network, facts = make_run(tmp_path, recorder).train()
+    _, expected, expected_facts, _ = uninterrupted
+    assert facts == expected_facts | {"resumed_at": [3]}
+    assert any("state.npz is damaged" in line for line in recorder.lines)
+    for a, b in zip(expected.variables, network.variables, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5, err_msg=a.path)
 
 
 @pytest.mark.slow

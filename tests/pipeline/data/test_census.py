@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.data.census import (
     BROKEN_FILE,
+    EMPTY_FILE,
     Checked,
     Ignored,
     SplitRule,
@@ -50,6 +51,12 @@ def test_the_first_of_duplicate_ids_is_kept():
     assert "b.xml" in twin.reason
 
 
+def test_the_reason_of_a_duplicate_is_short():
+    long = "x" * 20_000
+    census = take_census([good(long, file="a#1"), good(long, file="a#2")], BY_HASH)
+    assert len(census.set_aside[0].reason) < 500
+
+
 def test_an_unusable_twin_does_not_displace_a_usable_one():
     twins = [Checked(file="a.xml", image_id="x", kind="gif", reason="gif"), good("x", file="b.xml")]
     census = take_census(twins, BY_HASH)
@@ -63,6 +70,22 @@ def test_the_users_lists_decide():
     assert [item.file for item in census.ignored] == ["c.xml", "d.xml"]
     [absent] = census.set_aside
     assert (absent.image_id, absent.kind) == ("gone", "listed_but_absent")
+
+
+def test_a_broken_file_is_not_excused_by_the_users_lists():
+    broken = Checked(file="b.record", kind=BROKEN_FILE, reason="broken after 3 records")
+    rule = SplitRule(20, {"a": "eval", "b": "train"})
+    census = take_census([good("a"), good("b"), broken], rule)
+    assert census.set_aside == (broken,)
+    with pytest.raises(UserError, match=r"b\.record, broken after 3 records"):
+        require_usable(census, rule, 0.5, "/data")
+
+
+def test_a_file_without_records_is_ignored_and_listed():
+    empty = Checked(file="b.record", kind=EMPTY_FILE, reason="a TFRecord file without records")
+    census = take_census([*many(20), empty], BY_HASH)
+    assert census.set_aside == ()
+    assert census.ignored == (Ignored("b.record", "a TFRecord file without records"),)
 
 
 def test_given_sides_are_kept_and_leaks_are_counted():

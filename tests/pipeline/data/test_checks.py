@@ -1,9 +1,53 @@
 """The geometry of boxes, and the size of pictures."""
 
-import pytest
+import io
+import struct
+import zlib
 
-from pipeline.data.checks import check_boxes, check_size
+import pytest
+from PIL import Image
+
+from pipeline.data.checks import check_boxes, check_size, decoded_size
 from pipeline.data.labelled_image import Unusable
+from tests.pipeline.data_samples import picture
+
+
+def claim_of(image_format, width, height):
+    """A picture whose header claims a size that no memory could hold."""
+    if image_format == "PNG":
+        header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+        return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(
+            ">I", zlib.crc32(header)
+        )  # fmt: skip
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "JPEG")
+    size = struct.pack(">HH", 8, 8)
+    return buffer.getvalue().replace(b"\x08" + size, b"\x08" + struct.pack(">HH", height, width))
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+def test_a_picture_over_the_limit_is_refused_before_it_is_decoded(image_format):
+    with pytest.raises(Unusable) as caught:
+        decoded_size(claim_of(image_format, 65500, 64000), 100)
+    assert caught.value.kind == "too_large"
+    assert caught.value.reason == (
+        "65500x64000 pixels are 4192 megapixels; the limit is 100 (data.max_megapixels)"
+    )
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+def test_a_picture_at_the_limit_is_decoded(image_format):
+    encoded = picture(1, image_format=image_format, size=(50, 40))
+    assert decoded_size(encoded, 0.002)[1:] == (50, 40)
+    with pytest.raises(Unusable):
+        decoded_size(encoded, 0.00199)
+
+
+def test_a_reason_is_short_whatever_was_received():
+    reason = Unusable("kind", f"expected a number, received {'x' * 20_000!r} in box 7").reason
+    assert len(reason) < 500
+    assert reason.startswith("expected a number, received 'xxx")
+    assert reason.endswith("xxx' in box 7")
 
 
 def test_boxes_of_the_whole_image_and_of_one_pixel_are_sound():

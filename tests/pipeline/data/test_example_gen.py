@@ -10,6 +10,7 @@ import tensorflow as tf
 import tfx.v1 as tfx
 
 from pipeline import features
+from pipeline.beam_options import IN_PROCESS
 from pipeline.data.example_gen import TfRecordExampleGen, VocExampleGen
 from pipeline.data.readers.voc import VocItem, read_annotation
 from pipeline.errors import UserError
@@ -40,7 +41,7 @@ class Run:
         )
         pipeline = tfx.dsl.Pipeline(
             "test", str(root), components=[component], metadata_connection_config=connection,
-            enable_cache=True, beam_pipeline_args=["--runner=FnApiRunner"],
+            enable_cache=True, beam_pipeline_args=list(IN_PROCESS),
         )  # fmt: skip
         tfx.orchestration.LocalDagRunner().run(pipeline)
         store = mlmd.MetadataStore(connection)
@@ -80,6 +81,7 @@ def test_a_voc_folder_with_many_kinds_of_problems(voc, tmp_path):
     voc.add("gray", (DOG,), picture(2, "L"))
     voc.add("cmyk", (DOG,), picture(3, "CMYK"))
     voc.add("truncated", (CAT,), picture(4)[:-50])
+    voc.add("large", (CAT,), picture(4, size=(33, 24)), size=(33, 24))
     voc.add("outside", [("cat", 1, 2, 99, 9)])
     voc.add("copy")
     shutil.copy(voc.xmls / "cat_0.xml", voc.xmls / "copy.xml")  # names cat_0.jpg
@@ -89,7 +91,10 @@ def test_a_voc_folder_with_many_kinds_of_problems(voc, tmp_path):
     (voc.xmls / "._cat_0.xml").write_bytes(b"stray")
     (voc.xmls / "readme.txt").write_text("stray")
 
-    run = Run(VocExampleGen(str(voc.root), max_set_aside=0.2), tmp_path / "root")
+    run = Run(
+        VocExampleGen(str(voc.root), max_set_aside=0.3, max_megapixels=0.00078),
+        tmp_path / "root",
+    )
 
     good = {f"cat_{n}" for n in range(10)} | {"negative", "png_named_jpg", "gray", "cmyk"}
     train, evaluation = run.examples("train"), run.examples("eval")
@@ -98,6 +103,7 @@ def test_a_voc_folder_with_many_kinds_of_problems(voc, tmp_path):
     assert dict.fromkeys(train, "train") | dict.fromkeys(evaluation, "eval") == run.sides()
     assert {line["file"]: line["kind"] for line in run.report("set_aside")} == {
         "annotations/xmls/copy.xml": "duplicate_id",
+        "annotations/xmls/large.xml": "too_large",
         "annotations/xmls/outside.xml": "box_outside",
         "annotations/xmls/truncated.xml": "unreadable_image",
     }
@@ -107,11 +113,11 @@ def test_a_voc_folder_with_many_kinds_of_problems(voc, tmp_path):
     }  # fmt: skip
     counts = {
         "num_train": len(train), "num_eval": len(evaluation), "num_negatives": 1,
-        "num_set_aside": 3, "num_ignored": 6, "leaked_images": 0,
+        "num_set_aside": 4, "num_ignored": 6, "leaked_images": 0,
     }  # fmt: skip
     assert counts.items() < run.properties.items()
     assert json.loads(run.properties["set_aside_reasons"]) == {
-        "box_outside": 1, "duplicate_id": 1, "unreadable_image": 1,
+        "box_outside": 1, "duplicate_id": 1, "too_large": 1, "unreadable_image": 1,
     }  # fmt: skip
     assert len(run.properties["data_fingerprint"]) == 64
     by_id = {line["id"]: line for line in run.report("images")}
@@ -328,7 +334,8 @@ def test_settings_are_part_of_the_cache_key(voc, tmp_path):
 
     configs = [
         config(), config(class_from="filename"), config(eval_fraction=0.3),
-        config(max_set_aside=0.5), config(code_fingerprint="x"), config(**lists),
+        config(max_set_aside=0.5), config(max_megapixels=9), config(code_fingerprint="x"),
+        config(**lists),
     ]  # fmt: skip
     (tmp_path / "a.txt").write_text("a2")
     configs.append(config(**lists))

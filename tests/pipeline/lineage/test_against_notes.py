@@ -1,8 +1,10 @@
 """Small real pipelines: every answer against the notes of the script that ran them."""
 
 import contextlib
+import getpass
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -159,6 +161,12 @@ def test_the_statement_of_a_pushed_file(notes):
     details = statement["predicate"]["runDetails"]
     assert details["metadata"]["invocationId"] == run_id(note)
     assert details["builder"]["version"]["tfx"]
+    # The runs used a copy of the code, without its repository.
+    assert "source" not in names
+    origin = found.trainings[0].origin
+    assert (origin["commit"], origin["dirty"]) == ("not in git", None)
+    assert definition["internalParameters"]["host"] == origin["host"] == socket.gethostname()
+    assert definition["internalParameters"]["user"] == origin["user"] == getpass.getuser()
 
 
 def test_a_file_of_a_cached_training_has_the_run_that_made_it(notes):

@@ -160,7 +160,7 @@ def test_a_damaged_list_is_named(lists, content):
 def test_a_list_that_cannot_be_read_is_named(lists):
     lists.list_of(1).unlink()
     lists.list_of(1).mkdir()
-    assert reasons(lists) == {1: "cannot be read (Is a directory)"}
+    assert reasons(lists) == {1: "cannot be read (not a file)"}
 
 
 def test_a_damaged_list_of_skipped_pictures_changes_nothing(data_sets):

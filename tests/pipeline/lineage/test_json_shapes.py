@@ -79,6 +79,7 @@ def test_the_graph_has_the_documented_shape(sqlite_filled, capfd, used):
     for node in graph["nodes"]:
         assert node.pop("key")[0] == node["kind"][0]
         assert node.pop("label")
+        assert node.pop("run").startswith("run-")
         check(node, SHAPES[node.pop("kind")], "node", used)
     check({**graph, "nodes": []}, SHAPES["graph"], "graph", used)
 

@@ -1,8 +1,11 @@
+import dataclasses
+
 import pytest
 
-from pipeline.lineage import open_backend
+from benchmarks.lineage_store import ORIGIN
+from pipeline.lineage import diff, open_backend, trace
 from pipeline.lineage.diff import _settings
-from pipeline.lineage.tables import _training
+from pipeline.lineage.tables import _diff, _training
 from pipeline.lineage.training import Training
 from pipeline.metadata import store
 from pipeline.metadata.facts import record_end
@@ -27,3 +30,21 @@ def test_the_plan_of_a_run_is_part_of_its_training(tmp_path, plan):
     text = "\n".join(_training(training))
     assert ("plan         minutes 9.0, steps 412\n" in text) == bool(plan)
     assert _settings(backend, training).get("plan") == plan
+
+
+def test_trace_and_diff_show_the_commit_and_who_started_the_run(sqlite_filled):
+    backend = sqlite_filled.open()
+    commit = f"{ORIGIN['commit'][:12]} with changes"
+    (training,) = trace(backend, "run-00000").trainings
+    assert f"  origin       commit {commit}, by ann on farm" in list(_training(training))
+    found = diff(backend, "run-00000", "run-00001")
+    assert f"commit       {commit}" in list(_diff(found))
+    clean = {**ORIGIN, "dirty": False, "host": None, "user": None}
+    run = dataclasses.replace(training.run, facts={"origin": clean})
+    training = dataclasses.replace(training, run=run)
+    assert f"  origin       commit {ORIGIN['commit'][:12]}" in list(_training(training))
+    found = dataclasses.replace(found, trainings=(training, found.trainings[1]))
+    assert f"commit       {ORIGIN['commit'][:12]} -> {commit}" in list(_diff(found))
+    run = dataclasses.replace(training.run, facts={"origin": {"commit": "not in git"}})
+    training = dataclasses.replace(training, run=run)
+    assert "  origin       commit not in git" in list(_training(training))

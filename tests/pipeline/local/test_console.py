@@ -46,18 +46,21 @@ def test_passwords_are_not_logged(tmp_path):
 @pytest.fixture
 def python_takes_ctrl_c():
     """It may be ignored, as shells do for processes in the background."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, signal.default_int_handler) for number in numbers]
     yield
-    signal.signal(signal.SIGINT, previous)
+    for number, handler in zip(numbers, previous, strict=True):
+        signal.signal(number, handler)
 
 
-def test_a_ctrl_c_that_a_library_swallows_counts(python_takes_ctrl_c):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_ctrl_c_that_a_library_swallows_counts(python_takes_ctrl_c, number):
     steps = []
 
     def import_with_a_swallowed_interrupt():
         with remember_ctrl_c():
             try:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
                 steps.append("not interrupted")
             except BaseException:
                 steps.append("swallowed")
@@ -66,7 +69,7 @@ def test_a_ctrl_c_that_a_library_swallows_counts(python_takes_ctrl_c):
     with pytest.raises(KeyboardInterrupt):
         import_with_a_swallowed_interrupt()
     assert steps == ["swallowed", "imported"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(number) is signal.default_int_handler
 
 
 def test_a_swallowed_ctrl_c_is_raised_at_the_next_check(python_takes_ctrl_c):

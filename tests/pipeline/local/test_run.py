@@ -1,13 +1,17 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import tfx.v1 as tfx
+from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from pipeline import presets
 from pipeline.config import override
 from pipeline.errors import UserError
 from pipeline.local import run as local_run
 from pipeline.local.workdir import Workdir
+from pipeline.metadata import store
+from pipeline.metadata.run_record import read_run
 from pipeline.recipe import choose_recipe
 from tests.pipeline.data_samples import VocFolder
 
@@ -85,6 +89,81 @@ def test_ctrl_c_is_recorded_and_releases_the_workdir(config, tmp_path, monkeypat
         pass
 
 
+class Killed(BaseException):
+    """Leaves what SIGKILL leaves: nothing catches it."""
+
+
+def begin_trainer(compiled, check_ctrl_c, record):
+    """Instead of the components: an execution that is still running."""
+    location = compiled.deployment_config  # the metadata store's
+    opened = store.open_store(store.connection_config(location))
+    run = store.find_context(opened, "pipeline_run", compiled.run_id)
+    type_id = opened.put_execution_type(mlmd.ExecutionType(name="components.Trainer"))
+    execution = mlmd.Execution(type_id=type_id, last_known_state=mlmd.Execution.RUNNING)
+    opened.put_execution(execution, [], [run], reuse_context_if_already_exist=True)
+
+
+@pytest.fixture
+def start(config, tmp_path, monkeypatch):
+    """Starts a run whose Trainer ends with an exception; returns its folder and executions."""
+    metadata = tmp_path / "work" / "metadata.sqlite"
+
+    def compile_(config, connection, run_id):
+        return SimpleNamespace(deployment_config=str(metadata), run_id=run_id)
+
+    monkeypatch.setattr(local_run, "_compile", compile_)
+
+    def start(failure):
+        def run_components(*args):
+            begin_trainer(*args)
+            raise failure
+
+        monkeypatch.setattr(local_run, "_run_components", run_components)
+        with pytest.raises(type(failure)):
+            local_run.run_locally(config, str(tmp_path / "work"), None)
+        return (tmp_path / "work" / "latest_run").resolve()
+
+    return start
+
+
+def trainers(folder):
+    """The Trainer in summary.json, and in the store."""
+    summary = json.loads((folder / "summary.json").read_text())
+    opened = store.open_store(store.connection_config(str(folder.parents[1] / "metadata.sqlite")))
+    return summary, read_run(opened, folder.name)["Trainer"]
+
+
+def test_a_killed_run_leaves_a_summary_and_the_next_run_records_its_failure(start, capsys):
+    killed = start(Killed())
+    summary, trainer = trainers(killed)
+    assert (summary["status"], summary["error"], trainer.state) == ("running", None, "running")
+    again = start(Killed())
+    summary, trainer = trainers(killed)
+    assert summary["status"] == "failed"
+    assert summary["error"].startswith("killed")
+    assert summary["components"]["Trainer"]["status"] == trainer.state == "failed"
+    assert trainer.seconds == 0  # nobody knows
+    assert f"recorded as failed, as they were killed: {killed.name}\n" in capsys.readouterr().out
+    # Other runs are left alone.
+    assert trainers(again)[1].state == "running"
+    start(Killed())
+    assert trainers(again)[1].state == "failed"
+    assert killed.name not in capsys.readouterr().out
+
+
+def test_a_run_that_is_killed_before_its_summary_is_closed_too(start, tmp_path):
+    folder = tmp_path / "work" / "runs" / "20200101-000000-000"
+    folder.mkdir(parents=True)
+    start(Killed())
+    assert json.loads((folder / "summary.json").read_text())["status"] == "failed"
+
+
+def test_ctrl_c_leaves_no_execution_running(start):
+    summary, trainer = trainers(start(KeyboardInterrupt()))
+    assert summary["error"] == "interrupted"
+    assert trainer.state == "failed"
+
+
 @tfx.dsl.components.component
 def Hello(
     greeting: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts.String],
@@ -103,7 +182,8 @@ def test_components_run_in_their_order_and_stop_between_two(config, tmp_path, mo
         metadata_connection_config=connection,
     )  # fmt: skip
     monkeypatch.setattr("pipeline.pipeline.create_pipeline", lambda *args: pipeline)
-    local_run._run_components(local_run._compile(config, connection, "run-1"), lambda: None)
+    nothing = (lambda: None, dict)
+    local_run._run_components(local_run._compile(config, connection, "run-1"), *nothing)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["First", "First:", "Second", "Second:"]
     assert (tmp_path / "root" / "Second" / "greeting" / "2" / "value").read_text() == "hello"
@@ -112,5 +192,7 @@ def test_components_run_in_their_order_and_stop_between_two(config, tmp_path, mo
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        local_run._run_components(local_run._compile(config, connection, "run-2"), stop)
+        local_run._run_components(
+            local_run._compile(config, connection, "run-2"), stop, *nothing[1:]
+        )
     assert "Second" not in capsys.readouterr().out

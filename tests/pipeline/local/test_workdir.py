@@ -2,11 +2,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
 from pipeline.errors import UserError
 from pipeline.local.workdir import Workdir
+from pipeline.metadata import store
 from pipeline.metadata.run_record import ArtifactRecord, ComponentRecord
 
 
@@ -56,27 +58,40 @@ def test_latest_run_points_at_the_last_run(tmp_path):
     assert os.readlink(tmp_path / "latest_run") == "runs/two"  # the workdir may be moved
 
 
-def test_a_pipeline_root_stays_with_its_store(tmp_path):
+@pytest.fixture
+def named_store(tmp_path):
+    """Makes a store of a name; gives it and its location."""
+
+    def make(name):
+        location = str(tmp_path / f"{name}.sqlite")
+        opened = store.open_store(store.connection_config(location))
+        assert store.identity(opened, name) == name
+        return opened, location
+
+    return make
+
+
+def test_a_pipeline_root_stays_with_its_store(tmp_path, named_store):
     places = Workdir(str(tmp_path))
-    places.bind_to_store("mine")
-    places.bind_to_store("mine")
+    places.bind_to_store(*named_store("mine"))
+    places.bind_to_store(*named_store("mine"))
     with pytest.raises(UserError, match=r"another metadata store \(mine\).*this one \(other\)"):
-        places.bind_to_store("other")
+        places.bind_to_store(*named_store("other"))
 
 
-def test_artifacts_of_an_unknown_store_are_not_mixed_with_ours(tmp_path):
+def test_artifacts_of_an_unknown_store_are_not_mixed_with_ours(tmp_path, named_store):
     places = Workdir(str(tmp_path))
     (places.pipeline_root / "Trainer").mkdir(parents=True)
     with pytest.raises(UserError, match="has artifacts but no metadata_store"):
-        places.bind_to_store("any")
+        places.bind_to_store(*named_store("any"))
 
 
-def test_a_kill_while_the_marker_is_written_leaves_the_root_usable(tmp_path):
+def test_a_kill_while_the_marker_is_written_leaves_the_root_usable(tmp_path, named_store):
     places = Workdir(str(tmp_path))
     places.pipeline_root.mkdir()
     (places.pipeline_root / ".metadata_store.writing").write_text("ha")
-    places.bind_to_store("mine")
-    assert (places.pipeline_root / "metadata_store").read_text() == "mine\n"
+    places.bind_to_store(*named_store("mine"))
+    assert (places.pipeline_root / "metadata_store").read_text() == f"mine\n{tmp_path}\n"
 
 
 def test_a_kill_while_latest_run_is_moved_does_no_harm(tmp_path):
@@ -91,6 +106,20 @@ def test_a_workdir_that_is_not_writable_is_named(tmp_path):
     (tmp_path / ".lock").mkdir()  # as impossible to open as a file in a read-only folder
     with pytest.raises(UserError, match=f"writable folder. Received: {tmp_path}"), places.lock():
         pass
+
+
+def test_temporary_files_are_in_the_workdir_and_do_not_stay(tmp_path):
+    places, before = Workdir(str(tmp_path / "work")), (os.environ["TMPDIR"], tempfile.gettempdir())
+    (places.root / "tmp").mkdir()
+    (places.root / "tmp" / "of_a_killed_run").touch()
+    with places.temporary_files():
+        show = "import tempfile; print(tempfile.gettempdir())"
+        child = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True)
+        assert child.stdout.strip() == tempfile.gettempdir() == str(places.root / "tmp")
+        assert not os.listdir(tempfile.gettempdir())
+        tempfile.mkdtemp()
+    assert not list(places.root.iterdir())
+    assert (os.environ["TMPDIR"], tempfile.gettempdir()) == before
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ USER, PASSWORD, DATABASE = "tfx", "not-in-any-output", "metadata"
 # May only read.
 READER = "reader"
 _START_SECONDS = 60
+# Sockets take short paths only, and the user postgres must be let in; each server removes its own.
+_FOLDER = "/tmp"
 
 
 def free_port() -> int:
@@ -55,7 +57,7 @@ def mariadb() -> Iterator[str]:
     install = find_program("mariadb-install-db")
     server = find_program("mariadbd", "/usr/sbin/mariadbd")
     port, me = free_port(), pwd.getpwuid(os.getuid()).pw_name
-    with tempfile.TemporaryDirectory(prefix="mariadb-") as folder:
+    with tempfile.TemporaryDirectory(prefix="mariadb-", dir=_FOLDER) as folder:
         data, sock = os.path.join(folder, "data"), os.path.join(folder, "socket")
         common = ["--no-defaults", f"--datadir={data}", f"--user={me}"]
         subprocess.run(
@@ -92,7 +94,7 @@ def postgresql() -> Iterator[str]:
     initdb = find_program("initdb", f"{binaries}/initdb")
     server = find_program("postgres", f"{binaries}/postgres")
     port = free_port()
-    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
+    with tempfile.TemporaryDirectory(prefix="postgresql-", dir=_FOLDER) as folder:
         # PostgreSQL refuses to run as root.
         owner = []
         if os.getuid() == 0:

@@ -35,6 +35,19 @@ def test_the_same_files_make_no_second_version(cloud):
     assert latest(cloud)["version"] == "1"
 
 
+@pytest.mark.parametrize("name", ["detect.tflite", "labels.txt", "manifest.json"])
+@pytest.mark.parametrize("content", [b"another", None])
+def test_a_damaged_latest_version_is_published_again(cloud, name, content):
+    BucketPublisher(FOLDER).publish(files(b"one"), {})
+    damaged = ("my-bucket", f"pushed/demo/1/{name}")
+    if content is None:
+        del cloud.objects[damaged]
+    else:
+        cloud.objects[damaged] = (content, 2)
+    assert BucketPublisher(FOLDER).publish(files(b"one"), {}).version == "2"
+    assert latest(cloud)["version"] == "2"
+
+
 def test_pushes_that_end_at_once_leave_the_greatest_version_as_latest(cloud):
     meeting = threading.Barrier(2, timeout=20)
     waited = set()

@@ -5,7 +5,7 @@ from tfx.components.util import model_utils
 from tfx.types import standard_artifacts
 
 from pipeline.shipping.device_check import DeviceCheck, read_device_report
-from tests.pipeline.tiny_detector import LABELS
+from tests.pipeline.tiny_detector import LABELS, hash_of
 
 
 def check(model, examples, folder, **parameters):
@@ -23,6 +23,7 @@ def test_a_good_model_gets_tfx_s_blessing(tmp_path, model_artifact, examples_art
     assert model_utils.is_infra_validated(blessing)
     assert (Path(blessing.uri) / "INFRA_BLESSED").exists()
     assert blessing.get_int_custom_property("size_bytes") == len(int8_model)
+    assert blessing.get_string_custom_property("files_sha256") == hash_of(int8_model, LABELS)
     assert blessing.get_float_custom_property("latency_ms") > 0
     assert json.loads(blessing.get_string_custom_property("reasons")) == []
     report = read_device_report(blessing.uri)

@@ -12,6 +12,7 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from pipeline.errors import UserError
+from pipeline.files import hash_together
 from pipeline.metadata import store as stores
 from pipeline.shipping.folder_publisher import FolderPublisher, lost_versions
 
@@ -197,6 +198,8 @@ def push(tmp_path, store):
         artifact.custom_properties["pushed_destination"].string_value = published.path
         sha256 = published.files["detect.tflite"]["sha256"]
         artifact.custom_properties["sha256"].string_value = sha256
+        together = hash_together({"detect.tflite": content, "labels.txt": b"cat\n"})
+        artifact.custom_properties["files_sha256"].string_value = together
         return str(store.put_artifacts([artifact])[0])
 
     return run
@@ -236,6 +239,12 @@ def test_a_version_without_one_of_its_files_is_lost(tmp_path, store, push, name)
 def test_a_version_with_another_model_is_lost(tmp_path, store, push):
     lost = push(b"one")
     (tmp_path / "pushed" / "1" / "detect.tflite").write_bytes(b"another")
+    assert lost_versions(store, str(tmp_path / "pushed")) == (lost,)
+
+
+def test_a_version_with_other_labels_is_lost(tmp_path, store, push):
+    lost = push(b"one")
+    (tmp_path / "pushed" / "1" / "labels.txt").write_bytes(b"dog\n")
     assert lost_versions(store, str(tmp_path / "pushed")) == (lost,)
 
 

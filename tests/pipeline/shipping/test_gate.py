@@ -1,9 +1,10 @@
 import math
+import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
-import tfx.v1 as tfx
-from tfx.components.evaluator import executor as evaluator_executor
 from tfx.components.util import udf_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import channel_utils, standard_artifacts
@@ -11,8 +12,12 @@ from tfx.types import channel_utils, standard_artifacts
 from models.image import decode_and_resize
 from models.tflite.detector import TFLiteDetector
 from models.training.coco import coco_metrics
+from pipeline.beam_options import IN_PROCESS
 from pipeline.errors import UserError
+from pipeline.files import hash_files
+from pipeline.metadata import facts, store
 from pipeline.shipping.coco_metric import UNKNOWN_CLASS_DETECTIONS
+from pipeline.shipping.evaluator import DetectionEvaluator
 from pipeline.shipping.gate import (
     EXTRACTOR_MODULE,
     BlessedBeforeStrategy,
@@ -21,7 +26,7 @@ from pipeline.shipping.gate import (
     read_evaluation,
 )
 from pipeline.shipping.tflite_extractor import custom_extractors
-from tests.pipeline.tiny_detector import LABELS, picture
+from tests.pipeline.tiny_detector import LABELS, hash_of, picture
 
 
 @pytest.fixture
@@ -29,7 +34,7 @@ def evaluate(tmp_path, examples_artifact):
     """Runs the Evaluator as pipeline.py constructs it; gives (Evaluation, blessing artifact)."""
 
     def run(model, baseline=None, class_names=LABELS, min_map50=0.1, max_drop=0.02):
-        component = tfx.components.Evaluator(
+        component = DetectionEvaluator(
             examples=channel_utils.as_channel([examples_artifact]),
             model=channel_utils.as_channel([model]),
             baseline_model=channel_utils.as_channel([baseline]) if baseline else None,
@@ -43,14 +48,14 @@ def evaluate(tmp_path, examples_artifact):
         blessing = standard_artifacts.ModelBlessing()
         evaluation.uri, blessing.uri = str(tmp_path / "evaluation"), str(tmp_path / "blessing")
         context = base_beam_executor.BaseBeamExecutor.Context(
-            beam_pipeline_args=["--runner=FnApiRunner", "--direct_num_workers=1"],
+            beam_pipeline_args=list(IN_PROCESS),
             tmp_dir=str(tmp_path),
             unique_id="1",
         )
         properties = {
             key: value for key, value in component.spec.exec_properties.items() if value is not None
         }
-        evaluator_executor.Executor(context).Do(
+        component.executor_spec.executor_class(context).Do(
             inputs, {"evaluation": [evaluation], "blessing": [blessing]}, properties
         )
         return read_evaluation(evaluation.uri), blessing
@@ -86,6 +91,7 @@ def test_the_evaluator_agrees_with_pycocotools_on_the_shipping_file(
     assert evaluation.baseline_metrics is None
     assert evaluation.blessed
     assert blessing.get_int_custom_property("blessed") == 1
+    assert blessing.get_string_custom_property("files_sha256") == hash_of(int8_model, LABELS)
     value = evaluation.metrics["mAP50"]
     assert evaluation.thresholds == (Threshold("mAP50", "value", value, 0.1, True),)
 
@@ -140,6 +146,19 @@ def test_candidate_and_baseline_may_differ_in_size_and_classes(
     assert blessing.get_int_custom_property("blessed") == int(blessed)
 
 
+@pytest.mark.parametrize("changed", ["candidate", "baseline"])
+def test_a_model_whose_labels_were_changed_is_not_judged(
+    evaluate, model_artifact, int8_model, changed
+):
+    candidate, baseline = (
+        model_artifact(int8_model, LABELS, name=name) for name in ("candidate", "baseline")
+    )
+    model = {"candidate": candidate, "baseline": baseline}[changed]
+    (Path(model.uri) / "Format-Serving" / "labels.txt").write_text("rabbit\ndog\ncat\n")
+    with pytest.raises(UserError, match=f"the TFLiteRewriter saw.* in {model.uri}: they were"):
+        evaluate(candidate, baseline=baseline)
+
+
 @pytest.mark.parametrize(
     ("min_map50", "max_drop", "message"),
     [
@@ -181,6 +200,54 @@ def blessing(model_id, blessed=1):
     return artifact
 
 
+@pytest.fixture
+def resolve(tmp_path):
+    """Chooses among the models 10, 20 and 30, of which some have lost or changed their files."""
+    opened = store.open_store(store.connection_config(str(tmp_path / "metadata.sqlite")))
+
+    def resolve(candidate, blessings, gone=(), changed=(), unrecorded=()):
+        models = [model(30), model(10), model(20)]
+        for artifact in models:
+            artifact.uri = str(tmp_path / str(artifact.id))
+            os.makedirs(artifact.uri)
+            file = Path(artifact.uri, "tflite")
+            file.write_text("weights")
+            if artifact.id not in unrecorded:
+                facts.write_record(opened, "files", str(artifact.id), hash_files(artifact.uri))
+            if artifact.id in gone:
+                shutil.rmtree(artifact.uri)
+            if artifact.id in changed:
+                file.write_text("others")
+        inputs = {
+            "candidate": [model(candidate)],
+            "model": models,
+            "model_blessing": [blessing(*pair) for pair in blessings],
+        }
+        return BlessedBeforeStrategy().resolve_artifacts(opened, inputs)
+
+    return resolve
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        ({"unrecorded": [20]}, 20),  # nobody knows better
+        ({"gone": [20]}, 10),
+        ({"changed": [20]}, 10),
+        ({"gone": [10]}, 20),
+        ({"gone": [10], "changed": [20]}, None),
+    ],
+)
+def test_a_baseline_whose_files_are_not_whole_is_left_out_with_a_word(
+    resolve, caplog, damage, expected
+):
+    result = resolve(30, [(10, 1), (20, 1)], **damage)
+    assert [artifact.id for artifact in result["model"]] == ([expected] if expected else [])
+    assert len(result["model_blessing"]) == len(result["model"])
+    assert ("no comparison with blessed model 20" in caplog.text) == (expected != 20)
+    assert ("tflite has changed in" in caplog.text) == ("changed" in damage)
+
+
 @pytest.mark.parametrize(
     ("candidate", "blessings", "expected"),
     [
@@ -195,14 +262,9 @@ def blessing(model_id, blessed=1):
     ],
 )
 def test_the_baseline_is_the_last_blessed_model_before_the_candidate(
-    candidate, blessings, expected
+    resolve, candidate, blessings, expected
 ):
-    inputs = {
-        "candidate": [model(candidate)],
-        "model": [model(30), model(10), model(20)],
-        "model_blessing": [blessing(*pair) for pair in blessings],
-    }
-    result = BlessedBeforeStrategy().resolve_artifacts(None, inputs)
+    result = resolve(candidate, blessings)
     assert [artifact.id for artifact in result["candidate"]] == [candidate]
     assert [artifact.id for artifact in result["model"]] == ([expected] if expected else [])
     blessed = [

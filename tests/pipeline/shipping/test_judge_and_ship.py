@@ -1,6 +1,7 @@
 """The end of the real pipeline, with importers in place of the components before it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from ml_metadata.metadata_store import metadata_store
 from tfx.types import standard_artifacts
 
 from pipeline import presets
+from pipeline.beam_options import IN_PROCESS
 from pipeline.config import override
+from pipeline.errors import UserError
 from pipeline.pipeline import judge_and_push
 from pipeline.shipping.gate import read_evaluation
 from tests.pipeline.tiny_detector import LABELS
@@ -32,26 +35,35 @@ def run(tmp_path, examples_artifact):
         },
     )
 
-    def importer(name, artifact_type, uri, properties=None):
-        return tfx.dsl.Importer(
-            source_uri=uri, artifact_type=artifact_type, properties=properties
-        ).with_id(name)
+    def importer(name, artifact_type, uri, **properties):
+        return tfx.dsl.Importer(source_uri=uri, artifact_type=artifact_type, **properties).with_id(
+            name
+        )
 
-    def make(model):
+    def make(model, lost_versions=()):
+        configured = override(config, {"execution.lost_versions": list(lost_versions)})
         splits = {"split_names": examples_artifact.split_names}
+        hashed = {"files_sha256": model.get_string_custom_property("files_sha256")}
         imported = [
-            importer("ExampleGen", standard_artifacts.Examples, examples_artifact.uri, splits),
+            importer(
+                "ExampleGen",
+                standard_artifacts.Examples,
+                examples_artifact.uri,
+                properties=splits,
+            ),
             importer("SchemaGen", standard_artifacts.Schema, str(tmp_path / "schema")),
-            importer("TFLiteRewriter", standard_artifacts.Model, model.uri),
+            importer(
+                "TFLiteRewriter", standard_artifacts.Model, model.uri, custom_properties=hashed
+            ),
         ]
         channels = [component.outputs["result"] for component in imported]
         tfx.orchestration.LocalDagRunner().run(
             tfx.dsl.Pipeline(
                 pipeline_name="judge",
                 pipeline_root=str(tmp_path / "pipeline_root"),
-                components=[*imported, *judge_and_push(config, *channels)],
+                components=[*imported, *judge_and_push(configured, *channels)],
                 metadata_connection_config=connection,
-                beam_pipeline_args=["--runner=FnApiRunner", "--direct_num_workers=1"],
+                beam_pipeline_args=list(IN_PROCESS),
                 enable_cache=True,
             )
         )
@@ -91,3 +103,18 @@ def test_a_blessed_model_is_pushed_and_becomes_the_next_one_s_baseline(
         name: artifact.id for name, artifact in second.items()
     }
     assert len(list(Path(tmp_path, "pipeline_root", "Evaluator", "evaluation").iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_labels_that_are_reversed_after_the_judgement_are_never_pushed(
+    tmp_path, run, model_artifact, int8_model
+):
+    model = model_artifact(int8_model, LABELS)
+    run(model)
+    labels = Path(model.uri) / "Format-Serving" / "labels.txt"
+    labels.write_text("rabbit\ndog\ncat\n")
+    # Both judges are cached; the Pusher runs again, since what it had pushed is gone.
+    shutil.rmtree(tmp_path / "pushed")
+    with pytest.raises(UserError, match=r"detect\.tflite and labels\.txt that the Evaluator saw"):
+        run(model, lost_versions=["1"])
+    assert not (tmp_path / "pushed").exists()

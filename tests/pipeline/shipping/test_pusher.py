@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.shipping.device_check import DeviceCheck
 from pipeline.shipping.gate import Evaluation, Threshold
 from pipeline.shipping.pusher import Executor, Pusher, publisher_for
-from tests.pipeline.tiny_detector import LABELS
+from tests.pipeline.tiny_detector import LABELS, hash_of
 
 EVALUATION = Evaluation(
     metrics={"mAP50": 0.9, "mAP": 0.6, "AP50/cat": 0.9},
@@ -32,6 +32,7 @@ def inputs(tmp_path, monkeypatch, model_artifact, examples_artifact, int8_model)
     evaluation, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
     evaluation.uri, blessing.uri = str(tmp_path / "evaluation"), str(tmp_path / "blessing")
     blessing.set_int_custom_property("blessed", 1)
+    blessing.set_string_custom_property("files_sha256", hash_of(int8_model, LABELS))
     infra = standard_artifacts.InfraBlessing()
     infra.uri = str(tmp_path / "infra")
     DeviceCheck.EXECUTOR_SPEC.executor_class().Do(
@@ -106,6 +107,7 @@ def test_a_model_that_both_judges_bless_is_published_with_its_manifest(
     assert pushed.get_string_custom_property("pushed_version") == "1"
     assert pushed.get_string_custom_property("pushed_destination") == str(tmp_path / "pushed" / "1")
     assert pushed.get_string_custom_property("sha256") == sha256
+    assert pushed.get_string_custom_property("files_sha256") == hash_of(int8_model, LABELS)
     assert pushed.get_float_custom_property("mAP50") == 0.9
     for name in ("detect.tflite", "labels.txt", "manifest.json"):
         assert (Path(pushed.uri) / name).read_bytes() == (latest / name).read_bytes()
@@ -119,9 +121,23 @@ def test_a_model_that_one_judge_refuses_is_not_pushed(tmp_path, push, inputs, ju
     assert not (tmp_path / "pushed").exists()
 
 
-def test_a_file_that_changed_since_the_device_check_is_not_pushed(tmp_path, push, inputs):
-    (Path(inputs["model"].uri) / "Format-Serving" / "tflite").write_bytes(b"another")
-    with pytest.raises(RuntimeError, match="DeviceCheck blessed"):
+@pytest.mark.parametrize("name", ["tflite", "labels.txt"])
+def test_files_that_changed_since_they_were_judged_are_not_pushed(tmp_path, push, inputs, name):
+    (Path(inputs["model"].uri) / "Format-Serving" / name).write_text("rabbit\ndog\ncat\n")
+    with pytest.raises(UserError, match=r"labels\.txt that the Evaluator saw.*nothing is pushed"):
+        push()
+    assert not (tmp_path / "pushed").exists()
+
+
+@pytest.mark.parametrize(
+    ("judge", "name"), [("model_blessing", "Evaluator"), ("infra_blessing", "DeviceCheck")]
+)
+def test_both_judges_must_have_seen_the_same_labels(
+    tmp_path, push, inputs, int8_model, judge, name
+):
+    other = hash_of(int8_model, LABELS[::-1])
+    inputs[judge].set_string_custom_property("files_sha256", other)
+    with pytest.raises(UserError, match=f"the {name} saw, with the hash {other}"):
         push()
     assert not (tmp_path / "pushed").exists()
 

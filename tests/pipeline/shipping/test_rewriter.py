@@ -15,7 +15,7 @@ from models.training import checkpoint
 from pipeline.errors import UserError
 from pipeline.settings import RewriterSettings
 from pipeline.shipping import rewriter
-from tests.pipeline.tiny_detector import LABELS
+from tests.pipeline.tiny_detector import LABELS, hash_of
 
 CONFIG = DetectorConfig(num_classes=3, input_size=64)
 FACTS = {
@@ -89,6 +89,7 @@ def test_the_shipping_model_is_whole(rewrite):
     ]
     content = (folder / "tflite").read_bytes()
     assert artifact.get_string_custom_property("sha256") == hashlib.sha256(content).hexdigest()
+    assert artifact.get_string_custom_property("files_sha256") == hash_of(content, LABELS)
     assert artifact.get_int_custom_property("size_bytes") == len(content)
     assert artifact.get_string_custom_property("quantization") == "none"
     for output in ("", "_boxes", "_classes", "_scores", "_count"):

@@ -181,8 +181,8 @@ def test_unfit_weights_are_found_before_training(detector_file):
             initial_weights.check_warm_start(settings, model)
 
 
-def test_other_starts_need_no_check(tmp_path):
-    for weights in ("", "imagenet", "x.h5", str(tmp_path)):
+def test_other_starts_need_no_check():
+    for weights in ("", "imagenet", "x.h5"):
         initial_weights.check_warm_start(WarmStart(weights=weights).model_dump(), SETTINGS)
 
 
@@ -204,3 +204,38 @@ def test_a_checkpoint_keeps_its_batch_norms(detector_file, tmp_path):
     table = json.loads((tmp_path / "warm_start.json").read_text())
     assert len(table["variables"]) == 388
     assert table["pictures_for_batch_norms"] == 0
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "no JSON",
+        "[]",
+        "{}",
+        '{"config": {}, "quantized": false, "facts": {}}',
+        '{"config": {"num_classes": "many"}, "quantized": false, "facts": {}}',
+        '{"config": {"num_classes": 3, "wings": 2}, "quantized": false, "facts": {}}',
+    ],
+)
+def test_an_odd_folder_is_refused_before_the_run(tmp_path, description):
+    checkpoint.save_detector(str(tmp_path), build_network(SMALL), SMALL, {})
+    settings = WarmStart(weights=str(tmp_path)).model_dump()
+    initial_weights.check_warm_start(settings, SETTINGS)
+    (tmp_path / "detector.json").write_text(description)
+    with pytest.raises(UserError, match=r"Expected a .*detector.json") as caught:
+        initial_weights.check_warm_start(settings, SETTINGS)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_detector_is_refused_before_the_run(tmp_path):
+    with pytest.raises(UserError, match="Expected a saved detector"):
+        initial_weights.check_warm_start(WarmStart(weights=str(tmp_path)).model_dump(), SETTINGS)
+
+
+@pytest.mark.parametrize("content", [b"", b"weights", b"PK\x03\x04 of a zip"])
+def test_damaged_weights_are_refused(tmp_path, content):
+    network = build_network(SMALL)
+    checkpoint.save_detector(str(tmp_path), network, SMALL, {})
+    (tmp_path / "weights.npz").write_bytes(content)
+    with pytest.raises(UserError, match=f"saved detector.* Received: {tmp_path}"):
+        start(network, SMALL, WarmStart(weights=str(tmp_path)), tmp_path / "state")

@@ -65,7 +65,11 @@ def test_a_class_without_images_is_named_in_a_warning(caplog):
 
 def test_a_training_run_is_named_by_everything_that_decides_it():
     arguments = SimpleNamespace(train_files=["t"], eval_files=["e"], schema_path="s")
-    config = {"settings": {"training": {"steps": 5}}, "code_fingerprint": "1"}
+    config = {
+        "settings": {"training": {"steps": 5}},
+        "code_fingerprint": "1",
+        "state_dir": "/work/checkpoints",
+    }
     key = trainer._state_key(arguments, config)
     assert key == trainer._state_key(arguments, dict(reversed(config.items())))
     others = [
@@ -75,3 +79,42 @@ def test_a_training_run_is_named_by_everything_that_decides_it():
         (SimpleNamespace(train_files=["t"], eval_files=["e"], schema_path="z"), config),
     ]
     assert len({key} | {trainer._state_key(*other) for other in others}) == 5
+    # A run that is submitted again resumes, with another limit and on another machine.
+    for machine, run in (("tpu", "run-1"), ("gpu", "run-2")):
+        service = {"ai_platform_training_args": {"machine": machine, "labels": {"run": run}}}
+        assert trainer._state_key(arguments, {**config, **service}) == key
+
+
+@pytest.mark.parametrize(("required", "expected"), [("GPU:1", "1 GPU"), ("CPU:9", "9 CPU")])
+def test_an_accelerator_that_is_paid_for_and_missing_stops_the_training_before_data_is_read(
+    required, expected, monkeypatch
+):
+    monkeypatch.setenv(trainer.REQUIRED_DEVICES, required)
+    settings = {"training": {"steps": 5}, "warm_start": {"weights": ""}, "quantization": "none"}
+    # Nothing else is there, so nothing else was looked at.
+    arguments = SimpleNamespace(custom_config={"settings": settings})
+    with pytest.raises(UserError, match=f"Expected {expected} devices.*visible: .*CPU:0.*LD_LIB"):
+        trainer.run_fn(arguments)
+    monkeypatch.setenv(trainer.REQUIRED_DEVICES, "CPU:1")
+    with pytest.raises(AttributeError, match="schema_path"):
+        trainer.run_fn(arguments)
+
+
+def test_a_tpu_that_cannot_be_initialized_is_one_line(monkeypatch):
+    monkeypatch.setenv("TPU_NAME", "local")
+    settings = {"training": {"steps": 5}, "warm_start": {"weights": ""}, "quantization": "none"}
+    with pytest.raises(UserError, match="Expected a TPU, since TPU_NAME is local") as caught:
+        trainer.run_fn(SimpleNamespace(custom_config={"settings": settings}))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_training_run_is_resumed_in_a_workdir_that_was_moved():
+    def key(root, transform):
+        arguments = SimpleNamespace(
+            train_files=[f"{root}/pipeline_root/Transform/{transform}/Split-train/*"],
+            eval_files=[f"{root}/pipeline_root/Transform/{transform}/Split-eval/*"],
+            schema_path=f"{root}/pipeline_root/SchemaGen/schema/2/schema.pbtxt",
+        )
+        return trainer._state_key(arguments, {"state_dir": f"{root}/checkpoints"})
+
+    assert key("/work", 5) == key('/elsewhere/with "quotes"', 5) != key("/work", 6)

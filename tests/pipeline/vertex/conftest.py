@@ -71,6 +71,7 @@ def cloud(monkeypatch, tmp_path, private_key):
     # Nobody waits for a service that is busy, or for a run to end.
     monkeypatch.setattr("pipeline.vertex.service_errors._FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr("pipeline.vertex.client._POLL_SECONDS", 0.0)
+    monkeypatch.setattr("pipeline.vertex.started.DATAFLOW_URL", fake.url)
     yield fake
     fake.close()
 
@@ -89,7 +90,7 @@ def transport(request, cloud, monkeypatch):
     served = GrpcVertex(cloud)
     monkeypatch.setattr("pipeline.vertex.connection._reach", lambda settings: None)
     yield {"vertex.api_endpoint": served.endpoint, "vertex.api_transport": "grpc"}
-    assert not cloud.asked_over_http("pipelineJobs", "schedules")
+    assert not cloud.asked_over_http("pipelineJobs", "schedules", "customJobs")
     served.close()
 
 

@@ -34,9 +34,12 @@ class FakeCloud:
       script: states of the next job, one for each request; the last one stays.
       tasks: details of the job's tasks.
       requests: (method, path) of every request.
-      enabled_apis, quotas, images, bindings: for `doctor`.
+      enabled_apis, quotas, images: for `doctor`.
+      permissions: of the "runner", who runs `doctor`, and of the run's "account".
+      custom_jobs, dataflow_jobs: that a run's tasks have started, by name and id.
+      received: what was sent to `URL/webhook`.
       contexts, children: of ML Metadata; children are the contexts added to each context.
-      denied: requests with this in their path are forbidden.
+      denied, denial: requests with this in their path are forbidden, with this message.
       proxy: for processes that should find the cloud at its usual addresses; see `open_proxy`.
     """
 
@@ -54,10 +57,14 @@ class FakeCloud:
         self.enabled_apis: set[str] = set()
         self.quotas: dict[str, int] = {}
         self.images: set[str] = set()
-        self.bindings: list[dict] = []
+        self.permissions: dict[str, set[str]] = {"runner": set(), "account": set()}
+        self.custom_jobs: dict[str, dict] = {}
+        self.dataflow_jobs: dict[str, dict] = {}
+        self.received: list[dict] = []
         self.contexts: dict[str, dict] = {}
         self.children: dict[str, list[str]] = {}
         self.denied: str | None = None
+        self.denial = "denied"
         self.proxy: CloudProxy | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -85,20 +92,64 @@ class FakeCloud:
         self.requests.append((method, path))
         host = headers.get("x-origin", "")
         if self.denied and self.denied in path:
-            return _json({"error": {"code": 403, "message": "denied"}}, 403)
+            return _json({"error": {"code": 403, "message": self.denial}}, 403)
         if path == "/token":
             return _json({"access_token": "token", "expires_in": 3600, "token_type": "Bearer"})
         if "/storage/v1" in path or path.startswith("/upload/") or "storage.google" in host:
             return self.storage.answer(method, path, query, headers, body)
         if "consumerQuotaMetrics" in path or "/services/" in path or "/v2/" in path:
             return self._for_doctor(path)
-        if path.endswith(":getIamPolicy"):
-            return _json({"bindings": self.bindings})
+        if path.endswith(":generateAccessToken"):
+            return _json({"accessToken": "account", "expireTime": "2030-01-01T00:00:00Z"})
+        if path.endswith(":testIamPermissions"):
+            who = "account" if headers["authorization"] == "Bearer account" else "runner"
+            asked = json.loads(body)["permissions"]
+            return _json({"permissions": [one for one in asked if one in self.permissions[who]]})
+        if path.startswith("/v1b3/"):
+            return self._dataflow(method, path, dict(urllib.parse.parse_qsl(query)), body)
+        if path == "/webhook":
+            self.received.append(json.loads(body))
+            return _json({})
         if path == "/":
             return _json({}, 404)
         parameters = dict(urllib.parse.parse_qsl(query))
         status, value = self.vertex(method, path.removeprefix("/v1/"), parameters, body)
         return _json(value, status)
+
+    def _dataflow(self, method, path, parameters, body):
+        place, _, job_id = path.removeprefix("/v1b3/").partition("/jobs")
+        if place != PARENT:
+            return _json({"error": {"message": f"no {place}"}}, 404)
+        if method == "PUT":
+            job = self.dataflow_jobs[job_id[1:]]
+            job["currentState"] = json.loads(body)["requestedState"]
+            return _json(job)
+        active = [job for job in self.dataflow_jobs.values()
+                  if job["currentState"] == "JOB_STATE_RUNNING"]  # fmt: skip
+        # A page for each job, without its labels.
+        start = int(parameters.get("pageToken") or 0)
+        page = [
+            {k: v for k, v in job.items() if k != "labels"} for job in active[start : start + 1]
+        ]
+        more = {"nextPageToken": str(start + 1)} if start + 1 < len(active) else {}
+        return _json({"jobs": page, **more})
+
+    def _custom_jobs(self, method, name, parameters, body):
+        if method == "POST" and name == f"{PARENT}/customJobs":
+            job = _parsed(gca.CustomJob, body)
+            job["name"] = f"{name}/{len(self.custom_jobs) + 1}"
+            job.setdefault("state", "JOB_STATE_RUNNING")
+            self.custom_jobs[job["name"]] = job
+            return 200, job
+        if method == "POST" and name.removesuffix(":cancel") in self.custom_jobs:
+            self.custom_jobs[name.removesuffix(":cancel")]["state"] = "JOB_STATE_CANCELLED"
+            return 200, {}
+        if method == "GET" and name in self.custom_jobs:
+            return 200, self.custom_jobs[name]
+        key, value = re.fullmatch(r"labels\.(\w+)=([a-z0-9_-]+)", parameters["filter"]).groups()
+        jobs = self.custom_jobs.values()
+        found = [job for job in jobs if job.get("labels", {}).get(key) == value]
+        return 200, {"customJobs": found}
 
     def vertex(self, method: str, name: str, parameters: dict[str, str], body: bytes):
         """Status and JSON of Vertex AI's answer."""
@@ -166,6 +217,8 @@ class FakeCloud:
     def _vertex(self, method, name, parameters, body):
         if name.startswith(STORE):
             return self._metadata(method, name, parameters, body)
+        if name.startswith(f"{PARENT}/customJobs"):
+            return self._custom_jobs(method, name, parameters, body)
         if name.startswith(f"{PARENT}/models"):
             return self._models(method, name, body)
         if method == "POST" and name == f"{PARENT}/pipelineJobs":

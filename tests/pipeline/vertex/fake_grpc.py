@@ -28,6 +28,16 @@ _METHODS = {
         empty_pb2.Empty,
         lambda asked: ("POST", f"{asked.name}:cancel", {}, ""),
     ),
+    "ListCustomJobs": (
+        gca.ListCustomJobsRequest,
+        gca.ListCustomJobsResponse,
+        lambda asked: ("GET", f"{asked.parent}/customJobs", {"filter": asked.filter}, ""),
+    ),
+    "CancelCustomJob": (
+        gca.CancelCustomJobRequest,
+        empty_pb2.Empty,
+        lambda asked: ("POST", f"{asked.name}:cancel", {}, ""),
+    ),
     "CreateSchedule": (
         gca.CreateScheduleRequest,
         gca.Schedule,

@@ -31,7 +31,9 @@ class FakeStorage:
     def __init__(self):
         self.buckets = {"my-bucket": "US-CENTRAL1"}
         self.objects: dict[tuple[str, str], tuple[bytes, int]] = {}
-        self.permissions = {f"storage.objects.{verb}" for verb in ("create", "delete", "get")}
+        self.permissions = {
+            f"storage.objects.{verb}" for verb in ("create", "delete", "get", "list")
+        }
         self.before_write = None
         self._sessions: dict[str, tuple[str, str, dict, bytearray]] = {}
         self._numbers = itertools.count(1)
@@ -61,7 +63,7 @@ class FakeStorage:
             if target:
                 return self._copy(bucket, name, *target)
             if method == "DELETE":
-                return self._delete(bucket, name)
+                return self._delete(bucket, name, parameters)
             if parameters.get("alt") == "media":
                 return self._read(bucket, name, parameters, headers)
             return self._stat(bucket, name, parameters)
@@ -129,9 +131,11 @@ class FakeStorage:
             to_bucket, urllib.parse.unquote(to_name), content, {}, rewritten=verb == "rewriteTo"
         )
 
-    def _delete(self, bucket, name) -> Answer:
-        if self.objects.pop((bucket, name), None) is None:
-            return _error(404, "no such object")
+    def _delete(self, bucket, name, parameters) -> Answer:
+        status, _, error = self._stat(bucket, name, parameters)
+        if status != 200:
+            return status, {}, error
+        del self.objects[bucket, name]
         return 204, {}, b""
 
     def _upload(self, bucket, parameters, headers, body) -> Answer:

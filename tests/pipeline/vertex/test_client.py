@@ -3,6 +3,7 @@ from google.cloud import aiplatform_v1 as gca
 
 from pipeline.config import override
 from pipeline.errors import UserError
+from pipeline.vertex import client as client_module
 from pipeline.vertex.client import VertexClient, id_of, pipeline_job, result_of
 from pipeline.vertex.compilation import fill_in
 from pipeline.vertex.connection import connect
@@ -64,13 +65,18 @@ def task(name, state, message=""):
     return detail
 
 
-def test_submits_every_setting(client, complete, cloud, capsys):
+def test_submits_every_setting(client, complete, cloud, capsys, monkeypatch):
+    origin = {"commit": "not in git", "host": "Farm.local", "user": "ann"}
+    monkeypatch.setattr(client_module, "read_origin", lambda **_: origin)
     run = client.submit(complete, JOB)
     (job,) = cloud.jobs.values()
     assert job["serviceAccount"] == "runner@my-project.iam.gserviceaccount.com"
     assert job["network"] == "projects/1/global/networks/vpc"
     assert job["encryptionSpec"]["kmsKeyName"].endswith("cryptoKeys/k")
-    assert job["labels"] == {"tfx_version": "1-16-0", "tfx_runner": "vertex", "team": "vision"}
+    assert job["labels"] == {
+        "tfx_version": "1-16-0", "tfx_runner": "vertex", "team": "vision",
+        "commit": "not-in-git", "host": "farm-local", "user": "ann",
+    }  # fmt: skip
     assert job["runtimeConfig"]["gcsOutputDirectory"] == "gs://my-bucket/pipeline_root/demo"
     assert job["pipelineSpec"]["pipelineInfo"] == {"name": "demo"}
     trainer = job["pipelineSpec"]["root"]["dag"]["tasks"]["Trainer"]
@@ -79,6 +85,13 @@ def test_submits_every_setting(client, complete, cloud, capsys):
     assert ("my-bucket", f"pipeline_specs/{id_of(run)}.json") in cloud.objects
     place = f"locations/us-central1/pipelines/runs/{id_of(run)}?project=my-project"
     assert f"https://console.cloud.google.com/vertex-ai/{place}" in capsys.readouterr().out
+
+
+def test_a_setting_leaves_out_host_and_user(complete):
+    private = override(complete, {"execution.record_host_and_user": False})
+    labels = pipeline_job(private, JOB).labels
+    assert "commit" in labels
+    assert not {"host", "user"} & labels.keys()
 
 
 def test_follows_a_run_to_success(client, complete, cloud, capsys):

@@ -10,9 +10,13 @@ import pytest
 from pipeline import presets
 from pipeline.config import override
 from pipeline.errors import UserError
-from pipeline.vertex.compilation import compile_job, for_vertex, task_graph, validate
+from pipeline.settings import REQUIRED_DEVICES
+from pipeline.vertex.compilation import compile_job, for_vertex
+from pipeline.vertex.job_spec import task_graph, tasks_of, validate
+from pipeline.vertex.limits import Limits, limited
 from pipeline.vertex.machines import MACHINES
-from pipeline.vertex.plan import check_cost, load_prices, make_plan, total_cost, total_hours
+from pipeline.vertex.plan import bound_cost, make_plan, total_cost, total_hours
+from pipeline.vertex.prices import load_prices
 from tests.pipeline.vertex.fake_cloud import IMAGE
 
 GOLDEN = Path(__file__).with_name("golden_job.json")
@@ -89,8 +93,8 @@ def test_every_configuration_is_of_the_published_schema_and_names_nothing_local(
     config = for_vertex(override(config, settings))
     job = compile_job(config)  # raises on a field that the schema lacks
     text = json.dumps(job)
-    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
-    assert {"ExampleGen", "Trainer", "Evaluator", "Pusher"} <= set(tasks)
+    tasks = tasks_of(job["pipelineSpec"])
+    assert {"ExampleGen", "Trainer", "Evaluator", "Pusher", "Finish"} <= set(tasks)
     images = {
         executor["container"]["image"]
         for executor in job["pipelineSpec"]["deploymentSpec"]["executors"].values()
@@ -113,13 +117,18 @@ def test_every_machine_compiles_to_a_job_of_the_published_schema(config, acceler
     settings = {"vertex.accelerator": accelerator, "vertex.trainer_image": image}
     config = for_vertex(override(config, settings))
     job = compile_job(config)
-    task = job["pipelineSpec"]["root"]["dag"]["tasks"]["Trainer"]
+    task = tasks_of(job["pipelineSpec"])["Trainer"]
     text = task["inputs"]["parameters"]["custom_config"]["runtimeValue"]["constantValue"]
     arguments = dict(json.loads(text["stringValue"])["ai_platform_training_args"])
     del arguments["project"]
     (pool,) = CustomJob(arguments).job_spec.worker_pool_specs
     assert pool.machine_spec.machine_type == MACHINES[accelerator].machine_type
     assert pool.container_spec.image_uri == config.vertex.trainer_image
+    environment = {variable.name: variable.value for variable in pool.container_spec.env}
+    kind = accelerator.partition("-")[0].upper()
+    number = MACHINES[accelerator].replicas
+    required = None if kind == "CPU" else f"{kind}:{number}"
+    assert environment.get(REQUIRED_DEVICES) == required
 
 
 @pytest.mark.parametrize("name", presets.names())
@@ -127,12 +136,12 @@ def test_every_preset_compiles_to_a_job_of_the_published_schema(config, name):
     preset = presets.load(name)
     cloud = {"data": config.data, "vertex": config.vertex}
     job = compile_job(for_vertex(preset.model_copy(update=cloud)))
-    assert "Trainer" in job["pipelineSpec"]["root"]["dag"]["tasks"]
+    assert "Trainer" in tasks_of(job["pipelineSpec"])
 
 
 def test_a_job_with_an_unknown_field_is_rejected(config):
     job = compile_job(for_vertex(config))
-    job["pipelineSpec"]["root"]["dag"]["tasks"]["Pusher"]["surprise"] = 1
+    tasks_of(job["pipelineSpec"])["Pusher"]["surprise"] = 1
     with pytest.raises(ValueError, match="surprise"):
         validate(job)
 
@@ -144,7 +153,7 @@ def test_a_job_with_an_unknown_field_is_rejected(config):
         ("vertex.bucket", "gs://b", "without gs://"),
         ("vertex.pipeline_image", "gcr.io/p/i:latest", "by digest"),
         ("vertex.accelerator", "gpu-l4", "the image gpu-trainer as --trainer-image, for gpu-l4"),
-        ("vertex.region", "europe-north1", "a region with tpu-v3-8: us-central1, europe-west4"),
+        ("vertex.region", "europe-north1", "a region with tpu-v5e-8: us-central1, us-south1"),
         ("data.path", "data", "Upload it: gcloud storage cp"),
         ("data.images", "", "Name the two folders"),
         ("training.batch_size", 12, "divide by the 8 replicas"),
@@ -161,8 +170,8 @@ def test_the_plan_has_the_tpu_and_its_cost(config):
     prices = load_prices(None)
     steps = make_plan(config, compile_job(config), prices, num_images=10_000)
     (trainer,) = [step for step in steps if step.task == "Trainer: custom job"]
-    assert trainer.machine == "cloud-tpu (tpu-v3-8)"
-    assert trainer.cost == pytest.approx(trainer.hours * 9.2)
+    assert trainer.machine == "ct5lp-hightpu-8t (tpu-v5e-8)"
+    assert trainer.cost == pytest.approx(trainer.hours * 11.04)
     # Evaluation waits for the training; tasks that do not wait for each other run at once.
     by_task = {step.task: step for step in steps}
     assert by_task["Evaluator"].ends > trainer.ends + by_task["Evaluator"].hours - 1e-9
@@ -173,14 +182,52 @@ def test_the_plan_has_the_tpu_and_its_cost(config):
     assert bounded_trainer.hours == pytest.approx(start + 1)
     tasks = [step for step in steps if ":" not in step.task]
     assert trainer.hours < total_hours(steps) < sum(step.hours for step in tasks)
-    cost = total_cost(steps, prices)
-    check_cost(cost, cost + 1)
+
+
+def test_a_run_in_which_everything_hangs_costs_no_more_than_its_limit(config):
+    config = for_vertex(config)
+    job = compile_job(config)
+    prices = load_prices(None)
+    steps = make_plan(config, job, prices, num_images=10_000)
+    estimate = total_cost(steps, prices)
+    limit = 1.5 * estimate
+    bound = bound_cost(config, steps, prices, 10_000, limit)
+    limits = bound.limits
+    containers = [step.task for step in steps if step.image and ":" not in step.task]
+    assert len(containers) == 11
+    hours = sum(limits.of_task(name) for name in containers) / 3600
+    workers = config.vertex.dataflow_max_workers
+    worst = (
+        prices.run
+        + hours * prices.machine_hour["e2-standard-4"]
+        + limits.training / 3600 * prices.machine_hour[MACHINES[config.vertex.accelerator].price]
+        + 4 * limits.dataflow / 3600 * workers * prices.dataflow_worker_hour["n1-standard-4"]
+    )
+    assert worst <= limit
+    assert worst == pytest.approx(limit, rel=0.001)
+    assert bound.cost == pytest.approx(limit)
+    # Without a limit, or with a generous one, nothing takes longer than the setting allows.
+    for generous in (None, 100 * estimate):
+        bound = bound_cost(config, steps, prices, 10_000, generous)
+        assert bound.overrun == config.vertex.max_overrun
+        assert bound.cost < 4 * estimate
     with pytest.raises(UserError, match="nothing was submitted"):
-        check_cost(cost, cost - 0.01)
+        bound_cost(config, steps, prices, 10_000, estimate - 0.01)
+
+
+def test_limits_do_not_change_what_the_cache_compares(config):
+    job = compile_job(for_vertex(config))
+    bounded = limited(job, Limits(1, 2, 3))
+    assert bounded["pipelineSpec"] is job["pipelineSpec"]
+    assert bounded["labels"] == {
+        **job["labels"], "limit-task": "1", "limit-training": "2", "limit-dataflow": "3",
+    }  # fmt: skip
 
 
 def test_tasks_run_after_those_they_need():
     source = {"taskOutputArtifact": {"producerTask": "b", "outputArtifactKey": "x"}}
     tasks = {"a": {"inputs": {"artifacts": {"i": source}}}, "b": {"dependentTasks": ["c"]}, "c": {}}
-    graph = task_graph({"pipelineSpec": {"root": {"dag": {"tasks": tasks}}}})
-    assert list(graph.static_order()) == ["c", "b", "a"]
+    root = {"tfx-dag": {}, "end": {"dependentTasks": ["tfx-dag"]}}
+    spec = {"components": {"tfx-dag": {"dag": {"tasks": tasks}}}, "root": {"dag": {"tasks": root}}}
+    graph = task_graph({"pipelineSpec": spec})
+    assert list(graph.static_order()) == ["c", "b", "a", "end"]

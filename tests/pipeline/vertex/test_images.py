@@ -5,6 +5,7 @@ import re
 import subprocess
 
 import pytest
+import tomli
 import yaml
 
 from pipeline.fingerprint import ROOT, code_fingerprint
@@ -80,6 +81,8 @@ def test_make_images_stops_at_a_failure_and_asks_for_the_repository(make):
 def test_cloud_build_labels_and_pushes_both_images():
     build = yaml.safe_load(CLOUD_BUILD)
     assert len(build["steps"]) == len(build["images"]) == 2
+    # Without BuildKit, docker builds every stage above the target, those for other machines too.
+    assert all(step["env"] == ["DOCKER_BUILDKIT=1"] for step in build["steps"])
     for step, image in zip(build["steps"], build["images"], strict=True):
         target, argument, tag, folder = (step["args"][index] for index in (2, 4, 6, 7))
         assert target in (*TARGETS, "$_TRAINER")
@@ -101,14 +104,29 @@ _STAGES = {
 }
 
 
-def test_every_target_has_its_environment_and_does_not_run_as_root():
+def test_every_target_has_its_environment_and_runs_as_root():
     assert set(ENVIRONMENTS) == TARGETS
     for target in TARGETS:
         stage = _STAGES[target].strip()
         assert stage.startswith("code AS ")
-        assert stage.endswith("USER detector")
         assert f"COPY --from={ENVIRONMENTS[target]} /opt/venv /opt/venv" in stage
-    assert re.search(r"useradd .*--uid 1000 detector", _STAGES["code"])
+    # Dataflow's workers write what a job stages into folders of root.
+    assert not re.search(r"^USER", DOCKERFILE, re.MULTILINE)
+
+
+def test_libtpu_is_where_vertex_ai_looks_for_it():
+    assert re.search(r"ln -s \S+/libtpu/libtpu\.so /lib/libtpu\.so", _STAGES["tpu-trainer"])
+    for name, machine in MACHINES.items():
+        if name.startswith("tpu-v5e"):
+            assert machine.environment["TF_PLUGGABLE_DEVICE_LIBRARY_PATH"] == "/lib/libtpu.so"
+
+
+def test_the_gpu_image_finds_the_driver_and_cuda():
+    stage = _STAGES["gpu-trainer"]
+    # Where Google's machines mount the driver.
+    assert "LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64" in stage
+    assert "NVIDIA_VISIBLE_DEVICES=all" in stage
+    assert re.search(r"nvidia\.conf && ldconfig", stage)
 
 
 def test_labels_name_the_code_and_the_base_images():
@@ -124,7 +142,7 @@ def test_labels_name_the_code_and_the_base_images():
 
 def test_everything_that_the_images_copy_exists_and_is_sent():
     copied = [line.split()[1] for line in _LINES if re.match(r"COPY (?!--from)", line)]
-    assert {"models", "pipeline", "schema", "requirements.lock"} <= set(copied)
+    assert {"models", "pipeline", "schema", "requirements-images.lock"} <= set(copied)
     sent_to_docker = (ROOT / ".dockerignore").read_text().splitlines()
     sent_to_cloud_build = (ROOT / ".gcloudignore").read_text().splitlines()
     for name in copied:
@@ -149,8 +167,26 @@ def test_the_images_are_installed_like_every_other_environment():
     assert {"libtpu==2.16.0rc0", "--no-index", "--no-deps"} <= set(libtpu.split())
 
 
+def locked(file: str) -> dict[str, str]:
+    """Each package of a lock file, with its version and hashes."""
+    text = re.sub(r"^ +#.*\n", "", (ROOT / file).read_text(), flags=re.MULTILINE)
+    return dict(re.findall(r"^([\w.-]+)==((?:.+\\\n)*.+)", text, re.MULTILINE))
+
+
+def test_the_images_hold_no_test_tools_and_are_otherwise_the_same():
+    everything, images = locked("requirements.lock"), locked("requirements-images.lock")
+    assert images.items() <= everything.items()
+    assert {"tfx", "tensorflow", "google-cloud-aiplatform", "google-cloud-storage"} <= set(images)
+    extras = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    tools = {re.match(r"[\w-]+", one)[0].lower() for group in extras.values() for one in group}
+    left_out = set(everything) - set(images)
+    assert {"pytest", "ruff", "jax", "import-linter"} <= left_out
+    # The others are needed by something that the images do need.
+    assert tools - left_out <= {"cryptography", "tomli"}
+
+
 def test_the_dockerfile_uses_the_versions_of_the_lock():
-    lock = (ROOT / "requirements.lock").read_text()
+    lock = (ROOT / "requirements-images.lock").read_text()
     beam = re.search(r"^apache-beam==(\S+)", lock, re.MULTILINE)[1]
     tensorflow = re.search(r"^tensorflow==(\S+)", lock, re.MULTILINE)[1]
     python = re.search(r"PYTHON_IMAGE=python:(\d+\.\d+)\.", DOCKERFILE)[1]

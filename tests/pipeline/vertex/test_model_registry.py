@@ -7,6 +7,7 @@ from pipeline.config import override
 from pipeline.errors import UserError
 from pipeline.vertex.compilation import compile_job, for_vertex
 from pipeline.vertex.connection import connect
+from pipeline.vertex.job_spec import tasks_of
 from pipeline.vertex.model_registry import METRICS_SCHEMA, ModelRegistry, model_id
 from pipeline.vertex.registrar import Executor
 from tests.pipeline.vertex.fake_cloud import IMAGE
@@ -134,6 +135,6 @@ def test_the_component_registers_a_pushed_model_only(config, cloud, tmp_path, pu
 
 def test_the_component_follows_the_pusher_if_the_registry_is_wanted(config):
     job = compile_job(for_vertex(override(config, {"vertex.model_registry": True})))
-    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    tasks = tasks_of(job["pipelineSpec"])
     assert tasks["ModelRegistrar"]["dependentTasks"] == ["Pusher"]
     assert "ModelRegistrar" not in json.dumps(compile_job(for_vertex(config)))

@@ -1,11 +1,14 @@
 """Records with the Object Detection API's keys: which become examples, and why others do not."""
 
 import gzip
+import os
+import struct
 
+import google_crc32c
 import pytest
 
 from pipeline import features
-from pipeline.data.census import BROKEN_FILE, Checked
+from pipeline.data.census import BROKEN_FILE, EMPTY_FILE, Checked
 from pipeline.data.labelled_image import LabelledImage
 from pipeline.data.readers.tfrecord import ShardItem, find_shards, read_shard
 from pipeline.errors import UserError
@@ -49,10 +52,28 @@ def test_the_id_is_the_source_id_else_the_file_name(read):
     assert (checked.image_id, image.filename) == ("a", "a")
 
 
-def test_a_file_name_that_is_not_utf8_survives(read):
-    checked, image = read(**{features.SOURCE_ID: [b"caf\xe9.jpg"]})
-    assert image.image_id.encode("utf-8", "surrogateescape") == b"caf\xe9"
-    assert Checked.from_json(checked.to_json()) == checked
+def test_a_file_name_that_is_not_utf8_survives_beside_an_id_that_is(read):
+    checked, image = read(
+        **{features.SOURCE_ID: [b"7.jpg"], features.IMAGE_FILENAME: [b"caf\xe9.jpg"]}
+    )
+    assert image.filename.encode("utf-8", "surrogateescape") == b"caf\xe9.jpg"
+    assert checked.image_id == "7"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {features.SOURCE_ID: [b"caf\xe9.jpg"]},
+        {features.SOURCE_ID: None, features.IMAGE_FILENAME: [b"caf\xe9.jpg"]},
+        {features.CLASS_TEXT: [b"cat", b"caf\xe9.jpg"]},
+    ],
+)
+def test_names_that_are_not_utf8_are_refused_with_the_record(read, changes):
+    checked, image = read(**changes)
+    assert image is None
+    assert (checked.file, checked.kind) == ("a.record#0", "not_utf8")
+    assert f"UTF-8 in {list(changes)[-1]}" in checked.reason
+    assert r"b'caf\xe9.jpg'" in checked.reason
 
 
 def test_a_record_without_objects_is_a_negative(read):
@@ -90,6 +111,12 @@ def test_an_unusable_record_has_its_reason(read, changes, kind):
     assert checked.file == "a.record#0"
 
 
+def test_a_picture_over_the_limit_is_unusable(tmp_path):
+    write_records(tmp_path / "a.record", [serialize(od_record(IMAGE))])
+    [(checked, _)] = read_shard(ShardItem(str(tmp_path), "a.record", ""), max_megapixels=0.0007)
+    assert checked.kind == "too_large"
+
+
 def test_bytes_that_are_not_an_example_are_unusable(tmp_path):
     write_records(tmp_path / "a.record", [b"\xff\xff\xff", serialize(od_record(IMAGE))])
     first, second = read_shard(ShardItem(str(tmp_path), "a.record", "eval"))
@@ -124,12 +151,65 @@ def test_a_gz_suffix_means_gzip(tmp_path):
     assert image == IMAGE
 
 
-def test_a_truncated_gzip_file_is_noticed(tmp_path):
-    path = tmp_path / "a.record"
-    write_records(path, [serialize(od_record(IMAGE))])
-    (tmp_path / "a.record.gz").write_bytes(gzip.compress(path.read_bytes())[:-30])
+def gzipped(tmp_path, records=4):
+    write_records(tmp_path / "a.record", [serialize(od_record(IMAGE))] * records)
+    return gzip.compress((tmp_path / "a.record").read_bytes())
+
+
+@pytest.mark.parametrize("lost", [1, 8, 9, 30, 300])
+def test_a_truncated_gzip_file_is_noticed(tmp_path, lost):
+    (tmp_path / "a.record.gz").write_bytes(gzipped(tmp_path)[:-lost])
     *_, (last, _) = read_shard(ShardItem(str(tmp_path), "a.record.gz", ""))
     assert last.kind == BROKEN_FILE
+
+
+@pytest.mark.parametrize("kept", [5, 12, 13, -1])
+def test_a_gzip_file_of_a_truncated_file_is_noticed(tmp_path, kept):
+    whole = gzip.decompress(gzipped(tmp_path))
+    (tmp_path / "a.record.gz").write_bytes(gzip.compress((whole + whole)[: len(whole) + kept]))
+    *records, (last, _) = read_shard(ShardItem(str(tmp_path), "a.record.gz", ""))
+    assert len(records) == (4 if kept > 0 else 3)
+    assert last.kind == BROKEN_FILE
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_record_longer_than_its_file_is_noticed(tmp_path, suffix):
+    content = gzip.decompress(gzipped(tmp_path))
+    length = struct.pack("<Q", 1 << 40)
+    crc = google_crc32c.value(length)
+    masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    content += length + struct.pack("<I", masked) + b"short"
+    name = f"b.record{suffix}"
+    (tmp_path / name).write_bytes(gzip.compress(content) if suffix else content)
+    *records, (last, _) = read_shard(ShardItem(str(tmp_path), name, ""))
+    assert len(records) == 4
+    assert last.kind == BROKEN_FILE
+
+
+@pytest.mark.parametrize("position", [3, 9, 40, -2])
+def test_a_flipped_bit_is_noticed(tmp_path, position):
+    content = bytearray(gzip.decompress(gzipped(tmp_path, records=1)))
+    content[position] ^= 4
+    (tmp_path / "b.record").write_bytes(content)
+    [(checked, _)] = read_shard(ShardItem(str(tmp_path), "b.record", ""))
+    assert checked.kind == BROKEN_FILE
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.record", b""), ("a.record.gz", b""), ("b.gz", gzip.compress(b""))]
+)
+def test_a_file_without_records_is_said_to_be_empty(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    [(checked, image)] = read_shard(ShardItem(str(tmp_path), name, ""))
+    assert image is None
+    assert checked == Checked(file=name, kind=EMPTY_FILE, reason="a TFRecord file without records")
+
+
+def test_a_pipe_in_place_of_a_shard_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.record")
+    [(checked, _)] = read_shard(ShardItem(str(tmp_path), "a.record", ""))
+    assert checked.kind == BROKEN_FILE
+    assert "a pipe or a device" in checked.reason
 
 
 def test_a_pattern_without_files_is_rejected(tmp_path):

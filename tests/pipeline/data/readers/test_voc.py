@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 
 import numpy as np
 import pytest
@@ -58,10 +59,10 @@ def voc(tmp_path):
     return VocFolder(tmp_path / "voc")
 
 
-def read(voc, stem, class_from="name", side=""):
+def read(voc, stem, class_from="name", side="", **limits):
     namesakes = tuple(sorted(p.name for p in voc.images.glob(f"{stem}.*")))
     item = VocItem(str(voc.root), f"annotations/xmls/{stem}.xml", "images", namesakes, side)
-    [(checked, image)] = read_annotation(item, class_from)
+    [(checked, image)] = read_annotation(item, class_from, **limits)
     assert (image is None) == bool(checked.kind) == bool(checked.reason)
     return checked, image
 
@@ -147,6 +148,28 @@ def test_a_folder_in_place_of_a_picture_is_unusable(voc):
     (voc.images / "a.jpg").unlink()
     (voc.images / "a.jpg").mkdir()
     assert reason(voc, "a")[0] == "missing_image"
+
+
+@pytest.mark.parametrize("place", ["images/a.jpg", "annotations/xmls/a.xml"])
+def test_a_pipe_is_not_waited_for(voc, place):
+    voc.add("a")
+    (voc.root / place).unlink()
+    os.mkfifo(voc.root / place)
+    kind, why = reason(voc, "a")
+    assert kind == "unreadable_file"
+    assert "is a pipe or a device" in why
+
+
+def test_a_device_is_not_read(voc):
+    voc.add("a")
+    (voc.images / "a.jpg").unlink()
+    (voc.images / "a.jpg").symlink_to("/dev/zero")
+    assert reason(voc, "a")[0] == "unreadable_file"
+
+
+def test_a_picture_over_the_limit_is_unusable(voc):
+    voc.add("a")
+    assert reason(voc, "a", max_megapixels=0.0007)[0] == "too_large"
 
 
 def test_a_gif_named_jpg_is_unusable(voc):

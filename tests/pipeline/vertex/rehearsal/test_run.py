@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.summary import _next_lines
+
 ROOT = Path(__file__).parents[4]
 SETTINGS = {
     "name": "rehearsed",
@@ -86,3 +88,12 @@ def test_the_compiled_job_makes_what_the_local_runner_makes(tmp_path):
     assert states["Evaluator"] == "complete"
     baseline = second["gate"]["baseline_metrics"]
     assert baseline["mAP50"] == pytest.approx(first["metrics"]["mAP50"])
+
+    # What it says to do next works as it is printed.
+    detect, tensorboard = _next_lines(second)
+    picture = tmp_path / "data" / "images" / "image_00.png"
+    words = detect.replace("PICTURE_OR_FOLDER", str(picture)).split()
+    words[-1] = str(tmp_path / "detections")
+    words[0] = sys.executable
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    assert Path(tensorboard.split()[-1]).is_dir()

@@ -17,7 +17,7 @@ def artifact(name, title, **metadata):
 
 @pytest.fixture
 def store(tmp_path):
-    made = RehearsalStore(tmp_path / "metadata.json")
+    made = RehearsalStore(tmp_path / "metadata.json", "demo")
     for number, blessed in (("1", 1.0), ("2", 0.0)):
         model = f"m{number}"
         blessing = artifact(
@@ -35,15 +35,25 @@ def test_resolvers_find_the_last_blessed_model(store):
 
 
 def test_the_first_run_finds_no_blessed_model(tmp_path):
-    empty = RehearsalStore(tmp_path / "metadata.json")
+    empty = RehearsalStore(tmp_path / "metadata.json", "demo")
     assert empty.query(BLESSED, {}) == []
     assert empty.query(MODEL, {"input": []}) == []
 
 
 def test_outputs_are_found_by_a_later_process(store, tmp_path):
-    again = RehearsalStore(tmp_path / "metadata.json")
+    again = RehearsalStore(tmp_path / "metadata.json", "demo")
     assert again.cached("trainer 1")["model"][0]["name"] == "m1"
     assert again.cached("other") is None
+
+
+def test_models_of_another_pipeline_are_neither_compared_nor_reused(store, tmp_path):
+    other = RehearsalStore(tmp_path / "metadata.json", "other")
+    assert other.query(BLESSED, {}) == []
+    assert other.cached("trainer 1") is None
+    other.record("trainer 1", {"model": [artifact("m9", "tfx.Model")]})
+    again = RehearsalStore(tmp_path / "metadata.json", "demo")
+    assert again.query(BLESSED, {})[0]["name"] == "b1"
+    assert again.cached("trainer 1")["model"][0]["name"] == "m1"
 
 
 def test_a_rehearsal_calls_no_service_and_stays_in_its_folder(config, tmp_path):

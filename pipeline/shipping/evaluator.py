@@ -1,0 +1,42 @@
+"""The Evaluator, for a model whose labels are part of what is judged."""
+
+import tfx.v1 as tfx
+from tfx import types
+from tfx.components.evaluator import executor as evaluator_executor
+from tfx.dsl.components.base import executor_spec
+from tfx.types import artifact_utils
+
+from pipeline.files import HASH_PROPERTY
+from pipeline.shipping.judged_files import read_judged_files, require_same
+
+
+class Executor(evaluator_executor.Executor):
+    """TFX's, which also records the hash of the model with its labels."""
+
+    def Do(self, input_dict, output_dict, exec_properties):
+        """Evaluates, unless a model was changed since the TFLiteRewriter made it.
+
+        Raises:
+          UserError: it was.
+        """
+        judged = _require_unchanged(artifact_utils.get_single_instance(input_dict["model"]))
+        for baseline in input_dict.get("baseline_model", ()):
+            if baseline.has_custom_property(HASH_PROPERTY):  # it may be older than these hashes
+                _require_unchanged(baseline)
+        super().Do(input_dict, output_dict, exec_properties)
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        blessing.set_string_custom_property(HASH_PROPERTY, judged)
+
+
+def _require_unchanged(model: types.Artifact) -> str:
+    return require_same(read_judged_files(model), model, "TFLiteRewriter", model.uri)
+
+
+class DetectionEvaluator(tfx.components.Evaluator):
+    """TFX's Evaluator with `Executor`; its id is `Evaluator`."""
+
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.with_id("Evaluator")

@@ -1,0 +1,17 @@
+"""Facts as labels of Google Cloud's resources."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MAX_LENGTH = 63
+_NOT_IN_LABELS = re.compile(r"[^a-z0-9_-]")
+
+
+def as_labels(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Facts in the letters and the length that labels may have; empty ones are left out."""
+    return {
+        name: _NOT_IN_LABELS.sub("-", str(value).lower())[:MAX_LENGTH]
+        for name, value in facts.items()
+        if value not in (None, "")
+    }

@@ -1,0 +1,26 @@
+import time
+
+import pytest
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+from pipeline.errors import UserError
+from pipeline.metadata import store
+
+
+@pytest.fixture
+def opened(tmp_path):
+    return store.open_store(store.connection_config(str(tmp_path / "metadata.sqlite")))
+
+
+@pytest.mark.parametrize("seconds", [-86400, -60, -5, 0, 86400])
+def test_a_clock_that_was_set_back_is_an_error_in_one_line(opened, monkeypatch, seconds):
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + seconds)
+    store.require_clock(opened)  # an empty store knows no time
+    type_id = opened.put_artifact_type(mlmd.ArtifactType(name="Model"))
+    opened.put_artifacts([mlmd.Artifact(type_id=type_id), mlmd.Artifact(type_id=type_id)])
+    if seconds > -10:
+        store.require_clock(opened)
+        return
+    with pytest.raises(UserError, match=r"^The clock was set back: it says .*Set the clock"):
+        store.require_clock(opened)
