@@ -273,7 +273,7 @@ def _show_impact(options: argparse.Namespace, backend, answer: Impacts) -> int:
                     f"without them. Received: {obstacle or 'others'}."
                 )
             again.write_lists(options.lists)
-        elif again:
+        elif again and answer.is_served:
             folder = os.path.join(options.workdir, f"without_{_slug(options.x)}")
             place = (["--metadata", options.metadata] if options.metadata else
                      ["--workdir", options.workdir])  # fmt: skip

@@ -9,11 +9,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.files import sha256_of
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.fate import Push, push_of, shipped
 from pipeline.lineage.images import Sighting, Unknown, find_image
-from pipeline.lineage.subject import FIRST_DIGITS, NotFoundError, Subject, find_subject
+from pipeline.lineage.subject import FIRST_DIGITS, NotFoundError, Subject, content_of, find_subject
 from pipeline.lineage.training import (
     Training,
     is_raw_examples,
@@ -231,9 +230,10 @@ def _answer(backend: Backend, given: str) -> Impact:
             )
         return _impact(backend, f"span {name}", spans, {TRAINED: spans})
     is_digest = FIRST_DIGITS.fullmatch(given.lower()) and not given.isdecimal()
-    if is_digest and not backend.record("sha256", given.lower()):
-        with contextlib.suppress(NotFoundError):  # then it may be that of a file
-            return _image_impact(backend, given, given)
+    if _is_picture(given) or (is_digest and not backend.record("sha256", given.lower())):
+        # To find a file by its content, `find_subject` may have to read all models.
+        with contextlib.suppress(NotFoundError):
+            return _file_impact(backend, given)
     try:
         subject = find_subject(backend, given)
     except NotFoundError:
@@ -266,14 +266,18 @@ def impact_of_all(backend: Backend, given: Sequence[str]) -> Impacts:
 
 def _file_impact(backend: Backend, given: str) -> Impact:
     """An existing picture is looked up by its content, wherever it is; then by its name."""
-    if PurePosixPath(given).suffix.lower() in _PICTURES and os.path.isfile(given):
+    if _is_picture(given) and os.path.isfile(given):
         with contextlib.suppress(NotFoundError):
-            found = _image_impact(backend, given, sha256_of(given))
+            found = _image_impact(backend, given, content_of(given))
             return dataclasses.replace(found, subject=f"image {given}")
-        found = _image_impact(backend, given, given)
-        words = f"image {given}, by its name: the file that is there now is another"
+        found = _image_impact(backend, given, PurePosixPath(given).name)
+        words = f"image {given}, by its name alone: no data set has its content"
         return dataclasses.replace(found, subject=words)
     return _image_impact(backend, given, given)
+
+
+def _is_picture(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in _PICTURES
 
 
 def _raw_examples(backend: Backend) -> list[Artifact]:

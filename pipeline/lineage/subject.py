@@ -96,16 +96,21 @@ def _by_id(backend: Backend, name: str) -> Artifact | None:
 def _by_path(backend: Backend, given: str) -> Subject | None:
     path = Path(given).resolve()
     if path.is_file():
-        return _by_sha256(backend, given, _content_of(path), None)
+        return _by_sha256(backend, given, content_of(path), None)
     if (path / PUSHED_MODEL_FILE).is_file():
-        return _by_sha256(backend, given, _content_of(path / PUSHED_MODEL_FILE), str(path))
+        return _by_sha256(backend, given, content_of(path / PUSHED_MODEL_FILE), str(path))
     if path.parent.name == "runs":  # of a local runner's workdir
         run = backend.run(path.name)
         return run and Subject(given, run=run)
     return None
 
 
-def _content_of(path: Path) -> str:
+def content_of(path: str | Path) -> str:
+    """The hex sha256 of a file.
+
+    Raises:
+      UserError: it cannot be read.
+    """
     try:
         return sha256_of(path)
     except OSError as error:

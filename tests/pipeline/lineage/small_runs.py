@@ -165,6 +165,9 @@ def main() -> None:
     shutil.copytree(runner.trainer_model(first), copy)
     runner.run("warm", "training.seed=8", warm_start=str(copy))
     runner.run("refused", "training.seed=7", "evaluation.min_map50=1.0")
+    # Only the rewriter runs again: another file of the model that the run `data` trained.
+    again = ("rewriter.num_images=3", "evaluation.min_map50=1.0")
+    runner.run("rewritten", "training.seed=7", *again)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def test_each_run_was_seen_running_and_no_question_disturbed_it(notes):
 
 def test_runs(notes):
     lines = {line.run.name: line for line in runs(notes["backend"])}
-    for name in ("first", "again", "setting", "code", "data", "warm", "refused"):
+    for name in ("first", "again", "setting", "code", "data", "warm", "refused", "rewritten"):
         summary, line = notes[name]["summary"], lines[run_id(notes[name])]
         assert line.state == summary["status"]
         assert line.metrics["mAP50"] == summary["metrics"]["mAP50"]
@@ -169,6 +169,23 @@ def test_the_statement_of_a_pushed_file(notes):
     assert definition["internalParameters"]["user"] == origin["user"] == getpass.getuser()
 
 
+def test_a_file_of_a_cached_training_has_the_run_that_made_it(notes):
+    backend, note = notes["backend"], notes["rewritten"]
+    found = trace(backend, run_id(note))
+    assert found.trainings[0].run.name == run_id(notes["data"])
+    (file,) = found.trainings[0].fates
+    assert file.run.name == run_id(note)
+    assert (file.blessed, file.pushes) == (False, [])
+    assert file.metrics["mAP50"] == note["summary"]["metrics"]["mAP50"]
+    predicate = check_statement(export(found, "in-toto"))["predicate"]
+    assert predicate["runDetails"]["metadata"]["invocationId"] == run_id(note)
+    settings = predicate["buildDefinition"]["externalParameters"]["settings"]
+    assert settings["rewriter"]["num_images"] == 3
+    assert diff(backend, run_id(notes["refused"]), run_id(note)).to_json()["settings"] == {
+        "rewriter.num_images": [2, 3]
+    }
+
+
 def test_why(notes):
     backend = notes["backend"]
     again = why(backend, run_id(notes["again"]))
@@ -181,7 +198,7 @@ def test_why(notes):
     assert reasons["DeviceCheck"].reason == "its code changed (pipeline/shipping/device_check.py)"
     refused = why(backend, run_id(notes["refused"]))
     gate = notes["refused"]["summary"]["gate"]
-    assert refused.fate.evaluation["thresholds"] == gate["thresholds"]
+    assert refused.fate.judgement.evaluation["thresholds"] == gate["thresholds"]
     assert refused.to_json()["baseline_metrics"] == gate["baseline_metrics"] is not None
     assert "Evaluator did not bless" in refused.decision
 

@@ -96,6 +96,26 @@ def test_the_latest_version_may_never_have_seen_it(breeder, tmp_path, capsys):
     assert lines[1].startswith("older: v1 of a (trained; ")
 
 
+def test_a_photo_is_known_by_its_content_and_else_by_its_name(ask, tmp_path):
+    (tmp_path / "IMG_1.JPG").write_text("rex")  # the generator's content
+    (tmp_path / "rex.jpg").write_text("saved again by another program")
+    text = ask(str(tmp_path / "IMG_1.JPG"))
+    assert text.startswith("latest: v4 of pets (inherited;")
+    assert "by its name" not in text
+    text = ask(str(tmp_path / "rex.jpg"))
+    assert text.startswith("latest: v4 of pets (inherited;")
+    assert "by its name alone: no data set has its content" in text
+
+
+def test_an_unreadable_photo_is_an_error(ask, tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "rex.jpg").write_text("rex")
+    monkeypatch.setattr("pipeline.lineage.subject.sha256_of", refuse)
+    assert ask(str(tmp_path / "rex.jpg"), code=2) == ""
+
+
 def test_several_photos_are_one_answer(ask):
     lines = ask("rex", "ada", "rex.jpg").splitlines()
     assert lines[0].startswith("latest: v4 of pets (inherited;")
