@@ -183,6 +183,12 @@ class Impacts:
         """All of them, in a sentence."""
         return "it" if len(self.answers) == 1 else "them"
 
+    @property
+    def is_served(self) -> bool:
+        """Whether a latest version was touched, or nobody knows which one is the latest."""
+        latest = [version for version in self.versions() if version.push.is_latest]
+        return not latest or any(version.how not in (UNTOLD, NEVER) for version in latest)
+
     def versions(self) -> list[Version]:
         """All versions, the last one first, each with the strongest way of any answer."""
         of_each = zip(*(answer.versions for answer in self.answers), strict=True)

@@ -87,13 +87,15 @@ def test_an_image_of_the_evaluation_split_is_not_in_the_weights(ask):
 def test_the_latest_version_may_never_have_seen_it(breeder, tmp_path, capsys):
     other = ShippedFiles(tmp_path / "other")
     seen, unseen = other.data_set(picture("rex")), other.data_set(picture("tom"))
-    other.run("one", content="1", version="1", inputs={"examples": seen}, pipeline="a")
+    config = configuration(tmp_path)
+    other.run("one", content="1", version="1", inputs={"examples": seen}, pipeline="a", **config)
     other.run("two", content="2", version="2", inputs={"examples": unseen}, pipeline="b")
     other.write()
     assert main(["impact", "rex", "--metadata", other.location]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("latest: v2 of b (never saw it; ")
     assert lines[1].startswith("older: v1 of a (trained; ")
+    assert not any("local_runner.py" in line for line in lines)  # nothing is to be done
 
 
 def test_a_photo_is_known_by_its_content_and_else_by_its_name(ask, tmp_path):
