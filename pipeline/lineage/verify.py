@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.files import (
     HASH_PROPERTY,
+    IMAGES_FILE,
     LABELS_FILE,
     MANIFEST_FILE,
     PUSHED_MODEL_FILE,
@@ -22,6 +23,7 @@ from pipeline.lineage.subject import NotFoundError, Subject, find_subject
 from pipeline.lineage.trace import ancestry
 from pipeline.lineage.training import is_raw_examples
 from pipeline.lineage.walk import Subgraph
+from pipeline.metadata.image_lists import data_fingerprint
 from pipeline.metadata.records import Artifact, NodeId, local_path
 
 MISSING, CHANGED, ADDED, UNKNOWN = "missing", "changed", "added", "unknown"
@@ -313,15 +315,15 @@ class _Checker:
 
     def examples(self, artifact: Artifact, base: str | None) -> None:
         """The list of images against the data fingerprint, and the images against the list."""
-        images = images_of(artifact)
-        if images is None:
+        images, path = images_of(artifact), f"{artifact.uri}/{IMAGES_FILE}"
+        if images is None:  # found where the files of the artifact are checked
             return
-        self._expect(
-            f"{artifact.uri}/images.jsonl",
-            artifact,
-            artifact.properties["data_fingerprint"],
-            _data_fingerprint(images),
-        )
+        try:
+            received = data_fingerprint(images.values())
+        except (LookupError, TypeError):
+            self._add(CHANGED, path, artifact, "it is damaged")
+            return
+        self._expect(path, artifact, artifact.properties["data_fingerprint"], received)
         for image in images.values() if base else ():
             self._file(artifact, f"{base.rstrip('/')}/{image['file']}", image["sha256"])
 
@@ -333,12 +335,3 @@ class _Checker:
 
     def _add(self, problem: str, path: str, artifact: Artifact, detail: str) -> None:
         self._findings.append(Finding(problem, path, artifact.id, detail))
-
-
-def _data_fingerprint(images: Mapping[str, Mapping[str, Any]]) -> str:
-    """The same as in `pipeline.data.census`."""
-    prints = sorted(
-        f"{image['split']}\t{key}\t{image['sha256']}\t{image['annotation_sha256']}\n"
-        for key, image in images.items()
-    )
-    return hashlib.sha256("".join(prints).encode("utf-8", "surrogateescape")).hexdigest()

@@ -188,6 +188,14 @@ def test_labels_and_both_manifests_cannot_change_together(ask, place):
     assert code == 1
 
 
+@pytest.mark.parametrize("content", [b"{}", b"[]\n", b"\xff", b'{"id": "cat_1"}\n'])
+def test_a_damaged_list_of_images_is_a_change(ask, place, content):
+    place.put("ExampleGen/examples/1/images.jsonl", content)
+    code, out, _ = ask("verify", "artifact:1")
+    assert f"changed  {place.root}/ExampleGen/examples/1/images.jsonl: " in out
+    assert code == 1
+
+
 def test_other_artifacts_are_their_own_subject(ask, place):
     place.remove("data/images/cat_1.jpg")
     code, out, _ = ask("verify", "artifact:1")
