@@ -194,8 +194,13 @@ def test_a_killed_training_resumes_and_the_gate_rejects_its_poor_model(project, 
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    killed = project.summary()
+    assert killed["status"] == "running"
     code, text, summary = project.run(**SHORT)
     assert code == 3, text
+    assert f"recorded as failed, as they were killed: {killed['run_id']}" in text
+    killed = json.loads(Path(killed["run_folder"], "summary.json").read_text())
+    assert killed["status"] == killed["components"]["Trainer"]["status"] == "failed"
     assert "resuming from step" in text
     assert summary["components"]["Transform"]["status"] == "cached"
     assert summary["components"]["Trainer"]["status"] == "complete"
@@ -204,3 +209,17 @@ def test_a_killed_training_resumes_and_the_gate_rejects_its_poor_model(project, 
     assert 0 < step < 20
     assert len(summary["reasons"]) == 2, "below the threshold, and below the last blessed model"
     assert project.versions() == before
+
+
+def test_a_moved_workdir_takes_its_cache_along(project, demo):
+    moved = project.workdir.with_name("moved")
+    project.workdir.rename(moved)
+    project.workdir = moved
+    code, text, summary = project.run(**SHORT)
+    assert code == 3, text
+    states = {name: component["status"] for name, component in summary["components"].items()}
+    # The settings name the new places, so the Pusher runs.
+    rest = {"LatestBlessedModel": "complete", "Pusher": "complete"}
+    assert states == dict.fromkeys(states, "cached") | rest
+    assert len(summary["reasons"]) == 2
+    assert not (moved / "tmp").exists()

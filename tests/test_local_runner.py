@@ -224,16 +224,21 @@ def test_ctrl_c_and_sigterm_give_one_line_and_exit_code_130(tmp_path, number):
         "sys.exit(local_runner.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", program, "--workdir", tmp_path / "w"]
+    elsewhere = {"HOME": tmp_path / "home", "TMPDIR": tmp_path / "temporary"}
+    for folder in elsewhere.values():
+        folder.mkdir()
+    environment = os.environ | {name: str(folder) for name, folder in elsewhere.items()}
+    environment.pop("KERAS_HOME")
     with subprocess.Popen(
         [*map(str, command), "--data", str(tmp_path / "data")],
         cwd=ROOT,
-        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+        env=environment | {"PYTHONWARNINGS": "ignore"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
         for line in process.stdout:
-            if line.startswith("ExampleGen"):
+            if line.startswith("StatisticsGen"):
                 break
         process.send_signal(number)
         _, error = process.communicate(timeout=60)
@@ -241,5 +246,8 @@ def test_ctrl_c_and_sigterm_give_one_line_and_exit_code_130(tmp_path, number):
     assert error == "interrupted: run the same command again to resume\n"
     summary = json.loads((tmp_path / "w" / "latest_run" / "summary.json").read_text())
     assert summary["error"] == "interrupted"
+    # Nor is anything left outside the clone and the workdir; ExampleGen has used Beam.
+    assert [list(folder.iterdir()) for folder in elsewhere.values()] == [[], []]
+    assert not (tmp_path / "w" / "tmp").exists()
     with Workdir(str(tmp_path / "w")).lock():
         pass

@@ -55,11 +55,9 @@ def careful_cache(connection: metadata_store_pb2.ConnectionConfig, root: Path) -
         store = open_store(connection)
         for artifact in itertools.chain.from_iterable(outputs.values()):
             found = damage(store, artifact.id, artifact.uri)
-            if read_record(store, "files", str(artifact.id)) is None:
-                found = (
-                    found or f"the run that made {artifact.uri} was killed before it was recorded"
-                )
-            if found:
+            if found is None and read_record(store, "files", str(artifact.id)) is None:
+                found = f"the run that made {artifact.uri} was killed before it was recorded"
+            if found is not None:
                 if found not in damages:  # several executions may have reused it
                     say(f"  {found}: not reused")
                 damages.add(found)

@@ -18,13 +18,14 @@ from pipeline.local.workdir import Workdir
 from pipeline.metadata import store
 from pipeline.metadata.facts import (
     close_killed_run,
+    fail_running,
     find_model,
     record_end,
     record_files,
     record_start,
 )
 from pipeline.metadata.records import FAILED, RUNNING
-from pipeline.metadata.run_record import ComponentRecord, read_run
+from pipeline.metadata.run_record import ComponentRecord
 from pipeline.shipping.folder_publisher import lost_versions
 from pipeline.summary import print_summary, statuses, summarize
 from pipeline.training import time_budget
@@ -101,14 +102,14 @@ def run_locally(
                     config = override(config, filled)
                     _write_config(folder, config)
                     compiled = _compile(config, connection, run_id)
-                    from pipeline.local.cache import careful_cache
-
                     check_ctrl_c()
                     record_start(store.open_store(connection), run_id, config)
                     recorded = True
 
                     def record() -> dict[str, ComponentRecord]:
                         return record_files(store.open_store(connection), run_id)
+
+                    from pipeline.local.cache import careful_cache  # loads TFX
 
                     with careful_cache(connection, places.root):
                         _run_components(compiled, check_ctrl_c, record)
@@ -118,7 +119,7 @@ def run_locally(
                 logging.getLogger().error("".join(traceback.format_exception(caught)))
             # Opened anew: a server may drop a connection that is idle during a long run.
             opened = store.open_store(connection) if recorded else None
-            components = read_run(opened, run_id) if opened else {}
+            components = fail_running(opened, run_id) if opened else {}
             places.remove_finished_state(components)
             summary = sum_up(components, _error_of(failure, folder / LOG_FILE) if failure else None)
             _write_summary(folder, summary)

@@ -81,9 +81,7 @@ def record_end(
       run_id: of the run.
       summary: see `pipeline.summary.summarize`.
     """
-    record_files(store, run_id)
-    _fail_running(store, run_id, {})  # TFX records no end for Ctrl-C
-    components = read_run(store, run_id)
+    components = record_files(store, run_id)
     facts = {name: summary[name] for name in ("status", "error") if summary[name]}
     if summary["plan"]:
         facts["plan"] = json.dumps(summary["plan"], sort_keys=True)
@@ -115,23 +113,36 @@ def close_killed_run(
     """
     if find_context(store, RUN_CONTEXT, run_id) is None:
         return {}
-    _fail_running(store, run_id, {KILLED: 1})
-    components = read_run(store, run_id)
+    components = fail_running(store, run_id, {KILLED: 1})
     _add_facts(store, run_id, {"status": "failed", "error": error, **_executions(components)})
     return components
 
 
-def _fail_running(store, run_id: str, marks: Mapping[str, int]) -> None:
+def fail_running(
+    store: metadata_store.MetadataStore, run_id: str, marks: Mapping[str, int] | None = None
+) -> dict[str, ComponentRecord]:
+    """Ends what a run was running, where TFX does not: it records no end for Ctrl-C.
+
+    Args:
+      store: holds the run.
+      run_id: of the run.
+      marks: custom properties for these executions.
+
+    Returns:
+      The components that the run got to.
+    """
     context = find_context(store, RUN_CONTEXT, run_id)
-    executions = store.get_executions_by_context(context.id)
     running = [
-        e for e in executions if e.last_known_state in (mlmd.Execution.NEW, mlmd.Execution.RUNNING)
+        execution
+        for execution in store.get_executions_by_context(context.id)
+        if execution.last_known_state in (mlmd.Execution.NEW, mlmd.Execution.RUNNING)
     ]
     for execution in running:
         execution.last_known_state = mlmd.Execution.FAILED
-        for name, value in marks.items():
+        for name, value in (marks or {}).items():
             execution.custom_properties[name].int_value = value
     store.put_executions(running)
+    return read_run(store, run_id)
 
 
 def _executions(components: Mapping[str, ComponentRecord]) -> dict[str, str]:

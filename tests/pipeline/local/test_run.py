@@ -161,7 +161,7 @@ def test_a_run_that_is_killed_before_its_summary_is_closed_too(start, tmp_path):
 def test_ctrl_c_leaves_no_execution_running(start):
     summary, trainer = trainers(start(KeyboardInterrupt()))
     assert summary["error"] == "interrupted"
-    assert trainer.state == "failed"
+    assert summary["components"]["Trainer"]["status"] == trainer.state == "failed"
 
 
 @tfx.dsl.components.component

@@ -1,6 +1,8 @@
 import pytest
+from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from pipeline.metadata.relocation import replace_folder
+from pipeline.metadata import store
+from pipeline.metadata.relocation import follow, replace_folder
 
 
 @pytest.mark.parametrize(
@@ -19,3 +21,25 @@ from pipeline.metadata.relocation import replace_folder
 )
 def test_only_the_folder_itself_is_replaced(text, expected):
     assert replace_folder(text, "/a/work", "/new") == expected
+
+
+def test_artifacts_follow_their_folder_with_their_properties(tmp_path):
+    opened = store.open_store(store.connection_config(str(tmp_path / "metadata.sqlite")))
+    kind = mlmd.ArtifactType(name="PushedModel", properties={"size": mlmd.INT})
+    type_id = opened.put_artifact_type(kind)
+    artifacts = [
+        mlmd.Artifact(type_id=type_id, uri=f"{root}/Pusher/1", state=mlmd.Artifact.LIVE)
+        for root in ("/a/work", "/a/work2")
+    ]
+    artifacts[0].properties["size"].int_value = 3
+    artifacts[0].custom_properties["pushed_destination"].string_value = "/a/work/pushed/1"
+    opened.put_artifacts(artifacts)
+    before = opened.get_artifacts()
+    assert follow(opened, "/a/work", "/new") == 1
+    moved, other = opened.get_artifacts()
+    assert other == before[1]
+    assert moved.uri == "/new/Pusher/1"
+    assert moved.custom_properties["pushed_destination"].string_value == "/new/pushed/1"
+    assert (moved.properties["size"].int_value, moved.state) == (3, mlmd.Artifact.LIVE)
+    assert moved.create_time_since_epoch == before[0].create_time_since_epoch
+    assert follow(opened, "/a/work", "/new") == 0
