@@ -27,7 +27,7 @@ try:
         make_config,
         print_lists,
     )
-    from pipeline.config import PipelineConfig
+    from pipeline.config import PipelineConfig, require_threshold
     from pipeline.errors import UserError
     from pipeline.recipe import choose_recipe
 except KeyboardInterrupt:  # these imports take a second
@@ -88,6 +88,7 @@ def _run(arguments: list[str] | None) -> int:
         config = by_data()[0] if by_data else make_config(options)
         if print_lists(options, config):
             return EXIT_PUSHED
+        require_threshold(config)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE

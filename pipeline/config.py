@@ -101,6 +101,19 @@ class PipelineConfig(Settings):
         return flatten(self.model_dump())
 
 
+def require_threshold(config: PipelineConfig) -> None:
+    """Some presets leave the gate's threshold to the user.
+
+    Raises:
+      UserError: there is none.
+    """
+    if config.evaluation.min_map50 is None:
+        raise UserError(
+            "Expected a threshold for the gate. Received: none. Set the lowest mAP@.5 at which a "
+            "model may be pushed, for example --set evaluation.min_map50=0.8"
+        )
+
+
 def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
     flat = {}

@@ -120,7 +120,7 @@ def test_a_wrong_flag_gives_exit_code_2(run, arguments):
 
 def test_the_run_refuses_to_start_without_a_threshold(run, tmp_path):
     result = run("--workdir", tmp_path, "--set", "evaluation.min_map50=null")
-    assert_one_line(result, 1, "threshold", "--set evaluation.min_map50=0.8")
+    assert_one_line(result, 2, "threshold", "--set evaluation.min_map50=0.8")
     assert not (tmp_path / "runs").exists()
 
 

@@ -27,11 +27,6 @@ def complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
         "push.destination": _absolute(config.push.destination or str(places.pushed)),
     }
     _require_writable(filled["push.destination"])
-    if config.evaluation.min_map50 is None:
-        raise UserError(
-            "Expected a threshold for the gate. Received: none. Set the lowest mAP@.5 at which a "
-            "model may be pushed, for example --set evaluation.min_map50=0.8"
-        )
     if not config.data.path and not config.data.train:
         from pipeline.demo.data import write_demo_data
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from models.settings import check_batch
 from pipeline import beam_options
-from pipeline.config import PipelineConfig, override
+from pipeline.config import PipelineConfig, override, require_threshold
 from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT, code_fingerprint
 from pipeline.settings import REQUIRED_DEVICES, VertexSettings
@@ -112,11 +112,7 @@ def check_pipeline(config: PipelineConfig) -> None:
     Raises:
       UserError: the gate has no threshold, or the replicas can't share a batch evenly.
     """
-    if config.evaluation.min_map50 is None:
-        raise UserError(
-            "The gate needs a threshold: set the mAP@.5 that a model must reach to be pushed, for "
-            "example --set evaluation.min_map50=0.8"
-        )
+    require_threshold(config)
     accelerator = config.vertex.accelerator
     try:
         check_batch(config.training.batch_size, MACHINES[accelerator].replicas)

@@ -400,7 +400,7 @@ sys.exit(code)
          "Leave out vertex.experiment (detectors)"),
         (["submit", *PIPELINE, "--trainer-image", "gcr.io/p/i:latest"], 2, "with --project.\n"),
         (["rehearse", "--set", "evaluation.min_map50=0.0"], 2, "evaluation.min_map50"),
-        (["rehearse", "--set", "evaluation.min_map50=null"], 2, "The gate needs a threshold"),
+        (["rehearse", "--set", "evaluation.min_map50=null"], 2, "Expected a threshold"),
         (["rehearse", "--set", "training.batch_size=12"], 2, "divide by the 8 replicas"),
         (["compile", *PIPELINE, *PROJECT, "--set", "training.batch_size=12"], 2,
          "divide by the 8 replicas"),

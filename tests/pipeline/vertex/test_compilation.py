@@ -157,7 +157,7 @@ def test_a_job_with_an_unknown_field_is_rejected(config):
         ("data.path", "data", "Upload it: gcloud storage cp"),
         ("data.images", "", "Name the two folders"),
         ("training.batch_size", 12, "divide by the 8 replicas"),
-        ("evaluation.min_map50", None, "The gate needs a threshold"),
+        ("evaluation.min_map50", None, "Expected a threshold for the gate"),
     ],
 )
 def test_wrong_settings_are_reported_before_anything_is_compiled(config, setting, value, expected):
