@@ -16,9 +16,12 @@ from tests.campaign.pictures import Pictures
 from tests.campaign.questions import ask_everything, damage_found, served
 from tests.pipeline.lineage.small_runs import SETTINGS
 
+_EXIT_INTERRUPTED = 130
 # Parts of a workdir whose loss a run has to survive.
 _ARTIFACTS = ("ExampleGen", "Transform", "Trainer", "TFLiteRewriter", "Evaluator")
-_SECONDS_OF_A_RUN = 30  # until the campaign has seen one
+# Where runs are stopped: evenly among components, however long they take.
+_STOPS = ("ExampleGen", "StatisticsGen", "SchemaGen", "Transform", "Trainer", "TFLiteRewriter",
+          "DeviceCheck", "Evaluator", "Pusher")  # fmt: skip
 
 
 class Campaign:
@@ -40,7 +43,6 @@ class Campaign:
         self.problems: list[str] = []
         self._copies: list[tuple[Path, Training]] = []
         self._step = 0
-        self._longest = _SECONDS_OF_A_RUN
         self._training = self._new_training()
 
     def go(self, minutes: float) -> None:
@@ -181,7 +183,6 @@ class Campaign:
     def _run(self, *settings: str, expected: tuple[int, ...] = (0,)) -> str:
         """One run to its end, which has to end as expected."""
         ended = self._start(*settings)
-        self._longest = max(self._longest, ended.seconds)
         if ended.code not in expected:
             self._wrong(f"exit code {ended.code}, expected {expected}: {_last_line(ended)}")
         if ended.code == 0:
@@ -191,15 +192,20 @@ class Campaign:
 
     def _stop(self, how: signal.Signals) -> str:
         self._training = self._new_training()
-        after = self.chance.uniform(0, self._longest)
-        ended = self._start(kill_after=after, kill_with=how)
-        if ended.code == 0:
+        seconds = 10 ** self.chance.uniform(-2.0, 0.7)
+        stop = processes.Stop(how, self.chance.choice(_STOPS), seconds)
+        ended = self._start(stop=stop)
+        if ended.code == 0:  # it came too late
             self._accept()
-        if how != signal.SIGKILL and ended.code not in (0, 130):
-            self._wrong(f"exit code {ended.code} after {how.name}: {_last_line(ended)}")
+        elif how == signal.SIGKILL:
+            self.counts["killed runs"] += 1
+        else:
+            self.counts["interrupted runs"] += 1
+            if ended.code != _EXIT_INTERRUPTED:
+                self._wrong(f"exit code {ended.code} after {how.name}: {_last_line(ended)}")
         self._check_served()
         self._ask()
-        return f"{how.name} after {after:.1f} s; {self._run()}"
+        return f"{stop}, exit code {ended.code}; {self._run()}"
 
     def _accept(self) -> None:
         self.notes.accepted[sha256_of(self._latest / "detect.tflite")] = self._training

@@ -12,6 +12,7 @@ from typing import NamedTuple
 # The server imports these once; each run is a fork of it and starts in no time.
 _PRELOADED = ["tests.campaign.preloaded"]
 _SECONDS = 300
+_POLL_SECONDS = 0.01
 
 
 class Ended(NamedTuple):
@@ -22,12 +23,22 @@ class Ended(NamedTuple):
     seconds: float
 
 
+class Stop(NamedTuple):
+    """A signal, so many seconds after the output says that a component runs."""
+
+    signal: signal.Signals
+    component: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.signal.name} {self.seconds:.2f} s into {self.component}"
+
+
 def run(
     arguments: list[str],
     log: Path,
     *,
-    kill_after: float | None = None,
-    kill_with: signal.Signals = signal.SIGKILL,
+    stop: Stop | None = None,
     largest_file: int | None = None,
 ) -> Ended:
     """Runs `local_runner.py`.
@@ -35,8 +46,7 @@ def run(
     Args:
       arguments: its command line.
       log: takes its output.
-      kill_after: seconds after which it gets a signal.
-      kill_with: the signal.
+      stop: when it gets a signal, and which; None lets it run to its end.
       largest_file: bytes; writing beyond fails, as on a full disk.
     """
     context = multiprocessing.get_context("forkserver")
@@ -44,11 +54,27 @@ def run(
     process = context.Process(target=_run, args=(arguments, str(log), largest_file))
     started = time.monotonic()
     process.start()
-    process.join(_SECONDS if kill_after is None else kill_after)
-    if process.is_alive():
-        os.kill(process.pid, signal.SIGKILL if kill_after is None else kill_with)
-        process.join(_SECONDS)
+    if stop:
+        _wait_for(f"{stop.component} ...\n", log, process)
+        process.join(stop.seconds)
+        _send(process, stop.signal)
+    process.join(_SECONDS)
+    _send(process, signal.SIGKILL)
+    process.join()
     return Ended(process.exitcode, log.read_text(errors="replace"), time.monotonic() - started)
+
+
+def _wait_for(line: str, log: Path, process: multiprocessing.process.BaseProcess) -> None:
+    end = time.monotonic() + _SECONDS
+    while process.is_alive() and time.monotonic() < end:
+        if log.exists() and line in log.read_text(errors="replace"):
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+def _send(process: multiprocessing.process.BaseProcess, what: signal.Signals) -> None:
+    if process.is_alive():
+        os.kill(process.pid, what)
 
 
 def _run(arguments: list[str], log: str, largest_file: int | None) -> None:
