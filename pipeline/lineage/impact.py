@@ -39,8 +39,8 @@ UNTOLD = "cannot tell"
 NEVER = "never saw it"
 # The strongest first.
 WAYS = (ITSELF, TRAINED, INHERITED, EVALUATED, UNTOLD, NEVER)
-# Data sets.
-_MANY = 20
+# From so many data sets on, an image's models are looked up from Transform's outputs.
+_MANY_DATA_SETS = 20
 _PICTURES = (".jpg", ".jpeg", ".png")
 
 
@@ -333,7 +333,7 @@ def _transformed(backend: Backend, examples: list[Artifact]) -> list[Artifact]:
     of what the Transform puts out.
     """
     wanted = {artifact.id for artifact in examples}
-    if len(wanted) < _MANY:
+    if len(wanted) < _MANY_DATA_SETS:
         return examples
     transforms = [e.id for e in backend.executions_of("Transform") if e.state != CACHED]
     events = backend.events_of(transforms)

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -175,7 +174,7 @@ def set_initial_weights(
     else:
         try:
             source, _, _ = checkpoint.load_detector(_folder_of_detector(path))
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError) as error:
             raise UserError(
                 f"Expected a saved detector to start from. Received: {path}: {one_line(error)}"
             ) from error

@@ -213,9 +213,9 @@ def test_many_data_sets_have_the_answer_of_few(tmp_path, monkeypatch):
         read = {"examples": made.data_set(*images)}
         made.run(f"run-{number}", content=str(number), inputs=read)
     backend = made.write()
-    monkeypatch.setattr(impact_module, "_MANY", 10)
+    monkeypatch.setattr(impact_module, "_MANY_DATA_SETS", 10)
     many = impact_module.impact(backend, "rex").ways
-    monkeypatch.setattr(impact_module, "_MANY", 1000)
+    monkeypatch.setattr(impact_module, "_MANY_DATA_SETS", 1000)
     few = impact_module.impact(open_backend(made.location), "rex").ways
     expected = {
         made.made[f"run-{number}"]["model"]: "trained" if number % 5 else "evaluated"

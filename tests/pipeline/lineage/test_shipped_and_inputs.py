@@ -47,16 +47,16 @@ class Here:
 class InBucket:
     """A root in a bucket."""
 
-    root = "gs://my-bucket/root"
+    root = "gs://my-bucket/pets"
 
     def __init__(self, cloud):
         self.objects = cloud.objects
 
     def put(self, name, content):
-        self.objects["my-bucket", f"root/{name}"] = (content, 1)
+        self.objects["my-bucket", f"pets/{name}"] = (content, 1)
 
     def remove(self, name):
-        del self.objects["my-bucket", f"root/{name}"]
+        del self.objects["my-bucket", f"pets/{name}"]
 
     def point_to(self, version):
         self.put("pushed/latest", json.dumps({"version": version}).encode())
@@ -70,7 +70,7 @@ class AnyWriter(Writer):
 @pytest.fixture(params=["here", "in a bucket"])
 def place(request, tmp_path):
     if request.param == "here":
-        return Here(tmp_path / "root")
+        return Here(tmp_path / "pets")
     return InBucket(request.getfixturevalue("cloud"))
 
 
@@ -265,6 +265,6 @@ def test_a_picture_that_cannot_be_read_is_unknown(ask, monkeypatch):
 
     monkeypatch.setattr(places, "read", forbidden)
     code, out, _ = ask("verify", "artifact:4")
-    assert "unknown  gs://my-bucket/root/pushed/1/labels.txt: cannot be read: forbidden" in out
+    assert "unknown  gs://my-bucket/pets/pushed/1/labels.txt: cannot be read: forbidden" in out
     assert "shipped file: intact, 2 files; cannot tell for 1 artifact" in out
     assert code == 2

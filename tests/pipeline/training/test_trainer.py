@@ -68,7 +68,7 @@ def test_a_training_run_is_named_by_everything_that_decides_it():
     config = {
         "settings": {"training": {"steps": 5}},
         "code_fingerprint": "1",
-        "state_dir": "/work/checkpoints",
+        "state_dir": "/pets/checkpoints",
     }
     key = trainer._state_key(arguments, config)
     assert key == trainer._state_key(arguments, dict(reversed(config.items())))
@@ -117,4 +117,4 @@ def test_a_training_run_is_resumed_in_a_workdir_that_was_moved():
         )
         return trainer._state_key(arguments, {"state_dir": f"{root}/checkpoints"})
 
-    assert key("/work", 5) == key('/elsewhere/with "quotes"', 5) != key("/work", 6)
+    assert key("/pets", 5) == key('/elsewhere/with "quotes"', 5) != key("/pets", 6)
