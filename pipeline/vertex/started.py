@@ -16,6 +16,7 @@ from google.cloud import aiplatform_v1 as gca
 
 from pipeline.errors import UserError
 from pipeline.vertex.connection import Connection
+from pipeline.vertex.labels import as_labels
 from pipeline.vertex.service_errors import explained, patient
 
 RUN_LABEL = "run"
@@ -24,7 +25,6 @@ DATAFLOW_URL = "https://dataflow.googleapis.com"
 _PATIENCE_SECONDS = 300.0
 _SECONDS = 30
 _FORBIDDEN = 403
-_LONGEST_LABEL = 63
 _STATE = gca.JobState
 _ENDED = (
     _STATE.JOB_STATE_SUCCEEDED,
@@ -62,17 +62,12 @@ def labels_of(run: str, task: str) -> dict[str, str]:
       run: its id.
       task: name and unique number of the task, as its folder in the bucket is called.
     """
-    return {RUN_LABEL: _label(run), TASK_LABEL: _label(task)}
+    return as_labels({RUN_LABEL: run, TASK_LABEL: task})
 
 
 def dataflow_name(run: str, task: str) -> str:
     """Name of the Dataflow job that a task starts; arguments as in `labels_of`."""
     return f"{_hyphenated(run)}-{_hyphenated(task)}"
-
-
-def _label(text: str) -> str:
-    """The end of a text, which tells it from others, with what a label may hold."""
-    return re.sub(r"[^a-z0-9_-]", "-", text.lower())[-_LONGEST_LABEL:]
 
 
 def _hyphenated(text: str) -> str:
