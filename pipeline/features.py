@@ -39,10 +39,12 @@ CANVAS = "canvas"  # bytes [1], uint8 [canvas_size, canvas_size, 3], RGB, traini
 PICTURE = "picture"  # bytes [1], uint8 [input_size, input_size, 3], RGB, as an app sees it
 BOXES_FLAT = "boxes"  # float32 [4 * n], n boxes of (ymin, xmin, ymax, xmax), normalised
 CLASS_IDS = "class_ids"  # int64 [n], 0-based position in the schema's string_domain
+IS_DIFFICULT = "difficult"  # int64 [n], 0 or 1
+IS_CROWD = "crowd"  # int64 [n], 0 or 1
 # Transform writes the values of a ragged feature under its name with this suffix.
 RAGGED_VALUES = "$ragged_values"
 TRANSFORMED_ID = "source_id"  # bytes [1]
 # Statistics of the whole training split, the same in each of its examples.
-MAX_BOXES = "max_boxes"  # int64 [1], most boxes in one image
-BOX_SIZES = "box_sizes"  # float32 [21], quantiles 0, 0.05 ... 1 of sqrt(area), 0..1
+MAX_BOXES = "max_boxes"  # int64 [1], most boxes in one image, crowds included
+BOX_SIZES = "box_sizes"  # float32 [21], quantiles 0, 0.05 ... 1 of objects' sqrt(area), 0..1
 BOX_RATIOS = "box_ratios"  # float32 [21], the same of height / width

@@ -67,6 +67,7 @@ def create_pipeline(
                 *(name for name in features.REQUIRED if name != features.IMAGE_ENCODED),
                 *features.BOX,
                 features.CLASS_TEXT,
+                *features.FLAGS,
             ],
         ),
     )

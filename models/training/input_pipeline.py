@@ -2,6 +2,8 @@
 
 A record is a dict of `canvas` uint8 [C, C, 3], `boxes` float32 [n, 4] (ymin, xmin, ymax, xmax,
 normalised), `class_ids` int32 [n] and `image_index` int32, the image's place in the data set.
+Where objects have flags, records also have `difficult` and `crowd`, bool [n]: difficult objects are
+trained on like others, and crowds are regions that are not trained on.
 """
 
 import math
@@ -10,11 +12,12 @@ import tensorflow as tf
 
 from models.image import resize
 from models.settings import Augmentation
-from models.training.augment import random_views
+from models.training.augment import CROWD, random_views
 from models.training.mosaic import with_mosaics, with_room
 
 # Records held for shuffling.
 _SHUFFLE_SIZE = 2048
+_FLAGS = ("difficult", "crowd")
 
 
 def training_batches(
@@ -66,11 +69,14 @@ def training_batches(
             )
         else:
             images, boxes, class_ids = plain()
+        class_ids = tf.ensure_shape(class_ids, [batch_size, batch_boxes])
         targets = {
             "boxes": tf.ensure_shape(boxes, [batch_size, batch_boxes, 4]),
-            "class_ids": tf.ensure_shape(class_ids, [batch_size, batch_boxes]),
+            "class_ids": class_ids,
             "image_index": batch["image_index"],
         }
+        if "crowd" in records.element_spec:
+            targets |= {"class_ids": tf.maximum(class_ids, -1), "crowd": class_ids == CROWD}
         return tf.ensure_shape(images, [batch_size, input_size, input_size, 3]), targets
 
     skipped = start_step * batch_size
@@ -78,7 +84,7 @@ def training_batches(
     order = records.shuffle(min(_SHUFFLE_SIZE, num_records), seed=seed).repeat().skip(skipped)
     return (
         tf.data.Dataset.zip(tf.data.Dataset.range(skipped, tf.int64.max), order)
-        .map(lambda position, record: (position, _padded(record, max_boxes)))
+        .map(lambda position, record: (position, _to_train_on(_padded(record, max_boxes))))
         .batch(batch_size, drop_remainder=True)
         .map(augment, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(2)
@@ -97,7 +103,7 @@ def evaluation_batches(
       max_boxes: M.
 
     Returns:
-      Pairs as `training_batches` gives them.
+      Pairs as `training_batches` gives them, with all class ids and, if records have them, flags.
     """
 
     def prepare(record: dict) -> tuple[tf.Tensor, dict]:
@@ -111,6 +117,7 @@ def _padded(record: dict, max_boxes: int) -> dict:
     """Cuts or pads a record's boxes (with zeros) and class ids (with -1) to `max_boxes` rows."""
     boxes, class_ids = record["boxes"][:max_boxes], record["class_ids"][:max_boxes]
     missing = max_boxes - tf.shape(class_ids)[0]
+    flags = {name: record[name][:max_boxes] for name in _FLAGS if name in record}
     return {
         "canvas": record["canvas"],
         "boxes": tf.ensure_shape(tf.pad(boxes, [[0, missing], [0, 0]]), [max_boxes, 4]),
@@ -118,4 +125,16 @@ def _padded(record: dict, max_boxes: int) -> dict:
             tf.pad(class_ids, [[0, missing]], constant_values=-1), [max_boxes]
         ),
         "image_index": tf.cast(record["image_index"], tf.int32),
+        **{
+            name: tf.ensure_shape(tf.pad(values, [[0, missing]]), [max_boxes])
+            for name, values in flags.items()
+        },
     }
+
+
+def _to_train_on(padded: dict) -> dict:
+    """Without flags, and with the class id `CROWD` for crowds."""
+    flags = {name: padded.pop(name) for name in _FLAGS if name in padded}
+    if "crowd" in flags:
+        padded["class_ids"] = tf.where(flags["crowd"], CROWD, padded["class_ids"])
+    return padded

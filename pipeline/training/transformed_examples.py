@@ -25,10 +25,15 @@ _log = logging.getLogger("detector")
 
 _BOXES = features.BOXES_FLAT + features.RAGGED_VALUES
 _CLASS_IDS = features.CLASS_IDS + features.RAGGED_VALUES
+_FLAGS = {
+    name: feature + features.RAGGED_VALUES
+    for name, feature in (("difficult", features.IS_DIFFICULT), ("crowd", features.IS_CROWD))
+}
 _SPEC = {
     _BOXES: tf.io.VarLenFeature(tf.float32),
     _CLASS_IDS: tf.io.VarLenFeature(tf.int64),
     features.TRANSFORMED_ID: tf.io.FixedLenFeature([], tf.string),
+    **{key: tf.io.VarLenFeature(tf.int64) for key in _FLAGS.values()},
 }
 
 
@@ -38,8 +43,9 @@ class TransformedExamples:
 
     Attributes:
       records: see `models.training.input_pipeline`; every record once, in the order of `image_ids`.
+        They have flags if any object of the split has one.
       image_ids: by `image_index`.
-      class_ids: int64, of all objects.
+      class_ids: int64, of all objects; crowds are none.
       max_boxes: most boxes in one image of the training split.
       box_sizes: float32 [21], quantiles of the training boxes' sqrt(area).
       box_ratios: float32 [21], quantiles of the training boxes' height / width.
@@ -70,11 +76,13 @@ def read_transformed_examples(
     """
     files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
     raw = tf.data.TFRecordDataset(files, compression_type="GZIP")
-    image_ids, class_ids = [], []
-    facts = {name: _SPEC[name] for name in (_CLASS_IDS, features.TRANSFORMED_ID)}
+    image_ids, class_ids, flagged = [], [], False
+    facts = {name: _SPEC[name] for name in _SPEC if name != _BOXES}
     for example in raw.map(lambda record: tf.io.parse_single_example(record, facts)):
         image_ids.append(example[features.TRANSFORMED_ID].numpy().decode())
-        class_ids.append(example[_CLASS_IDS].values.numpy())
+        difficult, crowd = (example[key].values.numpy() for key in _FLAGS.values())
+        class_ids.append(example[_CLASS_IDS].values.numpy()[crowd == 0])
+        flagged = flagged or bool(difficult.any() or crowd.any())
     if not image_ids:
         raise UserError(f"Expected transformed examples. Received: none in {patterns}.")
     head = tf.io.parse_single_example(
@@ -86,6 +94,9 @@ def read_transformed_examples(
         },
     )
 
+    # Without flags, training does not spend a step on them.
+    flags = _FLAGS if flagged else {}
+
     def parse(index: tf.Tensor, record: tf.Tensor) -> dict:
         pixels = {view: tf.io.FixedLenFeature([], tf.string)}
         example = tf.io.parse_single_example(record, _SPEC | pixels)
@@ -95,6 +106,7 @@ def read_transformed_examples(
             "boxes": tf.reshape(example[_BOXES].values, [-1, 4]),
             "class_ids": tf.cast(example[_CLASS_IDS].values, tf.int32),
             "image_index": tf.cast(index, tf.int32),
+            **{name: tf.cast(example[key].values, tf.bool) for name, key in flags.items()},
         }
 
     if limit is not None and limit < len(image_ids):

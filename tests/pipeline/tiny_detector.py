@@ -73,8 +73,8 @@ def picture(seed: int, size: tuple[int, int] = (120, 90)) -> bytes:
     return file.getvalue()
 
 
-def raw_example(source_id: str, encoded: bytes, boxes, labels) -> bytes:
-    """A serialized tf.Example as both ExampleGens make it."""
+def raw_example(source_id: str, encoded: bytes, boxes, labels, flags=None) -> bytes:
+    """A serialized tf.Example as both ExampleGens make it; `flags` by feature."""
     import tensorflow as tf
 
     from pipeline import features
@@ -82,8 +82,8 @@ def raw_example(source_id: str, encoded: bytes, boxes, labels) -> bytes:
     def strings(*values):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
 
-    def integer(value):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+    def integer(*values):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
     width, height = Image.open(io.BytesIO(encoded)).size
     columns = np.asarray(boxes, np.float32).reshape(-1, 4).T
@@ -100,4 +100,5 @@ def raw_example(source_id: str, encoded: bytes, boxes, labels) -> bytes:
         key: tf.train.Feature(float_list=tf.train.FloatList(value=column))
         for key, column in zip(features.BOX, columns, strict=True)
     }
+    feature |= {key: integer(*values) for key, values in (flags or {}).items()}
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()

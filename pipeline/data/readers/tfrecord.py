@@ -230,4 +230,13 @@ def _label_record(
         width=width,
         boxes=check_boxes(list(zip(*edges, strict=True)), width, height),
         names=check_names(names, len(edges[0])),
+        difficult=_flags(values, features.DIFFICULT, len(edges[0])),
+        crowd=_flags(values, features.CROWD, len(edges[0])),
     )
+
+
+def _flags(values: Callable[[str, str], list], key: str, num_boxes: int) -> tuple[bool, ...]:
+    flags = tuple(map(bool, values(key, "int64_list")))
+    if flags and len(flags) != num_boxes:
+        raise Unusable("malformed_record", f"{num_boxes} boxes have {len(flags)} values in {key}")
+    return flags

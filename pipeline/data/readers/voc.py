@@ -213,6 +213,7 @@ def read_annotation(
             width=width,
             boxes=check_boxes(boxes, width, height),
             names=check_names(names, len(boxes)),
+            difficult=tuple(drawn.difficult for drawn in annotation.objects),
         )
     except Unusable as problem:
         yield (

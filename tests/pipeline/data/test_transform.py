@@ -22,6 +22,8 @@ OBJECTS = [
     ([], []),
     ([[0.25, 0.25, 0.35, 0.35]], ["dog"]),
 ]
+# Of the last picture: a crowd is larger than any object, and another one smaller.
+CROWDS = [[0.0, 0.0, 1.0, 1.0], [0.4, 0.4, 0.41, 0.45]]
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +31,13 @@ def transformed(tmp_path_factory):
     """The transformed features of three pictures, and the transform's output."""
     records = [
         raw_example(f"picture {index}", picture(index), boxes, labels)
-        for index, (boxes, labels) in enumerate(OBJECTS)
+        for index, (boxes, labels) in enumerate(OBJECTS[:2])
     ]
+    boxes, labels = OBJECTS[2]
+    flags = {features.CROWD: [0, 1, 1], features.DIFFICULT: [1, 0, 0]}
+    records.append(
+        raw_example("picture 2", picture(2), boxes + CROWDS, [*labels, "cat", "cat"], flags)
+    )
     schema = make_schema(NAMES)
     source = tf_example_record.TFExampleBeamRecord(
         physical_format="inmem", schema=schema, telemetry_descriptors=["test"]
@@ -67,7 +74,8 @@ def test_canvases_are_what_serving_would_see(transformed):
 @pytest.mark.slow
 def test_boxes_stay_and_classes_become_positions_in_the_schema(transformed):
     rows, _ = transformed
-    for (boxes, labels), row in zip(OBJECTS, rows, strict=True):
+    crowded = (OBJECTS[2][0] + CROWDS, ["dog", "cat", "cat"])
+    for (boxes, labels), row in zip([*OBJECTS[:2], crowded], rows, strict=True):
         flat = row[features.BOXES_FLAT + features.RAGGED_VALUES].float_list.value
         np.testing.assert_allclose(np.reshape(flat, (-1, 4)), np.reshape(boxes, (-1, 4)), atol=1e-6)
         ids = row[features.CLASS_IDS + features.RAGGED_VALUES].int64_list.value
@@ -75,10 +83,23 @@ def test_boxes_stay_and_classes_become_positions_in_the_schema(transformed):
 
 
 @pytest.mark.slow
+def test_every_object_has_its_flags(transformed):
+    rows, _ = transformed
+    flags = [
+        [
+            list(row[name + features.RAGGED_VALUES].int64_list.value)
+            for name in (features.IS_DIFFICULT, features.IS_CROWD)
+        ]
+        for row in rows
+    ]
+    assert flags == [[[0, 0], [0, 0]], [[], []], [[1, 0, 0], [0, 1, 1]]]
+
+
+@pytest.mark.slow
 def test_every_example_carries_the_statistics_of_all(transformed):
     rows, output = transformed
     for row in rows:
-        assert list(row[features.MAX_BOXES].int64_list.value) == [2]
+        assert list(row[features.MAX_BOXES].int64_list.value) == [3]
         sizes = list(row[features.BOX_SIZES].float_list.value)
         assert len(sizes) == 21
         assert sizes == sorted(sizes)
