@@ -60,9 +60,9 @@ class Run:
 
     def examples(self, side):
         """Serialized examples by id."""
-        paths = tf.io.gfile.glob(f"{self.uri}/Split-{side}/*.gz")
+        paths = tf.io.gfile.glob(f"{self.uri}/Split-{side}/*")
         found = {}
-        for record in tf.data.TFRecordDataset(paths, "GZIP").as_numpy_iterator():
+        for record in tf.data.TFRecordDataset(paths).as_numpy_iterator():
             example = tf.train.Example.FromString(record)
             [image_id] = example.features.feature[features.SOURCE_ID].bytes_list.value
             assert image_id not in found
