@@ -56,7 +56,8 @@ def decoded_size(encoded: bytes, max_megapixels: float) -> tuple[str, int, int]:
     """
     image_format = sniff_format(encoded)
     try:
-        height, width = _stated_size(encoded, image_format)
+        file = tf.constant(encoded)
+        height, width = _stated_size(encoded, file, image_format)
         if height * width > 1e6 * max_megapixels:
             raise Unusable(
                 "too_large",
@@ -64,9 +65,9 @@ def decoded_size(encoded: bytes, max_megapixels: float) -> tuple[str, int, int]:
                 f"{max_megapixels:.4g} (data.max_megapixels)",
             )
         if image_format == "jpeg":
-            tf.io.decode_jpeg(encoded, channels=3, ratio=8)
+            tf.io.decode_jpeg(file, channels=3, ratio=8)
         else:
-            decode_image(tf.constant(encoded))
+            decode_image(file)
     except tf.errors.OpError as error:
         cause = _TF_NOISE.sub("", error.message).strip().splitlines()[0]
         raise Unusable(
@@ -75,10 +76,10 @@ def decoded_size(encoded: bytes, max_megapixels: float) -> tuple[str, int, int]:
     return image_format, width, height
 
 
-def _stated_size(encoded: bytes, image_format: str) -> tuple[int, int]:
+def _stated_size(encoded: bytes, file: tf.Tensor, image_format: str) -> tuple[int, int]:
     """Height and width in the header; zeros if a PNG has none, which then does not decode."""
     if image_format == "jpeg":
-        height, width, _ = tf.image.extract_jpeg_shape(encoded).numpy().tolist()
+        height, width, _ = tf.image.extract_jpeg_shape(file).numpy().tolist()
         return height, width
     # Length and type of the first chunk follow the signature.
     width, height = struct.unpack(">II", encoded[16:24].ljust(8, b"\0"))

@@ -13,6 +13,7 @@ first images of a split are a fair sample of it.
 
 import abc
 import hashlib
+import itertools
 import json
 import os
 import pickle
@@ -49,8 +50,8 @@ from pipeline.data.split import EVAL_LIST, SIDES, TRAIN_LIST, parse_lists
 from pipeline.data.staging import Place, StagingFile, plan_shards, write_shard
 
 _STAGING = "staging"
-# Items that a worker's threads share at a time.
-_BATCH = 64
+# Items that a worker gets at a time, at most; fewer when there are few, so that all get some.
+_BATCH, _FAIR_SHARE = 64, 128
 
 
 class _Check(beam.DoFn):
@@ -71,8 +72,10 @@ class _Check(beam.DoFn):
         self._file = StagingFile(self._staging)
 
     def process(self, items: list[Any]) -> Iterator[str]:
-        for lines in self._pool.map(self._check, items):
-            yield from lines
+        threads = os.cpu_count()
+        for lines in self._pool.map(self._check, (items[n::threads] for n in range(threads))):
+            if lines:
+                yield "\n".join(lines)
         self._seen += len(items)
         logging.info("ExampleGen: this worker has checked %d items.", self._seen)
 
@@ -82,9 +85,9 @@ class _Check(beam.DoFn):
     def teardown(self):
         self._pool.shutdown()
 
-    def _check(self, item: Any) -> list[str]:
+    def _check(self, items: list[Any]) -> list[str]:
         lines = []
-        for checked, image in self._read(item):
+        for checked, image in itertools.chain.from_iterable(map(self._read, items)):
             place = None
             if image is not None:
                 record = to_example(image).SerializeToString(deterministic=True)
@@ -141,11 +144,13 @@ class CheckedExampleGenExecutor(base_beam_executor.BaseBeamExecutor, abc.ABC):
         _record(artifact, census, exec_properties)
 
     def _check(self, inputs: Inputs, staging: str) -> None:
+        items = inputs.items
+        size = max(1, min(_BATCH, len(items) // _FAIR_SHARE))
+        batches = (items[start : start + size] for start in range(0, len(items), size))
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
-                | "Items" >> _HandOut(inputs.items, os.path.join(staging, "items"))
-                | "Batch" >> beam.BatchElements(min_batch_size=_BATCH, max_batch_size=_BATCH)
+                | "Items" >> _HandOut(batches, os.path.join(staging, "items"))
                 | "Check" >> beam.ParDo(_Check(inputs.read, os.path.join(staging, "examples")))
                 | "WriteLines" >> beam.io.WriteToText(os.path.join(staging, "lines"))
             )

@@ -1,5 +1,6 @@
 """A labelled image, whichever format it came in. Pure Python."""
 
+import functools
 import hashlib
 import json
 import os
@@ -54,7 +55,7 @@ class LabelledImage:
     boxes: tuple[Box, ...]
     names: tuple[str, ...]
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
         """Hex digest of the picture's file."""
         return hashlib.sha256(self.encoded).hexdigest()

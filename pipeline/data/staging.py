@@ -6,6 +6,7 @@ passes through Beam, whose local runner would hold all of them in memory, and th
 depend on how the work was shared.
 """
 
+import contextlib
 import os
 import threading
 import uuid
@@ -16,12 +17,14 @@ from typing import NamedTuple
 import tensorflow as tf
 from tfx.dsl.io import fileio
 
+from pipeline.data.input_patterns import is_remote
+
 # TFRecord's framing: 12 bytes before a record, 4 behind it.
 _FRAME_BYTES = 16
 # Of a file of records: large enough to be read in one go, small enough to share the work.
 _SHARD_BYTES = 64_000_000
-# Waits for an object store, not for this machine.
-_THREADS = 16
+# Records that are read at a time, and, from an object store, by so many threads, which wait.
+_PART, _THREADS = 8, 16
 
 
 class Place(NamedTuple):
@@ -96,12 +99,27 @@ def shard_name(prefix: str, number: int, count: int) -> str:
 def write_shard(shard: Shard) -> None:
     """Copies the records of a shard to its file; once more makes no difference."""
     fileio.makedirs(os.path.dirname(shard.path))
-    with ThreadPoolExecutor(_THREADS) as pool, fileio.open(shard.path, "wb") as file:
-        for frame in pool.map(_read, shard.places):
-            file.write(frame)
+    starts = range(0, len(shard.places), _PART)
+    parts = (shard.places[start : start + _PART] for start in starts)
+    with contextlib.ExitStack() as stack:
+        file, read = stack.enter_context(_open(shard.path, "wb")), map
+        if is_remote(shard.path):
+            read = stack.enter_context(ThreadPoolExecutor(_THREADS)).map
+        for frames in read(_read, parts):
+            file.write(frames)
 
 
-def _read(place: Place) -> bytes:
-    with fileio.open(place.path, "rb") as file:
-        file.seek(place.offset)
-        return file.read(place.length)
+def _read(places: Sequence[Place]) -> bytes:
+    with contextlib.ExitStack() as stack:
+        files, frames = {}, []
+        for place in places:
+            if place.path not in files:
+                files[place.path] = stack.enter_context(_open(place.path, "rb"))
+            files[place.path].seek(place.offset)
+            frames.append(files[place.path].read(place.length))
+        return b"".join(frames)
+
+
+def _open(path: str, mode: str):
+    # Python's own files are copied in half the time.
+    return fileio.open(path, mode) if is_remote(path) else open(path, mode)
