@@ -90,7 +90,6 @@ def create_pipeline(
         examples=examples,
         schema=schema,
         canvas_size=config.transform.canvas_size,
-        input_size=config.model.input_size,
         code_fingerprint=code_fingerprint("pipeline.data.transform"),
     )
     transform.add_upstream_node(example_validator)  # bad data stops here
