@@ -35,14 +35,12 @@ REQUIRED = (
 )
 
 # Transformed examples, what the Trainer reads.
-CANVAS = "canvas"  # bytes [1], uint8 [canvas_size, canvas_size, 3], RGB, training crops it
-PICTURE = "picture"  # bytes [1], uint8 [input_size, input_size, 3], RGB, as an app sees it
+CANVAS = "canvas"  # bytes [1], training: JPEG of [canvas_size, canvas_size, 3], which it crops
+# IMAGE_ENCODED stays as it is in the other splits: evaluation sees what an app sees.
 BOXES_FLAT = "boxes"  # float32 [4 * n], n boxes of (ymin, xmin, ymax, xmax), normalised
 CLASS_IDS = "class_ids"  # int64 [n], 0-based position in the schema's string_domain
 IS_DIFFICULT = "difficult"  # int64 [n], 0 or 1
 IS_CROWD = "crowd"  # int64 [n], 0 or 1
-# Transform writes the values of a ragged feature under its name with this suffix.
-RAGGED_VALUES = "$ragged_values"
 TRANSFORMED_ID = "source_id"  # bytes [1]
 # Statistics of the whole training split, the same in each of its examples.
 MAX_BOXES = "max_boxes"  # int64 [1], most boxes in one image, crowds included

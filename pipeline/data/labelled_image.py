@@ -1,5 +1,6 @@
 """A labelled image, whichever format it came in. Pure Python."""
 
+import functools
 import hashlib
 import json
 import os
@@ -81,7 +82,7 @@ class LabelledImage:
             return self.names
         return tuple(name for name, crowd in zip(self.names, self.crowd, strict=True) if not crowd)
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
         """Hex digest of the picture's file."""
         return hashlib.sha256(self.encoded).hexdigest()

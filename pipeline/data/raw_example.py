@@ -62,7 +62,7 @@ class LabelledPicture(NamedTuple):
 
 
 def labelled_pictures(examples: Artifact, split: str, count: int) -> Iterator[LabelledPicture]:
-    """Yields the first pictures of a split.
+    """Yields the first pictures of a split, a fair sample of it: they are ordered by a hash.
 
     Args:
       examples: a raw Examples artifact.
@@ -70,7 +70,7 @@ def labelled_pictures(examples: Artifact, split: str, count: int) -> Iterator[La
       count: how many, fewer if there are fewer.
     """
     files = io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))
-    records = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(files)), compression_type="GZIP")
+    records = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(files)))
     for record in records.take(count).as_numpy_iterator():
         example = tf.train.Example.FromString(record)
         encoded = example.features.feature[features.IMAGE_ENCODED].bytes_list.value[0]
