@@ -6,11 +6,11 @@ The raw names are those of the TensorFlow Object Detection API. One is left out 
 """
 
 # Raw examples, the output of both ExampleGens.
-IMAGE_ENCODED = "image/encoded"  # bytes [1], the original file
+IMAGE_ENCODED = "image/encoded"  # bytes [1], the original file, or upright if EXIF data turn it
 IMAGE_FORMAT = "image/format"  # bytes [1], "jpeg" or "png", from the content
 IMAGE_FILENAME = "image/filename"  # bytes [1]
 SOURCE_ID = "image/source_id"  # bytes [1], the image id that the split hashes
-IMAGE_SHA256 = "image/key/sha256"  # bytes [1], hex digest of IMAGE_ENCODED
+IMAGE_SHA256 = "image/key/sha256"  # bytes [1], hex digest of the original file
 IMAGE_HEIGHT = "image/height"  # int64 [1], pixels
 IMAGE_WIDTH = "image/width"  # int64 [1], pixels
 YMIN = "image/object/bbox/ymin"  # float32 [n], 0..1 of the image's height
