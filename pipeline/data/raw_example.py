@@ -1,5 +1,6 @@
 """The raw example: a labelled image as a tf.Example, and what it says back out of it."""
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -66,15 +67,19 @@ def labelled_pictures(examples: Artifact, split: str, count: int) -> Iterator[La
 
     Args:
       examples: a raw Examples artifact.
-      split: "train" or "eval".
+      split: see `pipeline.data.split`.
       count: how many, fewer if there are fewer.
     """
-    files = io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))
-    records = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(files)))
-    for record in records.take(count).as_numpy_iterator():
-        example = tf.train.Example.FromString(record)
+    for example in itertools.islice(raw_examples(examples, split), count):
         encoded = example.features.feature[features.IMAGE_ENCODED].bytes_list.value[0]
         yield LabelledPicture(encoded, *read_objects(example), *read_flags(example))
+
+
+def raw_examples(examples: Artifact, split: str) -> Iterator[tf.train.Example]:
+    """Yields the examples of a split."""
+    files = io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))
+    for record in tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(files))).as_numpy_iterator():
+        yield tf.train.Example.FromString(record)
 
 
 def read_objects(example: tf.train.Example) -> tuple[np.ndarray, list[str]]:

@@ -21,7 +21,7 @@ from tfx.utils import io_utils
 from pipeline import features
 from pipeline.data.materialize import Task, TransformFiles
 from pipeline.data.schema import class_names_of
-from pipeline.data.split import TRAIN
+from pipeline.data.split import TEST, TRAIN
 
 _EXAMPLES = "transformed_examples"
 PREPROCESSING_FN = "pipeline.data.transform.preprocessing_fn"
@@ -115,10 +115,12 @@ class TransformExecutor(transform_executor.Executor):
     def _write_examples(
         self, raw: Artifact, transformed: Artifact, graph: str, canvas_size: int
     ) -> None:
-        transformed.split_names = raw.split_names
+        # Nothing that learns or chooses gets to see the test side.
+        splits = [s for s in artifact_utils.decode_split_names(raw.split_names) if s != TEST]
+        transformed.split_names = artifact_utils.encode_split_names(splits)
         examples_utils.set_payload_format(transformed, examples_utils.get_payload_format(raw))
         tasks = []
-        for split in artifact_utils.decode_split_names(raw.split_names):
+        for split in splits:
             source, target = (
                 artifact_utils.get_split_uri([artifact], split) for artifact in (raw, transformed)
             )

@@ -6,9 +6,10 @@ predictions, one picture at a time, as an app would.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import apache_beam as beam
+import numpy as np
 import tensorflow as tf
 import tfx.v1  # noqa: F401 - TFX patches EvalConfig into TFMA, so it comes first
 from tensorflow_model_analysis import constants
@@ -68,7 +69,7 @@ class _DetectDoFn(beam.DoFn):
         values = example.features.feature
         encoded = values[features.IMAGE_ENCODED].bytes_list.value[0]
         predictions = {
-            name: _predict(detector, labels, encoded)
+            name: predict(detector, labels, encoded)
             for name, (detector, labels) in self._models.items()
         }
         boxes, labels = read_objects(example)
@@ -94,7 +95,10 @@ def load_model(model_dir: str) -> tuple[TFLiteDetector, tuple[str, ...]]:
         return detector, parse_labels(file.read(), labels_path)
 
 
-def _predict(detector, labels, encoded):
+def predict(
+    detector: TFLiteDetector, labels: Sequence[str], encoded: bytes
+) -> dict[str, np.ndarray | list[str]]:
+    """What a detector finds in a picture's file: {boxes, labels, scores}, see `Picture`."""
     detections = detector.detect(decode_and_resize(encoded, detector.input_size).numpy())
     return {
         "boxes": detections.boxes,
