@@ -11,6 +11,8 @@ from tfx.utils import io_utils
 from pipeline import features
 from pipeline.data.labelled_image import LabelledImage
 
+ALL = -1
+
 
 def to_example(image: LabelledImage) -> tf.train.Example:
     """Returns the raw example, with the features that `pipeline/features.py` describes."""
@@ -47,15 +49,19 @@ class LabelledPicture(NamedTuple):
       encoded: the bytes of a JPEG or PNG file.
       boxes: float32 [n, 4] (ymin, xmin, ymax, xmax), normalised to the picture.
       labels: the names of their classes, n of them.
+      image_id: the picture's.
     """
 
     encoded: bytes
     boxes: np.ndarray
     labels: list[str]
+    image_id: str
 
 
-def labelled_pictures(examples: Artifact, split: str, count: int) -> Iterator[LabelledPicture]:
-    """Yields the first pictures of a split.
+def labelled_pictures(
+    examples: Artifact, split: str, count: int = ALL
+) -> Iterator[LabelledPicture]:
+    """Yields the first pictures of a split, or all of them.
 
     Args:
       examples: a raw Examples artifact.
@@ -67,7 +73,10 @@ def labelled_pictures(examples: Artifact, split: str, count: int) -> Iterator[La
     for record in records.take(count).as_numpy_iterator():
         example = tf.train.Example.FromString(record)
         encoded = example.features.feature[features.IMAGE_ENCODED].bytes_list.value[0]
-        yield LabelledPicture(encoded, *read_objects(example))
+        image_id = example.features.feature[features.SOURCE_ID].bytes_list.value[0]
+        yield LabelledPicture(
+            encoded, *read_objects(example), image_id.decode("utf-8", "surrogateescape")
+        )
 
 
 def read_objects(example: tf.train.Example) -> tuple[np.ndarray, list[str]]:
