@@ -11,6 +11,8 @@ from tfx.utils import io_utils
 from pipeline import features
 from pipeline.data.labelled_image import LabelledImage
 
+ALL = -1
+
 
 def to_example(image: LabelledImage) -> tf.train.Example:
     """Returns the raw example, with the features that `pipeline/features.py` describes."""
@@ -52,6 +54,7 @@ class LabelledPicture(NamedTuple):
       labels: the names of their classes, n of them.
       difficult: bool [n], see `pipeline.data.labelled_image.LabelledImage`.
       crowd: bool [n], likewise.
+      image_id: the picture's.
     """
 
     encoded: bytes
@@ -59,9 +62,12 @@ class LabelledPicture(NamedTuple):
     labels: list[str]
     difficult: np.ndarray
     crowd: np.ndarray
+    image_id: str
 
 
-def labelled_pictures(examples: Artifact, split: str, count: int) -> Iterator[LabelledPicture]:
+def labelled_pictures(
+    examples: Artifact, split: str, count: int = ALL
+) -> Iterator[LabelledPicture]:
     """Yields the first pictures of a split, a fair sample of it: they are ordered by a hash.
 
     Args:
@@ -74,7 +80,13 @@ def labelled_pictures(examples: Artifact, split: str, count: int) -> Iterator[La
     for record in records.take(count).as_numpy_iterator():
         example = tf.train.Example.FromString(record)
         encoded = example.features.feature[features.IMAGE_ENCODED].bytes_list.value[0]
-        yield LabelledPicture(encoded, *read_objects(example), *read_flags(example))
+        image_id = example.features.feature[features.SOURCE_ID].bytes_list.value[0]
+        yield LabelledPicture(
+            encoded,
+            *read_objects(example),
+            *read_flags(example),
+            image_id.decode("utf-8", "surrogateescape"),
+        )
 
 
 def read_objects(example: tf.train.Example) -> tuple[np.ndarray, list[str]]:
