@@ -139,8 +139,13 @@ def as_arrays(
     """
     ids = {name: number for number, name in enumerate(class_names)}
     truth = [
-        GroundTruth(p.boxes, [ids[label] for label in p.labels], p.difficult, p.crowd)
-        for p in pictures
+        GroundTruth(
+            picture.boxes,
+            np.array([ids[label] for label in picture.labels], np.int64),
+            picture.difficult,
+            picture.crowd,
+        )
+        for picture in pictures
     ]
     detections = []
     for picture in pictures:

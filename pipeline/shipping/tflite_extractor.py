@@ -36,8 +36,8 @@ def custom_extractors(eval_shared_model, eval_config, tensor_adapter_config) -> 
 
     Returns:
       Extractors from Arrow batches of raw records to unbatched extracts: `labels` {source_id,
-      width, height, boxes, labels, difficult, crowd} and `predictions` {boxes, labels, scores}; with
-      two models, predictions by model name. See `pipeline.shipping.coco_metric.Picture`.
+      width, height, boxes, labels, difficult, crowd} and `predictions` {boxes, labels, scores};
+      with two models, predictions by model name. See `pipeline.shipping.coco_metric.Picture`.
     """
     del tensor_adapter_config
     models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
