@@ -6,6 +6,7 @@ that the executor needs to know.
 """
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf import struct_pb2
@@ -18,7 +19,14 @@ from tfx.proto import example_gen_pb2
 from pipeline.data import input_patterns
 from pipeline.data.example_gen_executor import TfRecordExecutor, VocExecutor
 from pipeline.data.readers import tfrecord, voc
-from pipeline.data.split import EVAL, EVAL_LIST, TRAIN, TRAIN_LIST, percent_of
+from pipeline.data.split import (
+    EVAL,
+    EVAL_LIST,
+    TEST_LIST,
+    TRAIN,
+    TRAIN_LIST,
+    percent_of,
+)
 from pipeline.errors import UserError
 from pipeline.files import sha256_of
 
@@ -37,8 +45,10 @@ class VocExampleGen(example_gen.FileBasedExampleGen):
         *,
         train_data: str | None = None,
         eval_data: str | None = None,
+        test_data: str | None = None,
         train_list: str | None = None,
         eval_list: str | None = None,
+        test_list: str | None = None,
         images: str | None = None,
         annotations: str | None = None,
         class_from: str = "name",
@@ -53,8 +63,10 @@ class VocExampleGen(example_gen.FileBasedExampleGen):
           data: folder of the data set; its images are split by hash, or by the two lists.
           train_data: folder of the training images, instead of `data`.
           eval_data: folder of the evaluation images, instead of `data`.
+          test_data: folder of the test images, beside these two.
           train_list: text file with the ids of the training images, one a line.
           eval_list: text file with the ids of the evaluation images, one a line.
+          test_list: text file with the ids of the test images, one a line, beside these two.
           images: folder of the pictures, relative to the data set; found if not given. May contain
             `{SPAN}`.
           annotations: folder of the XML files; likewise.
@@ -73,10 +85,11 @@ class VocExampleGen(example_gen.FileBasedExampleGen):
                 f"Expected class_from to be one of {', '.join(CLASS_SOURCES)}. Received: "
                 f"{class_from!r}."
             )
-        roots = input_patterns.paths_by_side(data, train_data, eval_data)
+        roots = input_patterns.paths_by_side(data, train_data, eval_data, test_data)
         for root in roots.values():
             input_patterns.require_plain(root)
-        lists = input_patterns.remote_lists(train_list, eval_list)
+        all_lists = {TRAIN_LIST: train_list, EVAL_LIST: eval_list, TEST_LIST: test_list}
+        lists = input_patterns.remote_lists(all_lists)
         base = input_patterns.common_base([*roots.values(), *map(os.path.dirname, lists.values())])
         splits = input_patterns.list_splits(base, lists)
         for side, root in roots.items():
@@ -90,8 +103,7 @@ class VocExampleGen(example_gen.FileBasedExampleGen):
                     )
                 )
         settings = _settings(
-            train_list,
-            eval_list,
+            all_lists,
             bool(data),
             eval_fraction,
             max_set_aside,
@@ -117,8 +129,10 @@ class TfRecordExampleGen(import_example_gen.ImportExampleGen):
         *,
         train_data: str | None = None,
         eval_data: str | None = None,
+        test_data: str | None = None,
         train_list: str | None = None,
         eval_list: str | None = None,
+        test_list: str | None = None,
         eval_fraction: float = 0.2,
         max_set_aside: float = 0.01,
         max_megapixels: float = 100.0,
@@ -133,6 +147,7 @@ class TfRecordExampleGen(import_example_gen.ImportExampleGen):
             for a folder.
           train_data: the same for the training examples, instead of `data`.
           eval_data: the same for the evaluation examples, instead of `data`.
+          test_data: the same for the test examples, beside these two.
           train_list: as for `VocExampleGen`, like the rest.
           eval_list: see there.
           eval_fraction: see there.
@@ -145,9 +160,12 @@ class TfRecordExampleGen(import_example_gen.ImportExampleGen):
         """
         patterns = {
             side: os.path.join(path, "*") if tfrecord.is_folder_of_shards(path) else path
-            for side, path in input_patterns.paths_by_side(data, train_data, eval_data).items()
+            for side, path in input_patterns.paths_by_side(
+                data, train_data, eval_data, test_data
+            ).items()
         }
-        lists = input_patterns.remote_lists(train_list, eval_list)
+        all_lists = {TRAIN_LIST: train_list, EVAL_LIST: eval_list, TEST_LIST: test_list}
+        lists = input_patterns.remote_lists(all_lists)
         base = input_patterns.common_base(
             map(os.path.dirname, [*patterns.values(), *lists.values()])
         )
@@ -158,8 +176,7 @@ class TfRecordExampleGen(import_example_gen.ImportExampleGen):
             for side, pattern in patterns.items()
         ]
         settings = _settings(
-            train_list,
-            eval_list,
+            all_lists,
             bool(data),
             eval_fraction,
             max_set_aside,
@@ -178,8 +195,7 @@ class TfRecordExampleGen(import_example_gen.ImportExampleGen):
 
 
 def _settings(
-    train_list: str | None,
-    eval_list: str | None,
+    lists: Mapping[str, str | None],
     one_data_set: bool,
     eval_fraction: float,
     max_set_aside: float,
@@ -188,10 +204,11 @@ def _settings(
 ) -> dict[str, Any]:
     if not 0 <= max_set_aside <= 1:
         raise UserError(f"Expected a max_set_aside of 0 to 1. Received: {max_set_aside}.")
-    if bool(train_list) != bool(eval_list) or (train_list and not one_data_set):
+    train, eval_, test = (bool(lists[name]) for name in (TRAIN_LIST, EVAL_LIST, TEST_LIST))
+    if train != eval_ or (test and not train) or (train and not one_data_set):
         raise UserError(
-            "Expected train_list and eval_list together, with data. Received: "
-            f"train_list={train_list}, eval_list={eval_list}"
+            "Expected train_list and eval_list together, with data, and then perhaps test_list. "
+            f"Received: {', '.join(f'{name}={path}' for name, path in lists.items())}"
             f"{'' if one_data_set else ' with train_data and eval_data'}."
         )
     settings = {
@@ -200,7 +217,7 @@ def _settings(
         "max_megapixels": max_megapixels,
         "code_fingerprint": code_fingerprint,
     }
-    for name, path in ((TRAIN_LIST, train_list), (EVAL_LIST, eval_list)):
+    for name, path in lists.items():
         settings[name] = input_patterns.absolute(path) if path else ""
         settings[f"{name}_sha256"] = (
             _sha256(settings[name]) if path and not input_patterns.is_remote(path) else ""

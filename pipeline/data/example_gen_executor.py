@@ -46,10 +46,11 @@ from pipeline.data.census import (
 from pipeline.data.labelled_image import LabelledImage
 from pipeline.data.raw_example import to_example
 from pipeline.data.readers import Inputs, tfrecord, voc
-from pipeline.data.split import EVAL_LIST, SIDES, TEST, TRAIN_LIST, parse_lists
+from pipeline.data.split import EVAL_LIST, SIDES, TEST, TEST_LIST, TRAIN_LIST, parse_lists
 from pipeline.data.staging import Place, StagingFile, plan_shards, write_shard
 
 _STAGING = "staging"
+_LISTS = (TRAIN_LIST, EVAL_LIST, TEST_LIST)
 # Items that a worker gets at a time, at most; fewer when there are few, so that all get some.
 _BATCH, _FAIR_SHARE = 64, 128
 
@@ -229,11 +230,7 @@ def _patterns(exec_properties: dict[str, Any]) -> dict[str, str]:
     config = example_gen_pb2.Input()
     proto_utils.json_to_proto(exec_properties[standard_component_specs.INPUT_CONFIG_KEY], config)
     # The lists are only fingerprinted.
-    return {
-        split.name: split.pattern
-        for split in config.splits
-        if split.name not in (TRAIN_LIST, EVAL_LIST)
-    }
+    return {split.name: split.pattern for split in config.splits if split.name not in _LISTS}
 
 
 def read_settings(exec_properties: dict[str, Any]) -> dict[str, Any]:
@@ -250,7 +247,9 @@ def split_rule(settings: dict[str, Any]) -> SplitRule:
     listed = None
     if settings[TRAIN_LIST]:
         texts = []
-        for key in (TRAIN_LIST, EVAL_LIST):
+        for key in _LISTS:
+            if not settings[key]:
+                continue
             with fileio.open(settings[key], "rb") as file:
                 # Some editors put a byte order mark before the first id.
                 texts.append(file.read().decode("utf-8-sig", "surrogateescape"))

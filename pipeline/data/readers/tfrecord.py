@@ -22,7 +22,7 @@ from pipeline.data.input_patterns import is_pattern, is_remote, is_special
 from pipeline.data.labelled_image import LabelledImage, Unusable, image_id_of
 from pipeline.data.orientation import annotated_size, set_upright
 from pipeline.data.readers import Inputs
-from pipeline.data.split import SIDES, sided_id
+from pipeline.data.split import ALL_SIDES, sided_id
 from pipeline.errors import UserError
 
 # In a folder, files with one of these in their names are taken for TFRecord files.
@@ -37,7 +37,7 @@ _BROKEN = (OSError, EOFError, ValueError, struct.error, zlib.error, tf.errors.Op
 
 @dataclass(frozen=True)
 class ShardItem:
-    """One TFRecord file to read, relative to `base`; `side` is "train", "eval", or empty."""
+    """One TFRecord file to read, relative to `base`; `side` is one of `ALL_SIDES`, or empty."""
 
     base: str
     shard: str
@@ -57,9 +57,9 @@ def find_shards(base: str, patterns: Mapping[str, str], max_megapixels: float = 
 
     Args:
       base: root that the patterns are relative to.
-      patterns: glob pattern by group: `examples`, or `train` and `eval`. A pattern that is `*`, or
-        ends in `/*`, stands for a folder: files there that are not named like TFRecord files are
-        ignored.
+      patterns: glob pattern by group: `examples`, or `train`, `eval` and perhaps `test`. A pattern
+        that is `*`, or ends in `/*`, stands for a folder: files there that are not named like
+        TFRecord files are ignored.
       max_megapixels: see `read_shard`.
 
     Raises:
@@ -68,7 +68,7 @@ def find_shards(base: str, patterns: Mapping[str, str], max_megapixels: float = 
     items: list[ShardItem] = []
     ignored: list[Ignored] = []
     for group, pattern in patterns.items():
-        side = group if group in SIDES else ""
+        side = group if group in ALL_SIDES else ""
         whole = os.path.join(base, pattern)
         shards = sorted(path for path in fileio.glob(whole) if not fileio.isdir(path))
         if os.path.basename(pattern) == "*":

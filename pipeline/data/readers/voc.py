@@ -16,7 +16,7 @@ from pipeline.data.labelled_image import PICTURE_SUFFIXES, LabelledImage, Unusab
 from pipeline.data.orientation import annotated_size, set_upright
 from pipeline.data.readers import Inputs
 from pipeline.data.readers.voc_annotation import class_of_filename, parse_annotation
-from pipeline.data.split import SIDES, sided_id
+from pipeline.data.split import ALL_SIDES, sided_id
 from pipeline.errors import UserError
 
 IMAGE_FOLDERS = ("images", "JPEGImages")
@@ -40,7 +40,7 @@ class VocItem:
       annotation: the XML.
       images: the folder of pictures.
       namesakes: pictures there with the XML's stem, in case its <filename> does not exist.
-      side: "train", "eval", or empty when the split is not given by folders.
+      side: "train", "eval", "test", or empty when the split is not given by folders.
     """
 
     base: str
@@ -125,7 +125,7 @@ def find_annotations(
     Args:
       base: root that the patterns are relative to.
       patterns: `FOLDER/*` by group: `images` and `annotations`, or the same two with the prefixes
-        `train_` and `eval_`.
+        `train_`, `eval_` and perhaps `test_`.
       class_from: see `read_annotation`.
       max_megapixels: likewise.
 
@@ -135,7 +135,7 @@ def find_annotations(
     items: list[VocItem] = []
     pictures: set[str] = set()
     ignored: list[Ignored] = []
-    for side in SIDES if "train_images" in patterns else ("",):
+    for side in [side for side in ALL_SIDES if f"{side}_images" in patterns] or [""]:
         prefix = f"{side}_" if side else ""
         images = os.path.dirname(patterns[f"{prefix}images"])
         annotations = os.path.dirname(patterns[f"{prefix}annotations"])
