@@ -58,15 +58,6 @@ class Checked:
             classes=dict(sorted(Counter(image.names).items())),
         )
 
-    def to_json(self) -> str:
-        """Returns one line of JSON in ASCII."""
-        return json.dumps(asdict(self))
-
-    @staticmethod
-    def from_json(line: str) -> "Checked":
-        """Reads what `to_json` wrote."""
-        return Checked(**json.loads(line))
-
 
 @dataclass(frozen=True)
 class SplitRule:
