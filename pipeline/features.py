@@ -18,7 +18,11 @@ XMIN = "image/object/bbox/xmin"  # float32 [n], 0..1 of the image's width
 YMAX = "image/object/bbox/ymax"  # float32 [n], YMIN < YMAX <= 1
 XMAX = "image/object/bbox/xmax"  # float32 [n], XMIN < XMAX <= 1
 CLASS_TEXT = "image/object/class/text"  # bytes [n], one of the schema's string_domain
+# Absent where no object of the image has the flag.
+DIFFICULT = "image/object/difficult"  # int64 [n], 1 for objects that count neither way
+CROWD = "image/object/is_crowd"  # int64 [n], 1 for regions of many objects
 
+FLAGS = (DIFFICULT, CROWD)
 BOX = (YMIN, XMIN, YMAX, XMAX)
 REQUIRED = (
     IMAGE_ENCODED,
