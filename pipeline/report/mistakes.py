@@ -23,6 +23,8 @@ KINDS = {
 """In words; the gravest first."""
 RIGHT = "right"
 _FOREGROUND, _BACKGROUND = 0.5, 0.1
+# A poor detector's median is no certainty.
+_CERTAIN = 0.5
 
 
 class Finding(NamedTuple):
@@ -167,7 +169,7 @@ def sort_worst_first(
         for each in outcome.detections
         if each.kind == RIGHT
     ]
-    certain = float(np.median(right)) if right else 1.0
+    certain = max(float(np.median(right)) if right else 1.0, _CERTAIN)
     rows = []
     for image_id, outcome in outcomes.items():
         mistakes = outcome.mistakes

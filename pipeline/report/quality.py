@@ -25,7 +25,7 @@ from pipeline.shipping.judged_pictures import (
 from pipeline.shipping.score_threshold import ALL, CLASSES
 
 BACKGROUND = "background"
-_NUM_SAMPLES, _SEED = 1000, 1
+_NUM_SAMPLES, _SEED = 400, 1
 _TAILS = (0.025, 0.975)
 # With fewer pictures with objects an interval says nothing.
 _LEAST_LABELLED = 5

@@ -90,6 +90,7 @@ def finished(tmp_path, pushed: int = 1):
         task("Evaluator", {"evaluation": (str(tmp_path / "device"), {})}),
         task("DeviceCheck", {"blessing": (str(tmp_path / "device"), {})}),
         task("Pusher", {"pushed_model": ("gs://my-bucket/p", facts)}),
+        task("Report", {"report": ("gs://my-bucket/r/9", {})}),
         task("ModelRegistrar", {"registered_model": ("gs://my-bucket/r",
                                                      {"pushed_destination": "models/d@1"})}),
     ]  # fmt: skip
@@ -98,7 +99,7 @@ def finished(tmp_path, pushed: int = 1):
 def test_compile_writes_a_file(run, tmp_path):
     code, out, _ = run("compile", *PIPELINE, "--output", "job.json")
     assert code == 0
-    assert out.endswith("wrote job.json: 13 tasks\n")
+    assert out.endswith("wrote job.json: 14 tasks\n")
     job = json.loads((tmp_path / "job.json").read_text())
     assert job["pipelineSpec"]
     assert int(job["labels"]["limit-training"]) > 0
@@ -142,6 +143,8 @@ def test_submit_and_wait_ends_with_the_local_summary(
     assert "mAP@.5 0.910" in out
     assert "registered as models/d@1" in out
     assert ("gs://my-bucket/pushed/demo/3" in out) == bool(pushed)
+    page = "pushed/demo/3" if pushed else "r/9"
+    assert f"report  https://storage.cloud.google.com/my-bucket/{page}/report.html" in out
     folder = "gs://my-bucket/pushed/demo/3" if pushed else "gs://my-bucket/m/Format-Serving"
     file = "detector" if pushed else "detector/tflite"
     lines = [line.strip() for line in out.splitlines()]
