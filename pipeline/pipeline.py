@@ -151,9 +151,7 @@ def create_pipeline(
             "canvas_size": config.transform.canvas_size,
             **{name: settings[name] for name in _REPORT_SECTIONS},
         },
-        code_fingerprint=fingerprint_of(
-            [code_fingerprint("pipeline.report.component"), templates_fingerprint()]
-        ),
+        code_fingerprint=f"{code_fingerprint('pipeline.report.component')}{templates_fingerprint()}",
     )
     components += [*judges, report]
     return tfx.dsl.Pipeline(

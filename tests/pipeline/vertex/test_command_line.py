@@ -80,6 +80,8 @@ def task(name, outputs=None, state="SUCCEEDED", message=""):
 def finished(tmp_path, pushed: int = 1):
     """The tasks of a run whose reports are in local folders."""
     (tmp_path / "device").mkdir()
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.json").write_text('{"version": 1}')
     (tmp_path / "device" / "device_check.json").write_text(json.dumps(DEVICE))
     facts = {"pushed": pushed, "pushed_destination": "gs://my-bucket/pushed/demo/3"}
     return [
@@ -90,7 +92,7 @@ def finished(tmp_path, pushed: int = 1):
         task("Evaluator", {"evaluation": (str(tmp_path / "device"), {})}),
         task("DeviceCheck", {"blessing": (str(tmp_path / "device"), {})}),
         task("Pusher", {"pushed_model": ("gs://my-bucket/p", facts)}),
-        task("Report", {"report": ("gs://my-bucket/r/9", {})}),
+        task("Report", {"report": (str(tmp_path / "report"), {})}),
         task("ModelRegistrar", {"registered_model": ("gs://my-bucket/r",
                                                      {"pushed_destination": "models/d@1"})}),
     ]  # fmt: skip
@@ -127,6 +129,7 @@ def test_submit_says_how_to_follow_and_status_does(run, cloud):
 def test_submit_and_wait_ends_with_the_local_summary(
     run, cloud, tmp_path, monkeypatch, pushed, expected
 ):
+    from pipeline.report import page as page_module
     from pipeline.shipping import gate
 
     class Read:
@@ -136,6 +139,13 @@ def test_submit_and_wait_ends_with_the_local_summary(
             return dict(GATE)
 
     monkeypatch.setattr(gate, "read_evaluation", lambda uri: Read())
+    pages = []
+
+    def render(*arguments):
+        pages.append(arguments)
+        return "the page"
+
+    monkeypatch.setattr(page_module, "render", render)
     cloud.tasks = finished(tmp_path, pushed)
     code, out, error = run("submit", *PIPELINE, "--wait")
     assert code == expected, error
@@ -143,8 +153,17 @@ def test_submit_and_wait_ends_with_the_local_summary(
     assert "mAP@.5 0.910" in out
     assert "registered as models/d@1" in out
     assert ("gs://my-bucket/pushed/demo/3" in out) == bool(pushed)
-    page = "pushed/demo/3" if pushed else "r/9"
-    assert f"report  https://storage.cloud.google.com/my-bucket/{page}/report.html" in out
+    beside = "https://storage.cloud.google.com/my-bucket/pushed/demo/3/report.html"
+    assert (f"report  {beside}" in out) == bool(pushed)
+    (page,) = (tmp_path / "vertex_runs").glob("*/report.html")
+    assert page.read_text() == "the page"
+    [(facts, known)] = pages
+    assert facts == {"version": 1}
+    assert known["cost"] > 0
+    assert known["summary"]["status"] == ("pushed" if pushed else "not_blessed")
+    assert {"component": "Trainer", "channel": "model_run", "uri": "gs://my-bucket/logs"} in known[
+        "artifacts"
+    ]
     folder = "gs://my-bucket/pushed/demo/3" if pushed else "gs://my-bucket/m/Format-Serving"
     file = "detector" if pushed else "detector/tflite"
     lines = [line.strip() for line in out.splitlines()]
