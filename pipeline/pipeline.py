@@ -162,10 +162,7 @@ def create_pipeline(
             "infra_blessing": device_check.outputs["blessing"],
             "pushed_model": pusher.outputs["pushed_model"],
         },
-        settings={
-            "canvas_size": config.transform.canvas_size,
-            **{name: settings[name] for name in _REPORT_SECTIONS},
-        },
+        settings={name: settings[name] for name in _REPORT_SECTIONS},
         code_fingerprint=f"{code_fingerprint('pipeline.report.component')}{templates_fingerprint()}",
     )
     components += [*judges, report]

@@ -77,7 +77,10 @@ def _views(
     either = before or after
     if either is None or (one and not before) or (other and not after):
         return None
-    right = [{**each, "kind": "right"} for each in either["objects"]]
+    right = [
+        each if each["kind"] == "ignored" else {**each, "kind": "right"}
+        for each in either["objects"]
+    ]
     shared = {name: either[name] for name in ("jpeg", "width", "height")}
     return [{**shared, "items": view["detections"] if view else right} for view in (before, after)]
 

@@ -74,8 +74,8 @@ class Report(base_component.BaseComponent):
 
     Args:
       inputs: channels by the names of `ReportSpec.INPUTS`: what the other components put out.
-      settings: of the run: the sections `model`, `augmentation`, `training` and `report`, with
-        `quantization` and `canvas_size`.
+      settings: of the run: the sections `model`, `augmentation`, `training` and `report`, and
+        `quantization`.
       code_fingerprint: part of the cache key, so that an edited page is made again.
     """
 

@@ -63,7 +63,7 @@ def make_facts(
 
     Args:
       inputs: artifacts by the channels of `pipeline.report.component.ReportSpec`.
-      settings: sections of the configuration, and `canvas_size`; see the component.
+      settings: sections of the configuration, see the component.
       run_id: of the pipeline's run; empty if the orchestrator does not tell.
 
     Returns:
@@ -177,7 +177,6 @@ def _data(
     train = artifact_utils.get_split_uri([inputs["transformed_examples"]], TRAIN)
     sample = training_sample(
         [io_utils.all_files_pattern(train)],
-        canvas_size=settings["canvas_size"],
         input_size=settings["model"]["input_size"],
         augmentation=Augmentation(**settings["augmentation"]),
         seed=settings["training"]["seed"],

@@ -81,7 +81,9 @@ def printable(value: Any) -> Any:
         if value.isascii() and value.isprintable():
             return value
         return "".join(
-            "\N{REPLACEMENT CHARACTER}" if unicodedata.category(each) in _INVISIBLE else each
+            "\N{REPLACEMENT CHARACTER}"
+            if unicodedata.category(each) in _INVISIBLE and each != "\n"  # messages have lines
+            else each
             for each in value
         )
     if isinstance(value, Mapping):

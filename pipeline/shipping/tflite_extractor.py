@@ -20,7 +20,7 @@ from models.image import decode_and_resize
 from models.labels import parse_labels
 from models.tflite.detector import TFLiteDetector
 from pipeline import features
-from pipeline.data.raw_example import read_objects
+from pipeline.data.raw_example import read_flags, read_objects
 from pipeline.files import LABELS_FILE, SHIPPING_MODEL_FILE
 from pipeline.shipping.judged_pictures import recording_path, to_line
 
@@ -35,8 +35,8 @@ def custom_extractors(eval_shared_model, eval_config, tensor_adapter_config) -> 
 
     Returns:
       Extractors from Arrow batches of raw records to unbatched extracts: `labels` {source_id,
-      width, height, boxes, labels} and `predictions` {boxes, labels, scores}; with two models,
-      predictions by model name. See `pipeline.shipping.coco_metric.Picture`.
+      width, height, boxes, labels, difficult, crowd} and `predictions` {boxes, labels, scores};
+      with two models, predictions by model name. See `pipeline.shipping.coco_metric.Picture`.
     """
     del tensor_adapter_config
     models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
@@ -91,6 +91,7 @@ class _DetectDoFn(beam.DoFn):
             for name, (detector, labels) in self._models.items()
         }
         boxes, labels = read_objects(example)
+        difficult, crowd = read_flags(example)
         return {
             constants.LABELS_KEY: {
                 "source_id": values[features.SOURCE_ID].bytes_list.value[0].decode(),
@@ -98,6 +99,8 @@ class _DetectDoFn(beam.DoFn):
                 "height": values[features.IMAGE_HEIGHT].int64_list.value[0],
                 "boxes": boxes,
                 "labels": labels,
+                "difficult": difficult,
+                "crowd": crowd,
             },
             constants.PREDICTIONS_KEY: predictions.get("", predictions),
         }

@@ -1,19 +1,24 @@
+import base64
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
+from PIL import Image
 from tfx.dsl.components.base import base_executor
 from tfx.types import channel_utils
 
 from models.settings import Augmentation
+from pipeline import features
 from pipeline.report import facts
 from pipeline.report.component import Executor, Report, RunReport
 from pipeline.report.training_facts import training_sample
 from tests.pipeline.report.conftest import PICTURES, SETTINGS, evaluate, sample
-from tests.pipeline.training.test_transformed_examples import SIDE, pattern
-
-__all__ = ["pattern"]
+from tests.pipeline.tiny_detector import picture
+from tests.pipeline.training.test_transformed_examples import feature
 
 
 @pytest.fixture
@@ -77,11 +82,32 @@ def test_a_task_on_vertex_ai_finds_the_artifact_s_class_by_its_type():
     assert import_utils.import_class_by_path(schema["title"]) is RunReport
 
 
+@pytest.fixture
+def pattern(tmp_path):
+    """Training pictures, every other one with two objects, as Transform writes them."""
+    with tf.io.TFRecordWriter(str(tmp_path / "transformed")) as writer:
+        for number in range(6):
+            boxes = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8] if number % 2 else []
+            content = {
+                features.CANVAS: [picture(number, (32, 32))],
+                features.BOXES_FLAT: boxes,
+                features.CLASS_IDS: np.int64([2, 0] if boxes else []),
+                features.TRANSFORMED_ID: [f"image {number}".encode()],
+                features.MAX_BOXES: [2],
+                features.BOX_SIZES: np.linspace(0, 1, 21),
+                features.BOX_RATIOS: np.linspace(1, 2, 21),
+            }
+            example = tf.train.Example()
+            for name, values in content.items():
+                example.features.feature[name].CopyFrom(feature(values))
+            writer.write(example.SerializeToString())
+    return str(tmp_path / "transformed")
+
+
 def test_the_sample_is_what_the_network_sees(pattern):
     found = training_sample(
         [pattern],
-        canvas_size=SIDE,
-        input_size=4,
+        input_size=16,
         augmentation=Augmentation(),
         seed=0,
         class_names=["cat", "dog", "rabbit"],
@@ -89,4 +115,6 @@ def test_the_sample_is_what_the_network_sees(pattern):
     assert len(found) == 12
     assert {len(each["boxes"]) for each in found} == {0, 2}
     assert {box["label"] for each in found for box in each["boxes"]} == {"cat", "rabbit"}
-    assert all(each["jpeg"].startswith("data:image/jpeg;base64,") for each in found)
+    for each in found:
+        encoded = base64.b64decode(each["jpeg"].partition(",")[2])
+        assert Image.open(io.BytesIO(encoded)).size == (16, 16)

@@ -206,15 +206,18 @@ def test_pictures_without_any_object_are_shown(facts_of):
 
 
 def test_a_run_that_failed_has_a_page_that_says_why():
-    summary = {"run_id": "r1", "status": "failed", "pipeline": "pets", "seconds": 61.0,
-               "error": "Expected annotated images. Received: <none>."}  # fmt: skip
+    error = "Expected annotated images. Received: <none>.\n  first.xml: broken"
+    summary = {"run_id": "r1", "status": "failed", "pipeline": "pets", "error": error}
     run = {
         "summary": summary, "command": "local_runner.py --data pets", "cost": None,
         "components": {"ExampleGen": {"status": "failed", "seconds": 1.5}}, "artifacts": [],
         "fingerprints": {"code": None}, "lineage": None,
     }  # fmt: skip
     text = render(None, run)
-    assert "The run failed: Expected annotated images. Received: &lt;none&gt;." in text
+    assert (
+        "The run failed: Expected annotated images. Received: &lt;none&gt;.\n  first.xml: broken"
+        in text
+    )
     assert "local_runner.py --data pets" in text
     assert "ExampleGen" in text
 
