@@ -33,6 +33,8 @@ IGNORED_FILE = "ignored.jsonl"
 # A push, and the PushedModel artifact's copy of it; apps get the model under this name.
 PUSHED_MODEL_FILE = "detect.tflite"
 MANIFEST_FILE = "manifest.json"
+# Packed into the .tflite, with the labels: what made it.
+PROVENANCE_FILE = "provenance.json"
 LATEST = "latest"  # names the newest version
 
 # Custom property of shipping models, both blessings and pushed models: `hash_together` of the

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 from pipeline.lineage.diff import Diff
+from pipeline.lineage.embedded import Embedded
 from pipeline.lineage.fate import Fate, Judgement, Push
 from pipeline.lineage.impact import NEVER, UNTOLD, Impact, Impacts, Version
 from pipeline.lineage.retraining import Retraining
@@ -34,6 +35,7 @@ def show(answer: Any) -> None:
     lines = {
         list: _runs,
         Trace: _trace,
+        Embedded: _embedded,
         Impacts: _impact,
         Diff: _diff,
         Why: _why,
@@ -127,6 +129,21 @@ def _trace(answer: Trace) -> Iterator[str]:
         yield ""
         for execution in sorted(counts.executions.values(), key=lambda e: e.started_ms):
             yield f"  {iso(execution.started_ms)}  {execution.node} ({execution.id})"
+
+
+def _embedded(found: Embedded) -> Iterator[str]:
+    yield f"{found.path} says of itself (sha256 {found.sha256}):"
+    facts = {
+        "name": found.name,
+        "version": found.version,
+        "description": found.description,
+        "classes": ", ".join(found.classes),
+        **(found.provenance if isinstance(found.provenance, dict) else {}),
+    }
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {_figure(inner)}" for key, inner in value.items())
+        yield _hanging(f"  {name:<16} ", "not said" if value in (None, "") else str(_figure(value)))
 
 
 def _subject(subject) -> str:
