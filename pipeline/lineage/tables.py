@@ -103,7 +103,8 @@ def _runs(found: list[RunLine]) -> Iterator[str]:
 def _pushed(push: Push, is_one_of_several: bool) -> str:
     """A version; each place that is pushed to has a `latest` of its own."""
     place = f" in {os.path.dirname(push.destination)}" if is_one_of_several else ""
-    return f"version {push.version}" + (f" (latest{place})" if push.is_latest else place)
+    withdrawn = ", withdrawn" if push.withdrawn else ""
+    return f"version {push.version}{withdrawn}" + (f" (latest{place})" if push.is_latest else place)
 
 
 def _blessing(blessed: bool | None, infra_blessed: bool | None) -> str:
@@ -233,11 +234,16 @@ def _fate(fate: Fate, trained_in: Run | None) -> Iterator[str]:
         state = {True: "there", False: "gone", None: "cannot tell whether it is there"}[
             push.is_present
         ]
-        state = "latest" if push.is_latest else state
+        state = ("latest" if push.is_latest else state) + _withdrawal(push)
         yield (
             f"  pushed       version {push.version}, {iso(push.artifact.created_ms)}, "
             f"{push.destination} ({state})"
         )
+
+
+def _withdrawal(push: Push) -> str:
+    facts = push.withdrawn
+    return f", withdrawn {facts['at']}: {facts['reason']}" if facts else ""
 
 
 def _judgement(judgement: Judgement, metrics: Mapping[str, float]) -> str:
@@ -297,7 +303,7 @@ def _version(version: Version) -> str:
     run = f" by {version.run.name}" if version.run else ""
     return (
         f"v{push.version}{pipeline} ({version.how}; sha256 {version.sha256}) in {push.destination}"
-        f"{state}, pushed {iso(push.artifact.created_ms)}{run}"
+        f"{state}, pushed {iso(push.artifact.created_ms)}{run}{_withdrawal(push)}"
         f"{f'; {version.reason}' if version.reason else ''}"
     )
 
