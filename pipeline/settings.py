@@ -121,6 +121,15 @@ class RewriterSettings(Settings):
     """The same of the class scores. Measured: 0.04 to 0.12."""
 
 
+class ReportSettings(Settings):
+    """The page that shows what came out."""
+
+    max_mb: Positive = 4.5
+    """About the size of the page, in MB of 1,000,000 bytes: it shows as many mistakes as fit."""
+    max_images: Count = 5000
+    """Images of each split in which the page looks for near-duplicates and measures boxes."""
+
+
 class PushSettings(Settings):
     """Where blessed models go."""
 

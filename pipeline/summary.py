@@ -18,6 +18,7 @@ from pipeline.files import (
     LATEST,
     MANIFEST_FILE,
     PUSHED_MODEL_FILE,
+    REPORT_FILE,
     SCHEMA_FILE,
     SHIPPING_MODEL_FILE,
     SKIPPED_FILE,
@@ -59,7 +60,8 @@ def summarize(
       that is under way), `components`, `images`, `metrics`
       (of the .tflite that ships: `mAP50`, `mAP`, `per_class`), `classes_not_evaluated`, `plan`
       (see `pipeline.training.time_budget.make_plan`; null without `training.minutes`),
-      `size_bytes`, `latency_ms`, `blessed`, `reasons`, `gate`, `pushed_path`, `run_id` and paths.
+      `size_bytes`, `latency_ms`, `blessed`, `reasons`, `gate`, `pushed_path`, `report` (the page),
+      `run_id` and paths.
       Values that the run did not get to are null.
     """
 
@@ -98,6 +100,7 @@ def summarize(
         "pushed_version": pushed.properties.get("pushed_version") if is_pushed else None,
         "inferred_schema": _publish_schema(schema, config, workdir),
         "model": shipping.uri if shipping else None,
+        "report": _report(output("Report", "report"), pushed if is_pushed else None, run_folder),
         "tensorboard": _uri(output("Trainer", "model_run")),
         "run_folder": str(run_folder),
         "workdir": str(workdir),
@@ -119,6 +122,16 @@ def statuses(components: Mapping[str, ComponentRecord]) -> dict[str, dict[str, A
 
 def _uri(artifact: ArtifactRecord | None) -> str | None:
     return artifact.uri if artifact else None
+
+
+def _report(
+    report: ArtifactRecord | None, pushed: ArtifactRecord | None, run_folder: Path
+) -> str | None:
+    """The page: in the run's folder, or on Vertex AI beside the pushed model, if there is one."""
+    if report is None or "://" not in report.uri:
+        return str(run_folder / REPORT_FILE)
+    folder = pushed.properties["pushed_destination"] if pushed else report.uri
+    return f"{folder}/{REPORT_FILE}"
 
 
 def _plan(model: ArtifactRecord | None) -> dict | None:
@@ -322,6 +335,7 @@ def _file_lines(summary: dict) -> list[str]:
                 f"        NOTE: {_short(latest)} is version {served}, which was pushed later"
             )
     lines.append(f"summary {_short(summary['run_folder'])}/{SUMMARY_FILE}")
+    lines.append(f"report  {_linked(summary['report'])}")
     return lines
 
 
@@ -347,6 +361,13 @@ def _next_lines(summary: dict) -> list[str]:
             f"--metadata {_quoted(summary['metadata'])}"
         )
     return lines
+
+
+def _linked(path: str) -> str:
+    """A page as a browser takes it: of a bucket, the console's address."""
+    if path.startswith("gs://"):
+        return f"https://storage.cloud.google.com/{path[len('gs://') :]}"
+    return _short(path)
 
 
 def _quoted(path: str) -> str:

@@ -83,6 +83,54 @@ def coco_metrics(
     }
 
 
+SIZES = ("small", "medium", "large")
+"""Objects below 32 x 32 pixels, below 96 x 96, and above: COCO's."""
+
+
+def average_precision_by_size(
+    groundtruth: Sequence[tuple[np.ndarray, np.ndarray]],
+    detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    num_classes: int,
+    sizes: Sequence[tuple[int, int]],
+) -> dict[str, dict[str, float]]:
+    """Average precision of small, medium and large objects, as pycocotools computes it.
+
+    Args:
+      groundtruth: see `coco_metrics`.
+      detections: see `coco_metrics`.
+      num_classes: class ids are below it.
+      sizes: (width, height) of each picture in pixels, in which objects are measured.
+
+    Returns:
+      {size: {"mAP50": ..., "mAP": ...}} for `SIZES`; NaN where there is no object of the size.
+    """
+
+    scales = [np.array([height, width, height, width], np.float64) for width, height in sizes]
+    truth, found = (
+        [
+            (np.asarray(boxes, np.float64).reshape(-1, 4) * scale, *rest)
+            for (boxes, *rest), scale in zip(pictures, scales, strict=True)
+        ]
+        for pictures in (groundtruth, detections)
+    )
+    evaluation = _evaluate(truth, found, num_classes, slice(1, 4))
+    if not evaluation.cocoGt.anns:
+        return {size: {"mAP50": float("nan"), "mAP": float("nan")} for size in SIZES}
+    with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"][..., 0]  # [10 overlaps, 101 recalls, C, 3 sizes]
+    return {
+        size: {"mAP50": _mean(precision[0, ..., index]), "mAP": _mean(precision[..., index])}
+        for index, size in enumerate(SIZES)
+    }
+
+
+def _mean(precision: np.ndarray) -> float:
+    """Of all values; NaN if none is valid. All classes count equally, as in `coco_metrics`."""
+    valid = precision[precision > -1]
+    return float(valid.mean()) if valid.size else float("nan")
+
+
 def match_detections(
     groundtruth: Sequence[tuple[np.ndarray, np.ndarray]],
     detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
@@ -129,8 +177,14 @@ def match_detections(
     return matches
 
 
-def _evaluate(groundtruth, detections, num_classes) -> COCOeval:
-    """Matches detections with objects, class by class and picture by picture."""
+_ALL_SIZES = slice(0, 1)
+
+
+def _evaluate(groundtruth, detections, num_classes, sizes=_ALL_SIZES) -> COCOeval:
+    """Matches detections with objects, class by class and picture by picture.
+
+    `sizes` are a slice of pycocotools' ranges of area: all, small, medium, large.
+    """
     if len(groundtruth) != len(detections):
         raise ValueError(
             "Expected as many detections as pictures with ground truth. "
@@ -153,8 +207,8 @@ def _evaluate(groundtruth, detections, num_classes) -> COCOeval:
             _coco(found, len(groundtruth), num_classes),
             iouType="bbox",
         )
-        evaluation.params.areaRng = evaluation.params.areaRng[:1]
-        evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]  # "all"
+        evaluation.params.areaRng = evaluation.params.areaRng[sizes]
+        evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[sizes]
         evaluation.params.maxDets = [_MAX_DETECTIONS]
         evaluation.evaluate()
     return evaluation

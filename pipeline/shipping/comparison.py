@@ -24,7 +24,7 @@ from models.training.bootstrap import resample, resampled_map
 from models.training.coco import coco_metrics
 from pipeline.errors import UserError
 from pipeline.settings import RewriterSettings
-from pipeline.shipping.score_threshold import recommended_threshold
+from pipeline.shipping.score_threshold import ALL, recommend_thresholds
 
 # Scores leave an int8 network in steps of 1/256; a network that is sure of nothing differs from
 # its file by rounding, which is no fault.
@@ -86,7 +86,8 @@ class Comparison:
         `models.tflite.agreement.relative_error`.
       score_error: of the class scores before the post-processing, likewise.
       detections: of the file and of the network, one by one; decides nothing.
-      score_threshold: of the file, see `recommended_threshold`; NaN when it finds nothing.
+      score_threshold: of the file, for all classes, see `recommend_thresholds`; NaN when it finds
+        nothing.
     """
 
     num_labelled: int
@@ -177,7 +178,8 @@ def compare_with_network(
     encodings, scores, file_encodings, file_scores = map(np.stack, zip(*raw, strict=True))
     num_labelled = sum(len(boxes) > 0 for boxes, _ in truth)
     map50, mean = _drops(truth, expected, received, config.num_classes, num_labelled)
-    threshold = recommended_threshold(truth, received, config.num_classes)
+    class_names = list(map(str, range(config.num_classes)))
+    best = recommend_thresholds(truth, received, class_names)[ALL]
     return Comparison(
         num_labelled,
         map50,
@@ -185,7 +187,7 @@ def compare_with_network(
         relative_error(encodings, file_encodings, _LEAST_ENCODING_SPREAD),
         relative_error(scores, file_scores, _LEAST_SCORE_SPREAD),
         compare(expected, received, **_AGREEMENT),
-        float("nan") if threshold is None else threshold,
+        best["threshold"] if best else float("nan"),
     )
 
 

@@ -32,6 +32,7 @@ from pipeline.shipping.destination import publisher_for
 from pipeline.shipping.device_check import read_device_report
 from pipeline.shipping.gate import read_evaluation
 from pipeline.shipping.judged_files import read_judged_files, require_same
+from pipeline.shipping.judged_pictures import read_thresholds
 
 
 class Executor(tfx_pusher.Executor):
@@ -90,7 +91,8 @@ def build_manifest(
       fingerprints: from the runner, by name.
 
     Returns:
-      {run_id, pushed_at, classes, metrics, gate, device_check, fingerprints, artifacts}.
+      {run_id, pushed_at, classes, metrics, score_thresholds, gate, device_check, fingerprints,
+      artifacts}.
     """
     evaluation = read_evaluation(inputs["evaluation"].uri)
     labels_text = files[LABELS_FILE].decode()
@@ -100,6 +102,7 @@ def build_manifest(
         "pushed_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "classes": list(parse_labels(labels_text, LABELS_FILE)),
         "metrics": evaluation.metrics,
+        "score_thresholds": read_thresholds(inputs["evaluation"].uri),
         "gate": {
             "blessed": evaluation.blessed,
             "baseline_metrics": evaluation.baseline_metrics,

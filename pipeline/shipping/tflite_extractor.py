@@ -22,6 +22,7 @@ from models.tflite.detector import TFLiteDetector
 from pipeline import features
 from pipeline.data.raw_example import read_objects
 from pipeline.files import LABELS_FILE, SHIPPING_MODEL_FILE
+from pipeline.shipping.judged_pictures import recording_path, to_line
 
 
 def custom_extractors(eval_shared_model, eval_config, tensor_adapter_config) -> list[Extractor]:
@@ -34,16 +35,34 @@ def custom_extractors(eval_shared_model, eval_config, tensor_adapter_config) -> 
 
     Returns:
       Extractors from Arrow batches of raw records to unbatched extracts: `labels` {source_id,
-      boxes, labels} and `predictions` {boxes, labels, scores}; with two models, predictions by
-      model name. See `pipeline.shipping.coco_metric.Picture`.
+      width, height, boxes, labels} and `predictions` {boxes, labels, scores}; with two models,
+      predictions by model name. See `pipeline.shipping.coco_metric.Picture`.
     """
     del tensor_adapter_config
     models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
     model_dirs = {model.model_name if len(models) > 1 else "": model.model_path for model in models}
+    path = recording_path()
     return [
         Extractor("ExtractDetections", beam.ParDo(_DetectDoFn(model_dirs))),
+        *([Extractor("RecordDetections", _Record(path))] if path else []),
         slice_key_extractor.SliceKeyExtractor(eval_config=eval_config),
     ]
+
+
+class _Record(beam.PTransform):
+    """Passes extracts on, and writes what is judged in them, see `judged_pictures`."""
+
+    def __init__(self, path: str):
+        super().__init__()
+        self._path = path
+
+    def expand(self, extracts):
+        lines = extracts | "ToLine" >> beam.Map(
+            lambda found: to_line(found[constants.LABELS_KEY], found[constants.PREDICTIONS_KEY])
+        )
+        # One file: about 2 kB a picture.
+        _ = lines | beam.io.WriteToText(self._path, num_shards=1, shard_name_template="")
+        return extracts
 
 
 class _DetectDoFn(beam.DoFn):
@@ -75,6 +94,8 @@ class _DetectDoFn(beam.DoFn):
         return {
             constants.LABELS_KEY: {
                 "source_id": values[features.SOURCE_ID].bytes_list.value[0].decode(),
+                "width": values[features.IMAGE_WIDTH].int64_list.value[0],
+                "height": values[features.IMAGE_HEIGHT].int64_list.value[0],
                 "boxes": boxes,
                 "labels": labels,
             },

@@ -20,6 +20,7 @@ EVALUATION = Evaluation(
     thresholds=(Threshold("mAP50", "value", 0.9, 0.5, True),),
     blessed=True,
 )
+THRESHOLDS = {"all": {"threshold": 0.4}, "classes": {"cat": {"threshold": 0.4}}}
 FINGERPRINTS = {"code": "c0de", "config": "c0f", "environment": "e27"}
 
 
@@ -27,6 +28,7 @@ FINGERPRINTS = {"code": "c0de", "config": "c0f", "environment": "e27"}
 def inputs(tmp_path, monkeypatch, model_artifact, examples_artifact, int8_model):
     """Artifacts of a run that both judges bless; the Evaluator's figures are given."""
     monkeypatch.setattr("pipeline.shipping.pusher.read_evaluation", lambda uri: EVALUATION)
+    monkeypatch.setattr("pipeline.shipping.pusher.read_thresholds", lambda uri: THRESHOLDS)
     model = model_artifact(int8_model, LABELS)
     model.id = 17
     examples_artifact.set_string_custom_property("data_fingerprint", "da7a")
@@ -90,6 +92,7 @@ def test_a_model_that_both_judges_bless_is_published_with_its_manifest(
     assert manifest["run_id"] == "run 1"
     assert manifest["classes"] == list(LABELS)
     assert manifest["metrics"] == EVALUATION.metrics
+    assert manifest["score_thresholds"] == THRESHOLDS
     assert manifest["gate"]["blessed"] is True
     [condition] = manifest["gate"]["conditions"]
     assert condition["bound"] == 0.5
