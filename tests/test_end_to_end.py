@@ -4,23 +4,17 @@ The demo runs in a separate process, as users run it. The runs after it are in t
 TensorFlow and TFX are already loaded, unless they are to be killed.
 """
 
-import contextlib
 import hashlib
-import io
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-import local_runner
 from pipeline import presets
-from pipeline.fingerprint import ROOT
 from pipeline.report import __main__ as report
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -43,62 +37,6 @@ pipeline.shipping.pusher.write_whole = lambda *args: os.kill(os.getpid(), signal
 import local_runner
 sys.exit(local_runner.main(sys.argv[1:]))
 """
-
-
-class Project:
-    """A workdir and the runs in it."""
-
-    def __init__(self, workdir: Path):
-        self.workdir = workdir
-
-    def arguments(self, *flags, **settings):
-        command = ["--workdir", str(self.workdir), *flags]
-        for name, value in settings.items():
-            command += ["--set", f"{name.replace('__', '.')}={value}"]
-        return command
-
-    def start(self, arguments, program=(str(ROOT / "local_runner.py"),)):
-        """Starts the command line in a separate process."""
-        return subprocess.Popen(
-            [sys.executable, *program, *arguments],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, *flags, **settings):
-        """Runs the command line in this process; returns exit code, output and summary.json."""
-        with contextlib.redirect_stdout(io.StringIO()) as output:
-            code = local_runner.main(self.arguments(*flags, **settings))
-        return code, output.getvalue(), self.summary()
-
-    def summary(self):
-        """summary.json of the last run."""
-        return json.loads((self.workdir / "latest_run" / "summary.json").read_text())
-
-    def versions(self):
-        """Names of the published versions."""
-        return sorted(
-            entry.name for entry in (self.workdir / "pushed").iterdir() if not entry.is_symlink()
-        )
-
-    def states(self):
-        """Files of unfinished training runs."""
-        return set(self.workdir.glob("checkpoints/*/state.npz"))
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    return Project(tmp_path_factory.mktemp("project") / "work")
-
-
-@pytest.fixture(scope="module")
-def demo(project):
-    """The demo's exit code, output and summary."""
-    process = project.start(project.arguments())
-    output, _ = process.communicate()
-    return process.returncode, output, project.summary()
 
 
 def test_the_demo_passes_its_own_gates_and_is_pushed(project, demo):
