@@ -54,7 +54,7 @@ $(APP)/node_modules/.package-lock.json: $(APP)/package.json $(APP)/package-lock.
 		"npm, for example with: apt-get install nodejs npm" >&2; exit 1; }
 	@log=$$(npm ci --prefix $(APP) --ignore-scripts --no-audit --no-fund --fetch-retries=1 \
 		--fetch-retry-mintimeout=2000 --loglevel=error 2>&1) || \
-	{ echo "error: npm could not install the page's runtime:" $$(echo "$$log" | head -n 4) \
+	{ echo "error: npm could not install the page's runtime:" $$(echo "$$log" | sed 's|^npm error||' | head -n 4) \
 		"Check that the npm registry is within reach (npm ping), and run make page again." >&2; \
 		exit 1; }
 	@touch $@

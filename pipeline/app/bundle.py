@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import functools
 import gzip
 import hashlib
 import json
@@ -122,8 +123,8 @@ def _write_runtime(folder: Path, packages: dict[str, dict[str, Any]]) -> str:
     for stem in _WASM:
         shutil.copyfile(_package(_CORE) / "wasm" / f"{stem}.js", target / f"{stem}.js")
         # 9 MB become 3, on hosts that do not compress, too; the worker unpacks them.
-        content = (_package(_CORE) / "wasm" / f"{stem}.wasm").read_bytes()
-        (target / f"{stem}.wasm.gz").write_bytes(gzip.compress(content, mtime=0))
+        packed = _compressed(_package(_CORE) / "wasm" / f"{stem}.wasm")
+        (target / f"{stem}.wasm.gz").write_bytes(packed)
     used = [
         f"{package} {facts['version']}, {facts['license']}, "
         f"https://www.npmjs.com/package/{package}/v/{facts['version']}\n"
@@ -136,6 +137,11 @@ def _write_runtime(folder: Path, packages: dict[str, dict[str, Any]]) -> str:
         encoding="utf-8",
     )
     return name
+
+
+@functools.cache
+def _compressed(path: Path) -> bytes:
+    return gzip.compress(path.read_bytes(), compresslevel=6, mtime=0)
 
 
 def _write_model(folder: Path, model: ModelFiles) -> dict[str, Any]:

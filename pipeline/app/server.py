@@ -40,10 +40,13 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def send_head(self):
-        path = Path(self.translate_path(self.path))
         root = Path(self.directory).resolve()
-        inside = root in (path.resolve(), *path.resolve().parents)
-        if not inside or (path.is_dir() and path.resolve() != root):
+        try:
+            path = Path(self.translate_path(self.path)).resolve()
+        except ValueError:  # a name that no file can have
+            path = None
+        # Links out of the folder lead nowhere, and folders are not listed.
+        if path != root and (path is None or root not in path.parents or path.is_dir()):
             self.send_error(http.HTTPStatus.NOT_FOUND)
             return None
         return super().send_head()

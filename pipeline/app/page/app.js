@@ -87,8 +87,8 @@ function showModel() {
   const { name, manifest, detector } = model;
   const { size, backend } = detector;
   const facts = [name];
-  if (manifest) {
-    facts.push(`version ${manifest.version}`);
+  if (manifest) facts.push(`version ${manifest.version}`);
+  if (manifest?.metrics) {
     facts.push(`mAP@.5 ${manifest.metrics.mAP50.toFixed(3)}`);
     facts.push(`mAP@[.5:.95] ${manifest.metrics.mAP.toFixed(3)}`);
   }
@@ -97,10 +97,10 @@ function showModel() {
   const about = {
     Input: `${size} × ${size} pixels`,
     Run: manifest?.run_id,
-    Pushed: manifest && new Date(manifest.pushed_at).toLocaleString(),
-    "SHA-256": manifest?.files["detect.tflite"].sha256,
-    Data: manifest?.fingerprints.data,
-    Code: manifest?.fingerprints.code,
+    Pushed: manifest?.pushed_at && new Date(manifest.pushed_at).toLocaleString(),
+    "SHA-256": manifest?.files?.["detect.tflite"].sha256,
+    Data: manifest?.fingerprints?.data,
+    Code: manifest?.fingerprints?.code,
   };
   $("about").replaceChildren(
     ...Object.entries(about)

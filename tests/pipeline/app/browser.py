@@ -23,12 +23,14 @@ class Page:
 
     Attributes:
       requests: URLs that the page or its workers have asked for.
+      downloads: the folder of what it downloads.
       messages: what it wrote to the console, and its uncaught errors.
     """
 
-    def __init__(self, browser: "_Connection", session: str):
+    def __init__(self, browser: "_Connection", session: str, downloads: Path):
         self._browser = browser
         self._session = session
+        self.downloads = downloads
         self.requests: list[str] = []
         self.messages: list[str] = []
 
@@ -82,9 +84,16 @@ class _Connection:
         self._from = os.fdopen(from_browser, "rb")
         self._answers: queue.Queue = queue.Queue()
         self._number = 0
+        self._lock = threading.Lock()
         self.loaded = threading.Event()
         self.pages: dict[str, Page] = {}
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def close(self):
+        self._to.close()
+        self._listener.join()  # ends with the browser
+        self._from.close()
 
     def _listen(self):
         rest = b""
@@ -103,7 +112,10 @@ class _Connection:
         page = next(iter(self.pages.values()), None)
         if page is None:
             return
-        if method == "Network.requestWillBeSent":
+        if method == "Target.attachedToTarget":  # a worker, which waits to be watched
+            for order in ("Network.enable", "Runtime.runIfWaitingForDebugger"):
+                self._send(order, {}, parameters["sessionId"])
+        elif method == "Network.requestWillBeSent":
             page.requests.append(parameters["request"]["url"])
         elif method == "Runtime.consoleAPICalled":
             page.messages.append(" ".join(str(a.get("value", "")) for a in parameters["args"]))
@@ -112,16 +124,21 @@ class _Connection:
         elif method == "Log.entryAdded":
             page.messages.append(parameters["entry"]["text"])
 
+    def _send(self, method, parameters, session):
+        with self._lock:
+            self._number += 1
+            message = {"id": self._number, "method": method, "params": parameters}
+            if session:
+                message["sessionId"] = session
+            self._to.write(json.dumps(message).encode() + b"\0")
+            self._to.flush()
+            return self._number
+
     def command(self, method, parameters, session=None):
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": parameters}
-        if session:
-            message["sessionId"] = session
-        self._to.write(json.dumps(message).encode() + b"\0")
-        self._to.flush()
+        number = self._send(method, parameters, session)
         while True:
             answer = self._answers.get(timeout=SECONDS)
-            if answer["id"] == self._number:
+            if answer["id"] == number:
                 break
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']}")
@@ -170,9 +187,12 @@ def chromium(folder: Path, *flags: str, core: int | None = None) -> Iterator[Pag
         session = browser.command(
             "Target.attachToTarget", {"targetId": target, "flatten": True}
         )["sessionId"]  # fmt: skip
-        page = browser.pages[session] = Page(browser, session)
+        page = browser.pages[session] = Page(browser, session, downloads)
         for domain in ("Page", "Runtime", "Network", "Log"):
             page.command(f"{domain}.enable")
+        page.command(
+            "Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=True, flatten=True
+        )
         yield page
     finally:
         with contextlib.suppress(Exception):
@@ -182,3 +202,4 @@ def chromium(folder: Path, *flags: str, core: int | None = None) -> Iterator[Pag
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        browser.close()
