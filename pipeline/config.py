@@ -30,6 +30,7 @@ from pipeline.settings import (
 )
 
 _LEAST_MINUTES = 2
+_ALL_BUT_PLACES = set(WarmStart.model_fields) - {"weights", "labels"}
 
 
 class PipelineConfig(Settings):
@@ -95,6 +96,24 @@ class PipelineConfig(Settings):
     def decisive(self) -> dict[str, Any]:
         """The settings that decide the result, as JSON: all but locations and Vertex AI."""
         return self.model_dump(mode="json", exclude={"preset", "push", "execution", "vertex"})
+
+    def making(self) -> dict[str, Any]:
+        """The settings that make a file out of data, as JSON.
+
+        Data and weights count by their content, wherever they are, and judges make no file.
+        """
+        return self.model_dump(
+            mode="json",
+            include={
+                "transform": True,
+                "model": True,
+                "augmentation": True,
+                "training": True,
+                "warm_start": _ALL_BUT_PLACES if self.warm_start.sha256 else True,
+                "quantization": True,
+                "post_processing": True,
+            },
+        )
 
     def flat(self) -> dict[str, Any]:
         """All settings as `section.key` -> value."""

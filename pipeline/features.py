@@ -18,7 +18,11 @@ XMIN = "image/object/bbox/xmin"  # float32 [n], 0..1 of the image's width
 YMAX = "image/object/bbox/ymax"  # float32 [n], YMIN < YMAX <= 1
 XMAX = "image/object/bbox/xmax"  # float32 [n], XMIN < XMAX <= 1
 CLASS_TEXT = "image/object/class/text"  # bytes [n], one of the schema's string_domain
+# Absent where no object of the image has the flag.
+DIFFICULT = "image/object/difficult"  # int64 [n], 1 for objects that count neither way
+CROWD = "image/object/is_crowd"  # int64 [n], 1 for regions of many objects
 
+FLAGS = (DIFFICULT, CROWD)
 BOX = (YMIN, XMIN, YMAX, XMAX)
 REQUIRED = (
     IMAGE_ENCODED,
@@ -31,12 +35,10 @@ REQUIRED = (
 )
 
 # Transformed examples, what the Trainer reads.
-CANVAS = "canvas"  # bytes [1], uint8 [canvas_size, canvas_size, 3], RGB, training crops it
-PICTURE = "picture"  # bytes [1], uint8 [input_size, input_size, 3], RGB, as an app sees it
+CANVAS = "canvas"  # bytes [1], training: JPEG of [canvas_size, canvas_size, 3], which it crops
+# IMAGE_ENCODED stays as it is in the other splits: evaluation sees what an app sees.
 BOXES_FLAT = "boxes"  # float32 [4 * n], n boxes of (ymin, xmin, ymax, xmax), normalised
 CLASS_IDS = "class_ids"  # int64 [n], 0-based position in the schema's string_domain
-# Transform writes the values of a ragged feature under its name with this suffix.
-RAGGED_VALUES = "$ragged_values"
 TRANSFORMED_ID = "source_id"  # bytes [1]
 # Statistics of the whole training split, the same in each of its examples.
 MAX_BOXES = "max_boxes"  # int64 [1], most boxes in one image

@@ -37,6 +37,14 @@ _TRAINING_SECTIONS = {
     "post_processing",
 }
 
+# The modules whose code decides the bytes of a file; an edit of theirs makes another one anyway.
+_MAKERS = (
+    "pipeline.data.example_gen",
+    "pipeline.data.transform",
+    "pipeline.training.trainer",
+    "pipeline.shipping.rewriter",
+)
+
 
 def create_pipeline(
     config: PipelineConfig,
@@ -90,7 +98,6 @@ def create_pipeline(
         examples=examples,
         schema=schema,
         canvas_size=config.transform.canvas_size,
-        input_size=config.model.input_size,
         code_fingerprint=code_fingerprint("pipeline.data.transform"),
     )
     transform.add_upstream_node(example_validator)  # bad data stops here
@@ -119,6 +126,14 @@ def create_pipeline(
         quantization=config.quantization,
         post_processing=json.dumps(settings["post_processing"], sort_keys=True),
         comparison=json.dumps(settings["rewriter"], sort_keys=True),
+        provenance=json.dumps(
+            {
+                "name": config.name,
+                "code": code_fingerprint(*_MAKERS),
+                "settings": fingerprint_of(config.making()),
+            },
+            sort_keys=True,
+        ),
         code_fingerprint=code_fingerprint("pipeline.shipping.rewriter"),
     )
     components: list[BaseNode] = [

@@ -55,7 +55,7 @@ class Checked:
             side=side,
             sha256=image.sha256,
             annotation_sha256=image.annotation_sha256,
-            classes=dict(sorted(Counter(image.names).items())),
+            classes=dict(sorted(Counter(image.objects).items())),
         )
 
     def to_json(self) -> str:

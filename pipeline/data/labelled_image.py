@@ -1,5 +1,6 @@
 """A labelled image, whichever format it came in. Pure Python."""
 
+import functools
 import hashlib
 import json
 import os
@@ -43,6 +44,13 @@ class LabelledImage:
       width: of the decoded picture, pixels.
       boxes: one an object, 0 <= ymin < ymax <= 1 and 0 <= xmin < xmax <= 1, float32 values.
       names: the class of every box.
+      difficult: whether every object is hard to recognise, and counts neither as found nor as
+        missed; empty if none is.
+      crowd: whether every box is a region of many objects rather than one object, which is neither
+        trained on nor evaluated; empty if none is.
+
+    Raises:
+      ValueError: flags that are not one a box.
     """
 
     image_id: str
@@ -53,21 +61,43 @@ class LabelledImage:
     width: int
     boxes: tuple[Box, ...]
     names: tuple[str, ...]
+    difficult: tuple[bool, ...] = ()
+    crowd: tuple[bool, ...] = ()
+
+    def __post_init__(self):
+        for name in ("difficult", "crowd"):
+            flags = tuple(map(bool, getattr(self, name)))
+            if flags and len(flags) != len(self.boxes):
+                raise ValueError(
+                    f"Expected {name} to be empty, or one flag for each of {len(self.boxes)} "
+                    f"boxes. Received: {len(flags)} flags ({self.image_id})."
+                )
+            # One form for what formats with and without flags say of ordinary objects.
+            object.__setattr__(self, name, flags if any(flags) else ())
 
     @property
+    def objects(self) -> tuple[str, ...]:
+        """The class of every box that is an object rather than a crowd."""
+        if not self.crowd:
+            return self.names
+        return tuple(name for name, crowd in zip(self.names, self.crowd, strict=True) if not crowd)
+
+    @functools.cached_property
     def sha256(self) -> str:
         """Hex digest of the picture's file."""
         return hashlib.sha256(self.encoded).hexdigest()
 
     @property
     def annotation_sha256(self) -> str:
-        """Hex digest of boxes and classes, in their order.
+        """Hex digest of boxes, classes and, if any is set, flags, in their order.
 
         Of what the annotation means rather than of its file: the same labels have the same digest
         in a TFRecord, and in a reformatted XML.
         """
-        meaning = json.dumps([self.boxes, self.names])
-        return hashlib.sha256(meaning.encode()).hexdigest()
+        meaning: list = [self.boxes, self.names]
+        if self.difficult or self.crowd:
+            meaning.append({"difficult": self.difficult, "crowd": self.crowd})
+        return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()
 
 
 def image_id_of(filename: str) -> str:

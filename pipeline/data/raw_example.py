@@ -27,6 +27,9 @@ def to_example(image: LabelledImage) -> tf.train.Example:
     for position, key in enumerate(features.BOX):
         edges = [box[position] for box in image.boxes]
         feature[key] = tf.train.Feature(float_list=tf.train.FloatList(value=edges))
+    for key, flags in zip(features.FLAGS, (image.difficult, image.crowd), strict=True):
+        if flags:
+            feature[key] = _int64(*map(int, flags))
     return tf.train.Example(features=tf.train.Features(feature=feature))
 
 
@@ -36,8 +39,8 @@ def _bytes(*values: str | bytes) -> tf.train.Feature:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=raw))
 
 
-def _int64(value: int) -> tf.train.Feature:
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+def _int64(*values: int) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
 class LabelledPicture(NamedTuple):
@@ -47,15 +50,19 @@ class LabelledPicture(NamedTuple):
       encoded: the bytes of a JPEG or PNG file.
       boxes: float32 [n, 4] (ymin, xmin, ymax, xmax), normalised to the picture.
       labels: the names of their classes, n of them.
+      difficult: bool [n], see `pipeline.data.labelled_image.LabelledImage`.
+      crowd: bool [n], likewise.
     """
 
     encoded: bytes
     boxes: np.ndarray
     labels: list[str]
+    difficult: np.ndarray
+    crowd: np.ndarray
 
 
 def labelled_pictures(examples: Artifact, split: str, count: int) -> Iterator[LabelledPicture]:
-    """Yields the first pictures of a split.
+    """Yields the first pictures of a split, a fair sample of it: they are ordered by a hash.
 
     Args:
       examples: a raw Examples artifact.
@@ -63,11 +70,11 @@ def labelled_pictures(examples: Artifact, split: str, count: int) -> Iterator[La
       count: how many, fewer if there are fewer.
     """
     files = io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))
-    records = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(files)), compression_type="GZIP")
+    records = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(files)))
     for record in records.take(count).as_numpy_iterator():
         example = tf.train.Example.FromString(record)
         encoded = example.features.feature[features.IMAGE_ENCODED].bytes_list.value[0]
-        yield LabelledPicture(encoded, *read_objects(example))
+        yield LabelledPicture(encoded, *read_objects(example), *read_flags(example))
 
 
 def read_objects(example: tf.train.Example) -> tuple[np.ndarray, list[str]]:
@@ -76,3 +83,14 @@ def read_objects(example: tf.train.Example) -> tuple[np.ndarray, list[str]]:
     columns = [np.array(values[key].float_list.value, np.float32) for key in features.BOX]
     labels = [text.decode() for text in values[features.CLASS_TEXT].bytes_list.value]
     return np.stack(columns, axis=1), labels
+
+
+def read_flags(example: tf.train.Example) -> tuple[np.ndarray, np.ndarray]:
+    """Which objects of a raw example are difficult, and which crowds, as in `LabelledPicture`."""
+    values = example.features.feature
+    none = np.zeros(len(values[features.CLASS_TEXT].bytes_list.value), bool)
+    difficult, crowd = (
+        np.array(values[key].int64_list.value, bool) if key in values else none
+        for key in features.FLAGS
+    )
+    return difficult, crowd

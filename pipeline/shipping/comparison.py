@@ -24,6 +24,7 @@ from models.training.bootstrap import resample, resampled_map
 from models.training.coco import coco_metrics
 from pipeline.errors import UserError
 from pipeline.settings import RewriterSettings
+from pipeline.shipping.score_threshold import recommended_threshold
 
 # Scores leave an int8 network in steps of 1/256; a network that is sure of nothing differs from
 # its file by rounding, which is no fault.
@@ -85,6 +86,7 @@ class Comparison:
         `models.tflite.agreement.relative_error`.
       score_error: of the class scores before the post-processing, likewise.
       detections: of the file and of the network, one by one; decides nothing.
+      score_threshold: of the file, see `recommended_threshold`; NaN when it finds nothing.
     """
 
     num_labelled: int
@@ -93,6 +95,7 @@ class Comparison:
     box_error: float
     score_error: float
     detections: Agreement
+    score_threshold: float = float("nan")
 
     def properties(self) -> dict[str, int | float]:
         """The figures, for the shipping model's artifact, without those that are not a number."""
@@ -104,6 +107,7 @@ class Comparison:
             "map50_of_file": self.map50.file,
             "map_of_network": self.map.network,
             "map_of_file": self.map.file,
+            "score_threshold": self.score_threshold,
             "raw_box_error": self.box_error,
             "raw_score_error": self.score_error,
             "agreement": found.shares["all"],
@@ -173,6 +177,7 @@ def compare_with_network(
     encodings, scores, file_encodings, file_scores = map(np.stack, zip(*raw, strict=True))
     num_labelled = sum(len(boxes) > 0 for boxes, _ in truth)
     map50, mean = _drops(truth, expected, received, config.num_classes, num_labelled)
+    threshold = recommended_threshold(truth, received, config.num_classes)
     return Comparison(
         num_labelled,
         map50,
@@ -180,6 +185,7 @@ def compare_with_network(
         relative_error(encodings, file_encodings, _LEAST_ENCODING_SPREAD),
         relative_error(scores, file_scores, _LEAST_SCORE_SPREAD),
         compare(expected, received, **_AGREEMENT),
+        float("nan") if threshold is None else threshold,
     )
 
 

@@ -36,13 +36,34 @@ def tiny_tflite(num_classes: int, quantize: bool, folder: str, seed: int = 0) ->
         },
     )
     images = np.random.default_rng(seed).uniform(-1, 1, (4, TINY_SIZE, TINY_SIZE, 3))
-    return export_tflite(
+    content = export_tflite(
         network,
         config,
         PostProcessing(max_detections=10, score_threshold=0.1),
         folder,
         quantize=quantize,
         representative_images=images.astype(np.float32) if quantize else None,
+    )
+    return described(content, LABELS[:num_classes])
+
+
+def described(content: bytes, labels) -> bytes:
+    """The detector with metadata of these labels."""
+    from models.tflite.description import describe_detector
+
+    return describe_detector(
+        content,
+        labels,
+        name="pets",
+        description="Finds pets.",
+        version="da7a-c0de-5e77",
+        provenance={
+            "fingerprints": {"data": "da7a" * 16, "code": "c0de" * 16, "settings": "5e77" * 16},
+            "training_step": 5,
+            "comparison": {"mAP50": 0.9, "mAP": 0.6, "pictures": 12},
+            "score_threshold": 0.25,
+        },
+        score_threshold=0.25,
     )
 
 

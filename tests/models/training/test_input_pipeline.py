@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.image import resize
+from models.image import decode_and_resize
 from models.settings import Augmentation
 from models.training import input_pipeline
 from models.training.input_pipeline import evaluation_batches, training_batches
@@ -123,12 +123,12 @@ def test_mirroring_mirrors_boxes_with_their_pixels():
                     assert (np.delete(inside, class_id, axis=1) < 5).all()
 
 
-def test_evaluation_shows_every_record_once_unaltered():
+def test_evaluation_shows_every_record_once_as_an_app_sees_it():
     dataset = evaluation_batches(records(), input_size=64, batch_size=4, max_boxes=2)
     received = list(dataset)
     assert [len(images) for images, _ in received] == [4, 4, 2]
     indices = np.concatenate([targets["image_index"] for _, targets in received])
     np.testing.assert_array_equal(indices, np.arange(10))
     record = next(iter(records().skip(5)))
-    np.testing.assert_array_equal(received[1][0][1], resize(record["canvas"], 64))
+    np.testing.assert_array_equal(received[1][0][1], decode_and_resize(record["encoded"], 64))
     np.testing.assert_allclose(received[1][1]["boxes"][1], record["boxes"])

@@ -1,12 +1,14 @@
 """The tf.Example of a labelled image, and its picture back out of it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from pipeline import features
 from pipeline.data.labelled_image import LabelledImage
-from pipeline.data.raw_example import labelled_pictures, to_example
+from pipeline.data.raw_example import labelled_pictures, read_flags, to_example
 from tests.pipeline.data_samples import picture
 
 BOXES = np.array([[0.1, 0.2, 0.5, 0.6], [0, 0, 1, 1]], np.float32)
@@ -42,6 +44,18 @@ def test_every_feature_has_its_kind_and_value():
         features.IMAGE_HEIGHT: 24,
         features.IMAGE_WIDTH: 32,
     }
+
+
+def test_flags_are_written_only_where_one_is_set():
+    boxes = ((0.25, 0.25, 0.5, 1.0), (0.0, 0.0, 1.0, 1.0))
+    image = LabelledImage("a", "a.jpg", picture(1), "jpeg", 24, 32, boxes, ("cat", "dog"))
+    plain = to_example(image)
+    assert not set(plain.features.feature) & set(features.FLAGS)
+    assert [flags.tolist() for flags in read_flags(plain)] == [[False, False]] * 2
+    flagged = to_example(dataclasses.replace(image, crowd=(False, True)))
+    assert flagged.features.feature[features.CROWD].int64_list.value == [0, 1]
+    assert features.DIFFICULT not in flagged.features.feature
+    assert [flags.tolist() for flags in read_flags(flagged)] == [[False] * 2, [False, True]]
 
 
 def test_a_negative_has_the_same_features_without_values():
