@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from models.tflite_metadata import Metadata, read_metadata
 from pipeline.detect import ModelFiles
 from pipeline.errors import UserError
 from pipeline.files import LABELS_FILE, MANIFEST_FILE, PUSHED_MODEL_FILE, hash_files, sha256_of
@@ -22,6 +23,9 @@ _HERE = Path(__file__).parent
 _PAGE = _HERE / "page"
 # What the page reads first: which model and which runtime it has.
 INDEX_FILE = "model.json"
+# The form for WebGPU, which has no kernel for the post-processing; and that post-processing.
+RAW_MODEL_FILE = "detect_raw.tflite"
+POST_PROCESSING_FILE = "post_processing.json"
 _SERVICE_WORKER = "sw.js"
 _LICENSES = "licenses.txt"
 _CORE, _UTILITIES = "@litertjs/core", "@litertjs/wasm-utils"
@@ -151,6 +155,11 @@ def _write_model(folder: Path, model: ModelFiles) -> dict[str, Any]:
     target.mkdir(parents=True)
     shutil.copyfile(model.model, target / PUSHED_MODEL_FILE)
     shutil.copyfile(model.model.parent / LABELS_FILE, target / LABELS_FILE)
+    raw = model.model.parent / RAW_MODEL_FILE
+    if raw.is_file():
+        shutil.copyfile(raw, target / RAW_MODEL_FILE)
+        facts = json.dumps(_post_processing_of(model))
+        (target / POST_PROCESSING_FILE).write_text(facts, encoding="utf-8")
     manifest = model.model.parent / MANIFEST_FILE
     try:
         facts = json.loads(manifest.read_text(encoding="utf-8"))
@@ -162,10 +171,46 @@ def _write_model(folder: Path, model: ModelFiles) -> dict[str, Any]:
         shutil.copyfile(manifest, target / MANIFEST_FILE)
     return {
         "folder": name,
-        "name": model.model.stem,
+        "has_raw": raw.is_file(),
+        "name": name_of(model, metadata_of(model)),
         "labels": list(model.labels),
         "manifest": facts,
     }
+
+
+def _post_processing_of(model: ModelFiles) -> dict[str, Any]:
+    """What turns the raw form's outputs into the detections of the model itself."""
+    from models.tflite.inspection import post_processing_facts  # takes a second to import
+
+    try:
+        anchors, options = post_processing_facts(model.model.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{error} ({model.model}, which has {RAW_MODEL_FILE} beside it)") from error
+    return {
+        "anchors": anchors.ravel().tolist(),
+        "scales": [options[f"{name}_scale"] for name in "yxhw"],
+        "regular": bool(options["use_regular_nms"]),
+        "iouThreshold": options["nms_iou_threshold"],
+        "scoreThreshold": options["nms_score_threshold"],
+        "maxDetections": options["max_detections"],
+    }
+
+
+def metadata_of(model: ModelFiles) -> Metadata | None:
+    """What a detector's file says of itself; None if nothing.
+
+    Raises:
+      UserError: it is no .tflite file, or a damaged one.
+    """
+    try:
+        return read_metadata(model.model.read_bytes(), str(model.model))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def name_of(model: ModelFiles, metadata: Metadata | None) -> str:
+    """The detector's name: its own or, without metadata, the file's."""
+    return (metadata and metadata.model.get("name")) or model.model.stem
 
 
 def _finish_service_worker(folder: Path) -> None:

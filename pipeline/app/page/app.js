@@ -13,6 +13,7 @@ const video = $("video");
 const picture = $("picture");
 const boxes = $("boxes");
 
+let runtime; // its folder
 let model; // {name, labels, manifest, detector}
 let source; // {element, camera: bool, name, stop()}: where frames come from
 let last; // what the detector said of the last frame
@@ -45,8 +46,14 @@ async function attempt(action) {
 
 async function loadServedModel() {
   const index = await (await fetched("model.json")).json();
-  const bytes = await (await fetched(`${index.folder}/detect.tflite`)).arrayBuffer();
-  await useModel({ ...index, bytes });
+  runtime = index.runtime;
+  const file = (name) => fetched(`${index.folder}/${name}`);
+  const bytes = await (await file("detect.tflite")).arrayBuffer();
+  const raw = index.has_raw && {
+    bytes: await (await file("detect_raw.tflite")).arrayBuffer(),
+    settings: await (await file("post_processing.json")).json(),
+  };
+  await useModel({ ...index, bytes, raw });
 }
 
 async function fetched(url) {
@@ -61,16 +68,15 @@ async function fetched(url) {
 }
 
 /** Loads a model into a worker of its own; the old one stays in use if that fails. */
-async function useModel({ name, bytes, labels, manifest, runtime = model?.runtime }) {
+async function useModel({ name, bytes, raw, labels, manifest }) {
   const inside = filesInside(new Uint8Array(bytes));
-  const detector = new Detector(runtime, name, bytes, backend);
+  const detector = new Detector({ runtime, name, bytes, raw, backend });
   const text = (file) => file && new TextDecoder().decode(file);
   const provenance = JSON.parse(text(inside["provenance.json"]) ?? "null");
   await detector.ready;
   model?.detector.close();
   model = {
     name,
-    runtime,
     manifest,
     detector,
     labels: labels ?? text(inside["labels.txt"])?.trimEnd().split("\n") ?? [],
@@ -242,6 +248,8 @@ async function openFiles(files) {
   const [file] = chosen;
   if (detectorFile) {
     await openModel(detectorFile, chosen.find(({ name }) => name.endsWith(".txt")));
+  } else if (file && !model) {
+    throw new Error("There is no model yet: wait until it is loaded, or open a .tflite detector.");
   } else if (file?.type.startsWith("image/")) {
     await openPicture(file);
   } else if (file?.type.startsWith("video/")) {

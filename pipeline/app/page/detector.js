@@ -8,12 +8,14 @@ export class Detector {
   /**
    * Starts a worker with a model.
    *
-   * @param {string} runtime folder of the runtime
-   * @param {string} name of the model, for messages
-   * @param {ArrayBuffer} model content of a .tflite file
-   * @param {?string} backend "wasm" or "webgpu"; null for the faster one
+   * @param {object} given
+   *   runtime: its folder.
+   *   name: of the model, for messages.
+   *   bytes: ArrayBuffer, the content of a .tflite file.
+   *   raw: its form without post-processing and what that is, {bytes, settings: see `fromRaw`}.
+   *   backend: "wasm", "webgpu", or "raw" for the raw form on WebAssembly; the fastest if null.
    */
-  constructor(runtime, name, model, backend) {
+  constructor(given) {
     this.#worker.onmessage = ({ data: { id, result, error } }) => {
       const { resolve, reject } = this.#waiting.get(id);
       this.#waiting.delete(id);
@@ -26,7 +28,7 @@ export class Detector {
       this.#waiting.clear();
     };
     /** Resolves when `size` and `backend` are known; rejects, with a sentence, if never. */
-    this.ready = this.#call("load", { runtime, name, model, backend }).then(
+    this.ready = this.#call("load", given).then(
       (facts) => Object.assign(this, facts),
       (error) => {
         this.close();

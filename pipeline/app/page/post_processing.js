@@ -25,6 +25,45 @@ function suppress(sorted, iouThreshold, most) {
   return kept;
 }
 
+/**
+ * The detections of a file that ends before the post-processing, computed as
+ * TFLite_Detection_PostProcess does.
+ *
+ * @param {Float32Array} encodings N * 4 (y, x, height, width), relative to the anchors
+ * @param {Float32Array} scores N * C, 0..1
+ * @param {object} settings {anchors: N * 4 (y, x, height, width), scales: 4 of the encodings,
+ *   regular: whether boxes are suppressed class by class, iouThreshold, scoreThreshold,
+ *   maxDetections}
+ */
+export function fromRaw(encodings, scores, settings) {
+  const { anchors, scales, regular, iouThreshold, scoreThreshold, maxDetections } = settings;
+  const count = anchors.length / 4;
+  const classes = scores.length / count;
+  const box = (anchor) => {
+    const at = 4 * anchor;
+    const [y, x, h, w] = scales.map((scale, i) => encodings[at + i] / scale);
+    const [top, left] = [y * anchors[at + 2] + anchors[at], x * anchors[at + 3] + anchors[at + 1]];
+    const halfHeight = (Math.exp(h) * anchors[at + 2]) / 2;
+    const halfWidth = (Math.exp(w) * anchors[at + 3]) / 2;
+    return [top - halfHeight, left - halfWidth, top + halfHeight, left + halfWidth];
+  };
+  const groups = Array.from({ length: regular ? classes : 1 }, () => []);
+  for (let anchor = 0; anchor < count; anchor++) {
+    const of = scores.subarray(anchor * classes, (anchor + 1) * classes);
+    const best = of.indexOf(Math.max(...of));
+    of.forEach((score, classId) => {
+      if (score < scoreThreshold || (!regular && classId !== best)) return;
+      groups[regular ? classId : 0].push({ classId, score, box: box(anchor) });
+    });
+  }
+  const better = (a, b) => b.score - a.score;
+  return groups
+    .flatMap((group) => suppress(group.sort(better), iouThreshold, maxDetections))
+    .sort(better)
+    .slice(0, maxDetections)
+    .map((found) => ({ ...found, box: found.box.map(clip) }));
+}
+
 /** Marks with `shown` each detection that no better one of any class covers. */
 export function markShown(detections) {
   const shown = new Set(suppress(detections, SAME_PLACE, Infinity));

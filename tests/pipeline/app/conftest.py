@@ -7,6 +7,7 @@ import subprocess
 import threading
 from pathlib import Path
 
+import flatbuffers
 import pytest
 
 from models.labels import format_labels
@@ -20,6 +21,24 @@ from tests.pipeline.app import browser
 from tests.pipeline.tiny_detector import LABELS
 
 RECOMMENDED = 0.35  # score threshold of the manifest
+
+
+def empty_tflite() -> bytes:
+    """The smallest .tflite file; nobody runs it."""
+    builder = flatbuffers.Builder(0)
+    builder.StartObject(8)
+    builder.Finish(builder.EndObject(), b"TFL3")
+    return bytes(builder.Output())
+
+
+@pytest.fixture
+def empty_model(tmp_path) -> Path:
+    """A folder with a detector that nobody runs."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "detect.tflite").write_bytes(empty_tflite())
+    (folder / "labels.txt").write_text("cat\ndög & co\n")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -18,13 +18,8 @@ MEGABYTES = 12  # that a browser may have to load
 
 
 @pytest.fixture
-def model(tmp_path) -> ModelFiles:
-    """Files that look like a detector; nobody runs it here."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "detect.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(range(256)))
-    (folder / "labels.txt").write_text("cat\ndög & co\n")
-    return find_model(str(folder))
+def model(empty_model) -> ModelFiles:
+    return find_model(str(empty_model))
 
 
 def test_the_folder_has_the_page_its_runtime_and_the_model(runtime, model, tmp_path):
@@ -124,6 +119,14 @@ def test_without_the_runtime_the_command_says_what_to_do(model, tmp_path, monkey
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, tmp_path / name)
     monkeypatch.setattr(bundle, "_HERE", tmp_path)
     with pytest.raises(UserError, match=r"Run `make page`"):
+        build(model, tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\xff\0\0\0TFL3"])
+def test_a_file_that_is_no_model_is_named(runtime, model, content, tmp_path):
+    model.model.write_bytes(content)
+    with pytest.raises(UserError, match=r"Received: .*in .*|Received: .*truncated"):
         build(model, tmp_path / "site")
     assert not (tmp_path / "site").exists()
 

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from models.image import resize
 from models.labels import format_labels
+from models.tflite.description import describe_detector
+from models.tflite_metadata import AlignedBuilder
+from pipeline.app.bundle import build
 from pipeline.data.readers.voc import VocItem, read_annotation
 from pipeline.detect import find_model, run_detector
 from tests.pipeline.app.conftest import RECOMMENDED, served
@@ -145,7 +149,7 @@ def test_frames_are_resized_as_in_training(page, shape):
 
 def test_the_page_says_which_model_it_is_and_starts_at_its_threshold(page):
     assert page.run("document.getElementById('model').textContent") == (
-        "detect · version 1 · mAP@.5 0.912 · mAP@[.5:.95] 0.600"
+        "pets · version 1 · mAP@.5 0.912 · mAP@[.5:.95] 0.600"
     )
     assert page.run("Number(document.getElementById('threshold').value)") == RECOMMENDED
 
@@ -244,6 +248,69 @@ def test_every_control_has_a_name_and_can_be_reached_by_keyboard(page, drawn):
     assert page.run("document.getElementById('spoken').textContent")
 
 
+@pytest.fixture(scope="module")
+def site_with_raw(tmp_path_factory, runtime, int8_model):
+    """The page's folder, with the raw form beside the model."""
+    folder = tmp_path_factory.mktemp("raw")
+    (folder / "detect.tflite").write_bytes(int8_model)
+    (folder / "detect_raw.tflite").write_bytes(without_post_processing(int8_model))
+    (folder / "labels.txt").write_text(format_labels(LABELS))
+    build(find_model(str(folder)), folder / "site")
+    return folder / "site"
+
+
+def without_post_processing(content: bytes) -> bytes:
+    """A detector's file that ends in box encodings and scores."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    (graph,) = model.subgraphs
+    encodings, scores, _ = graph.operators.pop().inputs
+    graph.outputs = [int(scores), int(encodings)]  # in no particular order
+    signature = model.signatureDefs[0]
+    signature.outputs = signature.outputs[:2]
+    for output, name, index in zip(
+        signature.outputs, ("raw_scores", "raw_boxes"), graph.outputs, strict=True
+    ):
+        output.name, output.tensorIndex = name.encode(), index
+    builder = AlignedBuilder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def raw_detections(chromium, site_with_raw, drawn, backend, folder, *flags) -> dict:
+    with chromium(*flags) as page, served(site_with_raw) as address:
+        page.open(f"{address}?backend={backend}")
+        page.wait(f"{READY} || {FAILED}")
+        if page.run(FAILED):
+            assert backend == "webgpu"
+            pytest.skip("Chromium has no WebGPU here")
+        shown = page.run("document.getElementById('backend').textContent")
+        assert shown == {"raw": "WebAssembly", "webgpu": "WebGPU"}[backend]
+        set_threshold(page, 0.2)
+        detect(page, drawn[0])
+        (entry,) = saved(page, folder)["pictures"]
+    return entry
+
+
+def test_the_raw_form_finds_the_same(chromium, site_with_raw, pushed, drawn, tmp_path):
+    received = raw_detections(chromium, site_with_raw, drawn, "raw", tmp_path / "saved")
+    (expected,) = run_detector(find_model(str(pushed)), [drawn[0]], tmp_path, 0.2)
+    expect_same(received, expected)
+
+
+def test_the_raw_form_runs_on_webgpu(chromium, site_with_raw, pushed, drawn, tmp_path):
+    """In floats: a value next to the middle of two steps may be rounded to the other one."""
+    software = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader",
+                "--enable-features=Vulkan", "--use-vulkan=swiftshader")  # fmt: skip
+    received = raw_detections(
+        chromium, site_with_raw, drawn, "webgpu", tmp_path / "saved", *software
+    )
+    (expected,) = run_detector(find_model(str(pushed)), [drawn[0]], tmp_path, 0.2)
+    (one, *_), (other, *_) = received["detections"], expected["detections"]
+    assert one["label"] == other["label"]
+    assert one["score"] == pytest.approx(other["score"], abs=0.02)
+    assert len(received["detections"]) == pytest.approx(len(expected["detections"]), abs=2)
+
+
 def failure(page) -> str:
     """The sentence that the page shows."""
     text = page.wait(FAILED)
@@ -281,6 +348,16 @@ def test_a_detector_from_a_file_is_used(page, float_model, drawn, tmp_path):
     (expected,) = run_detector(files, [drawn[0]], tmp_path, 0.2)
     assert expected["detections"]
     expect_same(report["pictures"][0], expected)
+
+
+def test_a_detector_with_labels_inside_needs_no_other_file(page, int8_model, tmp_path):
+    described = describe_detector(int8_model, ["wolf", "fox", "bear"], "x", "y.", "1", {}, None)
+    (tmp_path / "alone.tflite").write_bytes(described)
+    page.choose("#file", tmp_path / "alone.tflite")
+    page.wait("document.getElementById('model').textContent === 'alone.tflite'")
+    assert page.run("document.getElementById('classes').innerText").split() == [
+        "wolf", "fox", "bear",
+    ]  # fmt: skip
 
 
 def test_labels_that_do_not_match_are_named(page, int8_model, drawn, tmp_path):

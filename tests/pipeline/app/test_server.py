@@ -127,11 +127,8 @@ def test_a_silent_guest_does_not_keep_others_waiting(folder):
 
 
 @pytest.fixture
-def model(tmp_path):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "detect.tflite").write_bytes(b"\x1c\0\0\0TFL3")
-    (tmp_path / "model" / "labels.txt").write_text("cat\n")
-    return str(tmp_path / "model")
+def model(empty_model):
+    return str(empty_model)
 
 
 def test_a_port_in_use_is_one_line(runtime, model, capsys):
