@@ -93,7 +93,7 @@ class _Check(beam.DoFn):
             if image is not None:
                 record = to_example(image).SerializeToString(deterministic=True)
                 place = self._file.append(record)
-            lines.append(json.dumps({"checked": checked.to_json(), "place": place}))
+            lines.append(json.dumps({"checked": vars(checked), "place": place}))
         return lines
 
 
@@ -263,7 +263,7 @@ def _read_lines(staging: str) -> tuple[list[Checked], dict[str, Place]]:
     for path in fileio.glob(os.path.join(staging, "lines*")):
         with fileio.open(path) as lines:
             for line in map(json.loads, lines):
-                item = Checked.from_json(line["checked"])
+                item = Checked(**line["checked"])
                 checked.append(item)
                 if line["place"]:
                     places[item.file] = Place(*line["place"])
