@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from pipeline.data.labelled_image import LabelledImage, Unusable
-from pipeline.data.split import EVAL, TRAIN, hash_side
+from pipeline.data.split import EVAL, TEST, TRAIN, hash_side
 from pipeline.errors import UserError
 from pipeline.files import IGNORED_FILE, IMAGES_FILE, SKIPPED_FILE
 
@@ -27,7 +27,7 @@ class Checked:
       file: unique, relative to the input's root: an XML, or a shard and the number of a record.
       image_id: empty when unknown.
       picture: the picture's file, relative to the input's root; for a record, the same as `file`.
-      side: "train" or "eval" if the user gave one folder or shard pattern for each.
+      side: "train", "eval" or "test", if the user or the data says so.
       sha256: of the picture; this and the next two are empty when the input is unusable.
       annotation_sha256: of boxes and classes.
       classes: number of objects of each class.
@@ -183,6 +183,8 @@ def take_census(
                                      kind=problem.kind, reason=problem.reason))  # fmt: skip
         elif rule.listed is not None:
             kept[item.image_id] = item, rule.listed[item.image_id]
+        elif item.side == TEST:
+            ignored.append(Ignored(item.file, "of the test side: kept out of both others"))
         else:
             side = item.side or hash_side(item.image_id, rule.eval_percent)
             kept[item.image_id] = item, side

@@ -6,6 +6,8 @@ from pipeline.data.labelled_image import image_id_of
 from pipeline.errors import UserError
 
 TRAIN, EVAL = "train", "eval"
+# Of a split that the data brings: kept apart from both.
+TEST = "test"
 SIDES = (TRAIN, EVAL)
 # Names of the user's split lists in the settings and the fingerprint groups.
 TRAIN_LIST, EVAL_LIST = "train_list", "eval_list"
