@@ -12,6 +12,7 @@ from typing import Any
 from models.training.plan import PLANNED
 from pipeline import presets
 from pipeline.config import PipelineConfig, override, parse_assignments
+from pipeline.data import archives
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
 from pipeline.settings import DataSettings
@@ -31,7 +32,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="PATH",
         help="folder of labelled images (Pascal VOC, COCO, YOLO, TFRecord), a COCO JSON, a YOLO "
-        "data.yaml, or a TFRecord file or pattern",
+        "data.yaml, a TFRecord file or pattern; or an archive of these",
     )
     data.add_argument(
         "--format",
@@ -138,6 +139,7 @@ def make_config(
         given = {"schema_dir": "", **given}
     _check_minutes(config, given)
     config = override(config, {**(recipe.settings if recipe else {}), **given})
+    _check_archives(config.data)
     if own_data and "name" not in given:
         config = override(config, {"name": _name_of_data(config.data) or config.name})
     return config
@@ -154,12 +156,22 @@ def _check_minutes(config: PipelineConfig, given: dict[str, str]) -> None:
         )
 
 
+def _check_archives(data: DataSettings) -> None:
+    """Rejects archives in an object store, where nothing could unpack them."""
+    for path in (data.path, data.train, data.eval):
+        if "://" in path and archives.is_archive(path):
+            raise UserError(
+                f"Expected data in a bucket as files. Received: {path}, an archive. Unpack it, and "
+                "copy the folder to the bucket; archives are unpacked only on this machine."
+            )
+
+
 def _name_of_data(data: DataSettings) -> str:
     """Names the pipeline after the data: a model is compared with earlier ones of its pipeline.
 
     Returns:
-      The folder's name, or that of the folder that contains all files; a single TFRecord file's
-      stem. In lower case, with `-` between words. Empty when that leaves nothing.
+      The folder's name, or that of the folder that contains all files; an archive's or a single
+      TFRecord file's stem. In lower case, with `-` between words. Empty when that leaves nothing.
     """
     folders = []
     for path in [data.path] if data.path else [data.train, data.eval]:
@@ -171,7 +183,7 @@ def _name_of_data(data: DataSettings) -> str:
         path = os.path.dirname(path)
         if os.path.basename(path).lower() in ("annotations", "labels"):
             path = os.path.dirname(path)
-    name = os.path.basename(path)
+    name = archives.stem_of(os.path.basename(path))
     if data.format == "tfrecord" or _RECORD_FILE.search(name):
         name = name.partition(".")[0]
     return re.sub(r"[^a-z0-9]+", "-", name.lower())[:_MAX_NAME].strip("-")

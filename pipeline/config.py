@@ -23,6 +23,7 @@ from pipeline.settings import (
     EvaluationSettings,
     ExecutionSettings,
     PushSettings,
+    ReportSettings,
     RewriterSettings,
     TransformSettings,
     VertexSettings,
@@ -30,6 +31,7 @@ from pipeline.settings import (
 )
 
 _LEAST_MINUTES = 2
+_ALL_BUT_PLACES = set(WarmStart.model_fields) - {"weights", "labels"}
 
 
 class PipelineConfig(Settings):
@@ -54,6 +56,7 @@ class PipelineConfig(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     device: DeviceSettings = DeviceSettings()
     push: PushSettings = PushSettings()
+    report: ReportSettings = ReportSettings()
     execution: ExecutionSettings = ExecutionSettings()
     vertex: VertexSettings = VertexSettings()
 
@@ -93,8 +96,27 @@ class PipelineConfig(Settings):
         return self
 
     def decisive(self) -> dict[str, Any]:
-        """The settings that decide the result, as JSON: all but locations and Vertex AI."""
-        return self.model_dump(mode="json", exclude={"preset", "push", "execution", "vertex"})
+        """The settings that decide the result, as JSON: all but locations, report and Vertex AI."""
+        others = {"preset", "push", "report", "execution", "vertex"}
+        return self.model_dump(mode="json", exclude=others)
+
+    def making(self) -> dict[str, Any]:
+        """The settings that make a file out of data, as JSON.
+
+        Data and weights count by their content, wherever they are, and judges make no file.
+        """
+        return self.model_dump(
+            mode="json",
+            include={
+                "transform": True,
+                "model": True,
+                "augmentation": True,
+                "training": True,
+                "warm_start": _ALL_BUT_PLACES if self.warm_start.sha256 else True,
+                "quantization": True,
+                "post_processing": True,
+            },
+        )
 
     def flat(self) -> dict[str, Any]:
         """All settings as `section.key` -> value."""

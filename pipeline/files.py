@@ -39,6 +39,10 @@ LATEST = "latest"  # names the newest version
 # .tflite and its labels, which are judged and shipped as one.
 HASH_PROPERTY = "files_sha256"
 
+# The Report's artifact; the page is in the run's folder, too, and on Vertex AI beside the push.
+REPORT_FACTS_FILE = "report.json"
+REPORT_FILE = "report.html"
+
 # The folder of a run.
 CONFIG_FILE = "config.json"
 SUMMARY_FILE = "summary.json"

@@ -20,6 +20,7 @@ from pipeline.data.schema import load_schema
 from pipeline.data.schema_gen import CuratedSchemaGen, DetectionSchemaGen
 from pipeline.data.transform import DetectionTransform
 from pipeline.fingerprint import code_fingerprint, environment_fingerprint, fingerprint_of
+from pipeline.report.component import Report
 from pipeline.shipping.device_check import DeviceCheck
 from pipeline.shipping.evaluator import DetectionEvaluator
 from pipeline.shipping.gate import EXTRACTOR_MODULE, BlessedBeforeStrategy, eval_config
@@ -36,6 +37,15 @@ _TRAINING_SECTIONS = {
     "quantization",
     "post_processing",
 }
+_REPORT_SECTIONS = ("model", "augmentation", "training", "quantization", "report")
+
+# The modules whose code decides the bytes of a file; an edit of theirs makes another one anyway.
+_MAKERS = (
+    "pipeline.data.example_gen",
+    "pipeline.data.transform",
+    "pipeline.training.trainer",
+    "pipeline.shipping.rewriter",
+)
 
 
 def create_pipeline(
@@ -67,6 +77,7 @@ def create_pipeline(
                 *(name for name in features.REQUIRED if name != features.IMAGE_ENCODED),
                 *features.BOX,
                 features.CLASS_TEXT,
+                *features.FLAGS,
             ],
         ),
     )
@@ -90,7 +101,6 @@ def create_pipeline(
         examples=examples,
         schema=schema,
         canvas_size=config.transform.canvas_size,
-        input_size=config.model.input_size,
         code_fingerprint=code_fingerprint("pipeline.data.transform"),
     )
     transform.add_upstream_node(example_validator)  # bad data stops here
@@ -119,6 +129,14 @@ def create_pipeline(
         quantization=config.quantization,
         post_processing=json.dumps(settings["post_processing"], sort_keys=True),
         comparison=json.dumps(settings["rewriter"], sort_keys=True),
+        provenance=json.dumps(
+            {
+                "name": config.name,
+                "code": code_fingerprint(*_MAKERS),
+                "settings": fingerprint_of(config.making()),
+            },
+            sort_keys=True,
+        ),
         code_fingerprint=code_fingerprint("pipeline.shipping.rewriter"),
     )
     components: list[BaseNode] = [
@@ -130,8 +148,27 @@ def create_pipeline(
         *([warm_start] if warm_start else []),
         trainer_,
         rewriter,
-        *judge_and_push(config, examples, schema, rewriter.outputs["shipping_model"]),
     ]
+    judges = judge_and_push(config, examples, schema, rewriter.outputs["shipping_model"])
+    _, evaluator, device_check, pusher = judges
+    report = Report(
+        {
+            "examples": examples,
+            "transformed_examples": transform.outputs["transformed_examples"],
+            "model": trainer_.outputs["model"],
+            "model_run": trainer_.outputs["model_run"],
+            "shipping_model": rewriter.outputs["shipping_model"],
+            "evaluation": evaluator.outputs["evaluation"],
+            "infra_blessing": device_check.outputs["blessing"],
+            "pushed_model": pusher.outputs["pushed_model"],
+        },
+        settings={
+            "canvas_size": config.transform.canvas_size,
+            **{name: settings[name] for name in _REPORT_SECTIONS},
+        },
+        code_fingerprint=code_fingerprint("pipeline.report.component"),
+    )
+    components += [*judges, report]
     return tfx.dsl.Pipeline(
         pipeline_name=config.name,
         pipeline_root=config.execution.pipeline_root,

@@ -2,17 +2,27 @@
 
 A first Beam pipeline reads and checks every input, and stages the usable examples and one line
 about each input. From these lines the census decides, outside Beam, what is kept, and on which
-side; it also raises the errors for the user. A second Beam pipeline writes the staged examples to
-their splits.
+side; it also raises the errors for the user. A second Beam pipeline copies the staged examples to
+the files of their splits.
+
+Both pipelines only hand out work and collect lines: a picture goes from file to file within one
+worker (`pipeline/data/staging.py`). The examples of a split are ordered by a hash of their id: the
+files depend neither on how the work was shared, nor on the format that the images came in, and the
+first images of a split are a fair sample of it.
 """
 
+import hashlib
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
+import tensorflow as tf
 from absl import logging
 from google.protobuf import struct_pb2
 from tfx import types
@@ -37,46 +47,54 @@ from pipeline.data.labelled_image import LabelledImage
 from pipeline.data.raw_example import to_example
 from pipeline.data.readers import Inputs, tfrecord
 from pipeline.data.readers.detection import Source, find_inputs, merge
-from pipeline.data.split import EVAL, EVAL_LIST, SIDES, TRAIN, TRAIN_LIST, parse_lists
+from pipeline.data.split import EVAL, EVAL_LIST, SIDES, TEST, TRAIN, TRAIN_LIST, parse_lists
+from pipeline.data.staging import Place, StagingFile, plan_shards, write_shard
 
-_LOG_EVERY = 1000
 _STAGING = "staging"
-# Between an input's name and its serialized example in the staging files.
-_SEPARATOR = b"\0"
+# Items that a worker gets at a time, at most; fewer when there are few, so that all get some.
+_BATCH, _FAIR_SHARE = 64, 128
 
 
 class _Check(beam.DoFn):
-    """Reads items; yields staged examples, and a line about each input as output `CHECKED`."""
+    """Reads batches of items, stages examples, and yields a line about each input."""
 
-    CHECKED = "checked"
-
-    def __init__(self, read: Callable[[Any], Iterator[tuple[Checked, LabelledImage | None]]]):
+    def __init__(
+        self, read: Callable[[Any], Iterator[tuple[Checked, LabelledImage | None]]], staging: str
+    ):
         self._read = read
+        self._staging = staging
         self._seen = 0
 
-    def process(self, item: Any) -> Iterator[Any]:
-        for checked, image in self._read(item):
-            self._seen += 1
-            if self._seen % _LOG_EVERY == 0:
-                logging.info("ExampleGen: this worker has checked %d inputs.", self._seen)
-            yield beam.pvalue.TaggedOutput(self.CHECKED, checked.to_json())
+    def setup(self):
+        # Decoding, hashing and waiting for files leave the interpreter to other threads.
+        self._pool = ThreadPoolExecutor(os.cpu_count())
+
+    def start_bundle(self):
+        self._file = StagingFile(self._staging)
+
+    def process(self, items: list[Any]) -> Iterator[str]:
+        threads = os.cpu_count()
+        for lines in self._pool.map(self._check, (items[n::threads] for n in range(threads))):
+            if lines:
+                yield "\n".join(lines)
+        self._seen += len(items)
+        logging.info("ExampleGen: this worker has checked %d items.", self._seen)
+
+    def finish_bundle(self):
+        self._file.close()
+
+    def teardown(self):
+        self._pool.shutdown()
+
+    def _check(self, items: list[Any]) -> list[str]:
+        lines = []
+        for checked, image in itertools.chain.from_iterable(map(self._read, items)):
+            place = None
             if image is not None:
-                name = checked.file.encode("utf-8", "surrogateescape")
-                yield name + _SEPARATOR + to_example(image).SerializeToString()
-
-
-def _route(staged: bytes, sides: dict[bytes, str]) -> Iterator[tuple[str, bytes]]:
-    name, _, example = staged.partition(_SEPARATOR)
-    if name in sides:
-        yield sides[name], example
-
-
-def _is_on(routed: tuple[str, bytes], side: str) -> bool:
-    return routed[0] == side
-
-
-def _example_of(routed: tuple[str, bytes]) -> bytes:
-    return routed[1]
+                record = to_example(image).SerializeToString(deterministic=True)
+                place = self._file.append(record)
+            lines.append(json.dumps({"checked": vars(checked), "place": place}))
+        return lines
 
 
 class DetectionExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
@@ -97,7 +115,6 @@ class DetectionExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         artifact = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.EXAMPLES_KEY]
         )
-        artifact.split_names = artifact_utils.encode_split_names(list(SIDES))
         base = exec_properties[standard_component_specs.INPUT_BASE_KEY]
         settings = read_settings(exec_properties)
 
@@ -107,27 +124,25 @@ class DetectionExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         for line in (f"{len(inputs.items)} items of {inputs.title} in {base}", *inputs.notes):
             logging.info("ExampleGen: %s.", line)
         self._check(inputs, staging)
-        census = _census_of(staging, inputs, rule)
+        checked, places = _read_lines(staging)
+        census = _census_of(checked, inputs, rule)
         require_usable(census, rule, settings["max_set_aside"], base)
-        self._write_splits(artifact, staging, census, exec_properties)
+        sides = [*SIDES, TEST] if census.count(TEST) else list(SIDES)
+        artifact.split_names = artifact_utils.encode_split_names(sides)
+        self._write_splits(artifact, staging, census, places)
         fileio.rmtree(staging)
         _record(artifact, census, exec_properties)
 
     def _check(self, inputs: Inputs, staging: str) -> None:
+        items = inputs.items
+        size = max(1, min(_BATCH, len(items) // _FAIR_SHARE))
+        batches = (items[start : start + size] for start in range(0, len(items), size))
         with self._make_beam_pipeline() as pipeline:
-            outputs = (
+            _ = (
                 pipeline
-                | "Items" >> beam.Create(inputs.items)
-                | "Distribute" >> beam.Reshuffle()
-                | "Check" >> beam.ParDo(_Check(inputs.read)).with_outputs(
-                    _Check.CHECKED, main="examples"
-                )
-            )  # fmt: skip
-            _ = outputs[_Check.CHECKED] | "WriteChecked" >> beam.io.WriteToText(
-                os.path.join(staging, "checked")
-            )
-            _ = outputs.examples | "WriteStaged" >> beam.io.WriteToTFRecord(
-                os.path.join(staging, "examples")
+                | "Items" >> _HandOut(batches, os.path.join(staging, "items"))
+                | "Check" >> beam.ParDo(_Check(inputs.read, os.path.join(staging, "examples")))
+                | "WriteLines" >> beam.io.WriteToText(os.path.join(staging, "lines"))
             )
 
     def _write_splits(
@@ -135,27 +150,52 @@ class DetectionExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         artifact: types.Artifact,
         staging: str,
         census: Census,
-        exec_properties: dict[str, Any],
+        places: Mapping[str, Place],
     ) -> None:
-        sides = {item.file.encode("utf-8", "surrogateescape"): side for item, side in census.kept}
-        with self._make_beam_pipeline() as pipeline:
-            by_name = beam.pvalue.AsDict(pipeline | "Sides" >> beam.Create(list(sides.items())))
-            routed = (
-                pipeline
-                | "ReadStaged" >> beam.io.ReadFromTFRecord(os.path.join(staging, "examples*"))
-                | "Route" >> beam.FlatMap(_route, by_name)
+        shards = []
+        for side in artifact_utils.decode_split_names(artifact.split_names):
+            kept = [item for item, on in census.kept if on == side]
+            shards += plan_shards(
+                artifact_utils.get_split_uri([artifact], side),
+                write_split.DEFAULT_TF_RECORD_FILE_NAME,
+                [places[item.file] for item in sorted(kept, key=_order)],
             )
-            for side in SIDES:
-                _ = (
-                    routed
-                    | f"On[{side}]" >> beam.Filter(_is_on, side)
-                    | f"Example[{side}]" >> beam.Map(_example_of).with_output_types(bytes)
-                    | f"WriteSplit[{side}]" >> write_split.WriteSplit(
-                        artifact_utils.get_split_uri([artifact], side),
-                        exec_properties.get(standard_component_specs.OUTPUT_FILE_FORMAT_KEY),
-                        exec_properties,
-                    )
-                )  # fmt: skip
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | "Shards" >> _HandOut(shards, os.path.join(staging, "shards"))
+                | "Write" >> beam.Map(write_shard)
+            )
+
+
+class _HandOut(beam.PTransform):
+    """Spreads work over the workers.
+
+    Args:
+      work: what can be pickled. It goes through a file: what is part of a Beam pipeline's own
+        description may have 10 MB on Dataflow.
+      path: of the file.
+    """
+
+    def __init__(self, work: Iterable[Any], path: str):
+        super().__init__()
+        self._path = path
+        fileio.makedirs(os.path.dirname(path))
+        with tf.io.TFRecordWriter(path) as file:
+            for item in work:
+                file.write(pickle.dumps(item))
+
+    def expand(self, pipeline):
+        return (
+            pipeline
+            | beam.io.ReadFromTFRecord(self._path)
+            | beam.Map(pickle.loads)
+            | beam.Reshuffle()
+        )
+
+
+def _order(item: Checked) -> bytes:
+    return hashlib.sha256(item.image_id.encode("utf-8", "surrogateescape")).digest()
 
 
 def find_all_inputs(example_gen: FileBasedExampleGen) -> Inputs:
@@ -244,11 +284,20 @@ def split_rule(settings: dict[str, Any]) -> SplitRule:
     return SplitRule(int(settings["eval_percent"]), listed)
 
 
-def _census_of(staging: str, inputs: Inputs, rule: SplitRule) -> Census:
-    checked = []
-    for path in fileio.glob(os.path.join(staging, "checked*")):
+def _read_lines(staging: str) -> tuple[list[Checked], dict[str, Place]]:
+    """What was found, and where the examples of usable inputs are by `Checked.file`."""
+    checked, places = [], {}
+    for path in fileio.glob(os.path.join(staging, "lines*")):
         with fileio.open(path) as lines:
-            checked.extend(Checked.from_json(line) for line in lines)
+            for line in map(json.loads, lines):
+                item = Checked(**line["checked"])
+                checked.append(item)
+                if line["place"]:
+                    places[item.file] = Place(*line["place"])
+    return checked, places
+
+
+def _census_of(checked: list[Checked], inputs: Inputs, rule: SplitRule) -> Census:
     alone = inputs.pictures - {item.picture for item in checked}
     ignored = [Ignored(picture, "a picture without an annotation") for picture in alone]
     return take_census(checked, rule, [*inputs.ignored, *ignored])
@@ -262,13 +311,6 @@ def _record(artifact: types.Artifact, census: Census, exec_properties: dict[str,
     examples_utils.set_payload_format(
         artifact, exec_properties[standard_component_specs.OUTPUT_DATA_FORMAT_KEY]
     )
-    examples_utils.set_file_format(
-        artifact,
-        write_split.to_file_format_str(
-            exec_properties.get(standard_component_specs.OUTPUT_FILE_FORMAT_KEY)
-            or example_gen_pb2.FILE_FORMAT_UNSPECIFIED
-        ),
-    )
     properties = census.properties()
     for name, value in properties.items():
         if isinstance(value, int):
@@ -278,7 +320,7 @@ def _record(artifact: types.Artifact, census: Census, exec_properties: dict[str,
     logging.info("ExampleGen: %s", properties)
     if properties["leaked_images"]:
         logging.warning(
-            "%d pictures are in both train and eval, byte for byte: the evaluation is too good. "
+            "%d pictures are on more than one side, byte for byte: the figures are too good. "
             "images.jsonl of the Examples artifact lists the sha256 of every picture.",
             properties["leaked_images"],
         )

@@ -14,6 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from models.image import decode_and_resize
 from models.labels import parse_labels
+from models.tflite.description import problem_with_description
 from models.tflite.detector import INPUT_NAME, TFLiteDetector
 from models.tflite.inspection import convolutions, post_processing_inputs
 
@@ -125,6 +126,8 @@ def check_detector(
     detector = run("interface", _check_interface, model, limits)
     if detector is not None and labels is not None:
         run("classes", _check_classes, model, labels)
+        if checks["classes"] is None:
+            run("metadata", _check_metadata, model, labels_text)
     latency = None
     if detector is not None:
         images = [decode_and_resize(picture, detector.input_size).numpy() for picture in pictures]
@@ -181,6 +184,12 @@ def _check_classes(model, labels):
             f"Expected a line of the label file for each class of the file. Received: {known} "
             f"classes and {len(labels)} lines."
         )
+
+
+def _check_metadata(model, labels_text):
+    problem = problem_with_description(model, labels_text)
+    if problem:
+        raise _CheckFailedError(problem)
 
 
 def _check_outputs(detector, images, labels):

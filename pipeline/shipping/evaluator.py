@@ -1,4 +1,7 @@
-"""The Evaluator, for a model whose labels are part of what is judged."""
+"""The Evaluator, for a model whose labels are part of what is judged.
+
+Beside the figures it keeps what they were computed from, see `judged_pictures`.
+"""
 
 import tfx.v1 as tfx
 from tfx import types
@@ -8,10 +11,11 @@ from tfx.types import artifact_utils
 
 from pipeline.files import HASH_PROPERTY
 from pipeline.shipping.judged_files import read_judged_files, require_same
+from pipeline.shipping.judged_pictures import recording, write_thresholds
 
 
 class Executor(evaluator_executor.Executor):
-    """TFX's, which also records the hash of the model with its labels."""
+    """TFX's, which also records the hash of the model with its labels, and what it judged."""
 
     def Do(self, input_dict, output_dict, exec_properties):
         """Evaluates, unless a model was changed since the TFLiteRewriter made it.
@@ -23,7 +27,10 @@ class Executor(evaluator_executor.Executor):
         for baseline in input_dict.get("baseline_model", ()):
             if baseline.has_custom_property(HASH_PROPERTY):  # it may be older than these hashes
                 _require_unchanged(baseline)
-        super().Do(input_dict, output_dict, exec_properties)
+        evaluation = artifact_utils.get_single_uri(output_dict["evaluation"])
+        with recording(evaluation):
+            super().Do(input_dict, output_dict, exec_properties)
+        write_thresholds(evaluation)
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         blessing.set_string_custom_property(HASH_PROPERTY, judged)
 

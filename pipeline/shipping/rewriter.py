@@ -14,6 +14,7 @@ from models.image import decode_and_resize
 from models.labels import format_labels
 from models.networks.families import normalize
 from models.settings import PostProcessing
+from models.tflite.description import describe_detector
 from models.tflite.export import export_tflite
 from models.training import checkpoint
 from pipeline.data.raw_example import labelled_pictures
@@ -33,6 +34,9 @@ from pipeline.shipping.comparison import Picture, compare_with_network, refuse_b
 
 # Pictures of the training split that set the ranges in post-training quantization.
 _NUM_REPRESENTATIVE = 100
+_NAMED_CLASSES = 10
+# Of each fingerprint in the version of the metadata.
+_VERSION_DIGITS = 8
 
 _log = logging.getLogger("detector")
 
@@ -45,6 +49,7 @@ def TFLiteRewriter(
     quantization: tfx.dsl.components.Parameter[str],
     post_processing: tfx.dsl.components.Parameter[str],
     comparison: tfx.dsl.components.Parameter[str],
+    provenance: tfx.dsl.components.Parameter[str],
     code_fingerprint: tfx.dsl.components.Parameter[str],
 ) -> None:
     """Exports, reloads, compares, and only then writes.
@@ -58,6 +63,8 @@ def TFLiteRewriter(
       quantization: "aware", "post_training" or "none".
       post_processing: JSON of `models.settings.PostProcessing`.
       comparison: JSON of `pipeline.settings.RewriterSettings`.
+      provenance: JSON of the name of the model, and of the fingerprints of the code and the
+        settings that make its file.
       code_fingerprint: part of the cache key.
 
     Raises:
@@ -89,12 +96,15 @@ def TFLiteRewriter(
             decode_and_resize(picture.encoded, size).numpy(),
             picture.boxes,
             np.array([class_names.index(label) for label in picture.labels], np.int64),
+            picture.difficult,
+            picture.crowd,
         )
         for picture in labelled_pictures(examples, "eval", limits.num_images)
     )
     found = compare_with_network(network, config, settings, content, pictures, limits.max_seconds)
     _log.info("TFLiteRewriter: %s", found)
     refuse_broken_file(found, limits)
+    content = _described(content, class_names, config, found, facts, examples, provenance)
 
     description = {
         "input_size": size,
@@ -121,3 +131,43 @@ def TFLiteRewriter(
             shipping_model.set_int_custom_property(name, value)
         else:
             shipping_model.set_float_custom_property(name, value)
+
+
+def _described(content, class_names, config, found, facts, examples, provenance) -> bytes:
+    """The file with its metadata, which is the same for the same data, code, settings and seed.
+
+    So nothing in it tells one run from another that repeats it: the manifest names the run.
+    """
+    made_from = json.loads(provenance)
+    fingerprints = {
+        "data": examples.get_string_custom_property("data_fingerprint"),
+        "code": made_from["code"],
+        "settings": made_from["settings"],
+    }
+    figures = found.properties()
+    told = {
+        "fingerprints": fingerprints,
+        "training_step": facts["step"],
+        # The Evaluator judges the file with these figures in it, so they can't be its own.
+        "comparison": {
+            name: figures.get(key)
+            for name, key in (
+                ("mAP50", "map50_of_file"),
+                ("mAP", "map_of_file"),
+                ("pictures", "compared_images"),
+            )
+        },
+        "score_threshold": figures.get("score_threshold"),
+    }
+    classes = ", ".join(class_names[:_NAMED_CLASSES])
+    others = len(class_names) - _NAMED_CLASSES
+    return describe_detector(
+        content,
+        class_names,
+        name=made_from["name"],
+        description=f"Finds {classes}{f' and {others} more' if others > 0 else ''} in pictures of "
+        f"{config.input_size} x {config.input_size} pixels ({config.family}).",
+        version="-".join(value[:_VERSION_DIGITS] for value in fingerprints.values()),
+        provenance=told,
+        score_threshold=told["score_threshold"],
+    )

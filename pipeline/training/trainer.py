@@ -120,14 +120,11 @@ class _Job:
         self.class_names = class_names_of(io_utils.SchemaReader().read(fn_args.schema_path))
         self.state_dir = os.path.join(config["state_dir"], _state_key(fn_args, config))
         model_settings = ModelSettings(**settings["model"])
-        self.train = read_transformed_examples(
-            fn_args.train_files, features.CANVAS, config["canvas_size"]
-        )
+        self.train = read_transformed_examples(fn_args.train_files, features.CANVAS, keep=True)
         held_out = read_transformed_examples(
             fn_args.eval_files,
-            features.PICTURE,
-            model_settings.input_size,
-            self.training_settings.eval_images,
+            features.IMAGE_ENCODED,
+            limit=self.training_settings.eval_images,
         )
         _check_classes(self.train, self.class_names)
         self.weights = initial_weights.read_zoo(settings["warm_start"])
@@ -140,7 +137,7 @@ class _Job:
             input_size=self.detector.input_size,
             batch_size=self.training_settings.batch_size,
             # Evaluation keeps every box, however many an image has.
-            max_boxes=max(self.max_boxes, _most_boxes(held_out)),
+            max_boxes=max(self.max_boxes, held_out.most_boxes),
         ).cache()
         _say(
             f"{len(self.train.image_ids)} training images, {len(held_out.image_ids)} to evaluate "
@@ -279,13 +276,6 @@ def _state_key(fn_args, config: dict) -> str:
 def _run_of(config: dict) -> str:
     """The run of the pipeline on Vertex AI; empty elsewhere."""
     return config.get(f"{_SERVICE}training_args", {}).get("labels", {}).get("run", "")
-
-
-def _most_boxes(examples: TransformedExamples) -> int:
-    most = 1
-    for record in examples.records:
-        most = max(most, len(record["class_ids"]))
-    return most
 
 
 def _check_classes(train: TransformedExamples, class_names: list[str]) -> None:

@@ -12,8 +12,9 @@ import tensorflow as tf
 from pipeline import features
 from pipeline.errors import UserError
 
-# Decoded canvases that fit into this share of the memory are kept there, so that each is read once;
-# the rest is for the network, its optimizer, the batches on their way and other programs.
+# Files that fit into this share of the memory are kept there, so that each is read once, which
+# counts where they come over a network; the rest is for the network and its optimizer, the batches
+# on their way and other programs.
 _MEMORY_SHARE = 0.3
 # A container's limit, in control groups of version 2 and 1.
 _CONTAINER_LIMITS = (
@@ -23,13 +24,11 @@ _CONTAINER_LIMITS = (
 
 _log = logging.getLogger("detector")
 
-_BOXES = features.BOXES_FLAT + features.RAGGED_VALUES
-_CLASS_IDS = features.CLASS_IDS + features.RAGGED_VALUES
-_SPEC = {
-    _BOXES: tf.io.VarLenFeature(tf.float32),
-    _CLASS_IDS: tf.io.VarLenFeature(tf.int64),
-    features.TRANSFORMED_ID: tf.io.FixedLenFeature([], tf.string),
-}
+# Files that are read at a time, record by record in turns. The order of the records depends on it.
+_PARALLEL_READS = 4
+_FACTS_BATCH = 256
+_FLAGS = {"difficult": features.IS_DIFFICULT, "crowd": features.IS_CROWD}
+_OBJECTS = {name: tf.io.RaggedFeature(tf.int64) for name in (features.CLASS_IDS, *_FLAGS.values())}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +37,11 @@ class TransformedExamples:
 
     Attributes:
       records: see `models.training.input_pipeline`; every record once, in the order of `image_ids`.
+        They have flags if any object of the split has one.
       image_ids: by `image_index`.
-      class_ids: int64, of all objects.
-      max_boxes: most boxes in one image of the training split.
+      class_ids: int64, of all objects; crowds are none.
+      most_boxes: in one of these images.
+      max_boxes: in one image of the training split.
       box_sizes: float32 [21], quantiles of the training boxes' sqrt(area).
       box_ratios: float32 [21], quantiles of the training boxes' height / width.
     """
@@ -48,33 +49,41 @@ class TransformedExamples:
     records: tf.data.Dataset
     image_ids: list[str]
     class_ids: np.ndarray
+    most_boxes: int
     max_boxes: int
     box_sizes: np.ndarray
     box_ratios: np.ndarray
 
 
 def read_transformed_examples(
-    patterns: list[str], view: str, size: int, limit: int | None = None
+    patterns: list[str], picture: str, *, limit: int | None = None, keep: bool = False
 ) -> TransformedExamples:
     """Reads one split.
 
     Args:
-      patterns: of its gzipped TFRecord files.
-      view: which pixels become the records' `canvas`: `features.CANVAS` for training,
-        `features.PICTURE` for evaluation.
-      size: their side in pixels.
+      patterns: of its TFRecord files.
+      picture: the feature that becomes the records' `encoded`: `features.CANVAS` for training,
+        `features.IMAGE_ENCODED` for evaluation.
       limit: read at most this many images, None reads all.
+      keep: hold the records in memory, if the files are small enough.
 
     Raises:
       UserError: when there is no image.
     """
     files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
-    raw = tf.data.TFRecordDataset(files, compression_type="GZIP")
-    image_ids, class_ids = [], []
-    facts = {name: _SPEC[name] for name in (_CLASS_IDS, features.TRANSFORMED_ID)}
-    for example in raw.map(lambda record: tf.io.parse_single_example(record, facts)):
-        image_ids.append(example[features.TRANSFORMED_ID].numpy().decode())
-        class_ids.append(example[_CLASS_IDS].values.numpy())
+    # The first images are a fair sample: ExampleGen orders them by a hash.
+    raw = tf.data.TFRecordDataset(files, num_parallel_reads=_PARALLEL_READS)
+    raw = raw if limit is None else raw.take(limit)
+    image_ids: list[str] = []
+    class_ids = [np.zeros(0, np.int64)]
+    most_boxes, flagged = 0, False
+    facts = _OBJECTS | {features.TRANSFORMED_ID: tf.io.FixedLenFeature([], tf.string)}
+    for batch in raw.batch(_FACTS_BATCH).map(lambda part: tf.io.parse_example(part, facts)):
+        image_ids += [name.decode() for name in batch[features.TRANSFORMED_ID].numpy()]
+        difficult, crowd = (batch[name].flat_values.numpy() for name in _FLAGS.values())
+        class_ids.append(batch[features.CLASS_IDS].flat_values.numpy()[crowd == 0])
+        flagged = flagged or bool(difficult.any() or crowd.any())
+        most_boxes = max(most_boxes, int(tf.reduce_max(batch[features.CLASS_IDS].row_lengths())))
     if not image_ids:
         raise UserError(f"Expected transformed examples. Received: none in {patterns}.")
     head = tf.io.parse_single_example(
@@ -85,45 +94,49 @@ def read_transformed_examples(
             features.BOX_RATIOS: tf.io.VarLenFeature(tf.float32),
         },
     )
+    spec = _OBJECTS | {
+        features.BOXES_FLAT: tf.io.RaggedFeature(tf.float32),
+        picture: tf.io.FixedLenFeature([], tf.string),
+    }
+
+    # Without flags, training does not spend a step on them.
+    flags = _FLAGS if flagged else {}
 
     def parse(index: tf.Tensor, record: tf.Tensor) -> dict:
-        pixels = {view: tf.io.FixedLenFeature([], tf.string)}
-        example = tf.io.parse_single_example(record, _SPEC | pixels)
-        canvas = tf.io.parse_tensor(example[view], tf.uint8)
+        example = tf.io.parse_single_example(record, spec)
         return {
-            "canvas": tf.ensure_shape(canvas, [size, size, 3]),
-            "boxes": tf.reshape(example[_BOXES].values, [-1, 4]),
-            "class_ids": tf.cast(example[_CLASS_IDS].values, tf.int32),
+            "encoded": example[picture],
+            "boxes": tf.reshape(example[features.BOXES_FLAT], [-1, 4]),
+            "class_ids": tf.cast(example[features.CLASS_IDS], tf.int32),
             "image_index": tf.cast(index, tf.int32),
+            **{name: tf.cast(example[key], tf.bool) for name, key in flags.items()},
         }
 
-    if limit is not None and limit < len(image_ids):
-        # Files hold the images in no meaningful order: the first ones are as good as any.
-        raw, image_ids, class_ids = raw.take(limit), image_ids[:limit], class_ids[:limit]
     records = raw.enumerate().map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-    if _fits_into_memory(len(image_ids), size):
+    if keep and _fit_into_memory(files, len(image_ids)):
         records = records.cache()
     return TransformedExamples(
         records=records,
         image_ids=image_ids,
         class_ids=np.concatenate(class_ids),
+        most_boxes=most_boxes,
         max_boxes=int(head[features.MAX_BOXES][0]),
         box_sizes=head[features.BOX_SIZES].values.numpy(),
         box_ratios=head[features.BOX_RATIOS].values.numpy(),
     )
 
 
-def _fits_into_memory(num_images: int, size: int) -> bool:
-    needed, memory = num_images * size**2 * 3, _memory_bytes()
-    fits = needed <= _MEMORY_SHARE * memory
+def _fit_into_memory(files: list[str], num_images: int) -> bool:
+    needed, memory = sum(tf.io.gfile.stat(file).length for file in files), _memory_bytes()
+    fit = needed <= _MEMORY_SHARE * memory
     _log.info(
-        "Trainer: %d decoded pictures, %.2f GB, are %s (%.1f GB of memory)",
+        "Trainer: the files of %d pictures, %.2f GB, are %s (%.1f GB of memory)",
         num_images,
         needed / 1e9,
-        "kept in memory" if fits else "too many to keep: each pass reads them from disk",
+        "kept in memory" if fit else "too many to keep: each pass reads them from disk",
         memory / 1e9,
     )
-    return fits
+    return fit
 
 
 def _memory_bytes() -> int:

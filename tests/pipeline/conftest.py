@@ -54,8 +54,8 @@ def write_examples():
     def write(artifact, pictures):
         folder = Path(artifact.uri) / "Split-eval"
         folder.mkdir(parents=True, exist_ok=True)
-        path = str(folder / "data_tfrecord-00000-of-00001.gz")
-        with tf.io.TFRecordWriter(path, options="GZIP") as writer:
+        path = str(folder / "data_tfrecord-00000-of-00001")
+        with tf.io.TFRecordWriter(path) as writer:
             for content in reversed(pictures):
                 writer.write(raw_example(*content))
 

@@ -90,6 +90,21 @@ def printed(summary):
     return file.getvalue()
 
 
+def test_the_test_side_is_reported_apart(make, tmp_path, monkeypatch):
+    assert make()["test"] is None
+    assert "test:" not in printed(make())
+    monkeypatch.setitem(EXAMPLES, "num_test", 12)
+    records = components(tmp_path)
+    assert "test: the 12 test images are scored when a file is pushed" in printed(make(records))
+    [pushed] = records["Pusher"].outputs["pushed_model"]
+    pushed.properties.update(test_images=12, test_mAP50=0.7, test_mAP=0.5)
+    summary = make(records)
+    assert summary["test"] == {"images": 12, "mAP50": 0.7, "mAP": 0.5}
+    text = printed(summary)
+    assert "test: mAP@.5 0.700, mAP@[.5:.95] 0.500 on the 12 test images" in text
+    assert "80 to train on, 20 to evaluate on, 12 to test on" in text
+
+
 def test_the_summary_of_a_pushed_run(make, tmp_path):
     summary = make()
     assert summary["status"] == "pushed"

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from pipeline.data.census import Checked
 from pipeline.data.checks import check_boxes, check_names, check_size, decoded_size
 from pipeline.data.labelled_image import Box, LabelledImage, Unusable
+from pipeline.data.orientation import annotated_size, set_upright
 from pipeline.data.split import sided_id
 
 # Where the class of an object is from.
@@ -67,13 +68,14 @@ def label(
       Unusable: when something is wrong with either.
     """
     image_format, width, height = decoded_size(encoded, max_megapixels)
+    width, height = annotated_size(stated, (width, height), encoded)
     check_size(stated, (width, height))
     objects = objects_of(width, height)
     names = objects.names
     filename = found.picture.rpartition("/")[2]
     if class_from == BY_FILENAME and objects.boxes:
         names = [class_of_filename(found.image_id.rpartition("/")[2])] * len(objects.boxes)
-    return LabelledImage(
+    stored = LabelledImage(
         image_id=sided_id(found.side, found.image_id),
         filename=filename,
         encoded=encoded,
@@ -85,6 +87,7 @@ def label(
         difficult=objects.difficult,
         crowd=objects.crowd,
     )
+    return set_upright(stored)
 
 
 def unusable(found: Found, problem: Unusable) -> tuple[Checked, None]:

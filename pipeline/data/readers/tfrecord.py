@@ -26,6 +26,7 @@ from pipeline.data.labelled_image import (
     Unusable,
     image_id_of,
 )
+from pipeline.data.orientation import annotated_size, set_upright
 from pipeline.data.readers import Inputs
 from pipeline.data.readers.tree import Tree, is_shown, side_of, walk
 from pipeline.data.split import SIDES, sided_id
@@ -319,7 +320,9 @@ def _label_record(
     stated = values(features.IMAGE_WIDTH, "int64_list") + values(
         features.IMAGE_HEIGHT, "int64_list"
     )
-    check_size(tuple(stated) if len(stated) == 2 else None, (width, height))
+    size = tuple(stated) if len(stated) == 2 else None
+    width, height = annotated_size(size, (width, height), encoded[0])
+    check_size(size, (width, height))
     edges = [values(key, "float_list") for key in features.BOX]
     if len({len(edge) for edge in edges}) != 1:
         raise Unusable(
@@ -330,18 +333,8 @@ def _label_record(
     names = [_text(name, features.CLASS_TEXT) for name in values(features.CLASS_TEXT, "bytes_list")]
     if not any(names) and edges[0]:
         names = _names_by_id(values(CLASS_LABEL, "int64_list"), dict(item.label_map)) or names
-    flags = {
-        name: tuple(map(bool, values(key, "int64_list")))
-        for name, key in (("difficult", features.DIFFICULT), ("crowd", features.CROWD))
-    }
-    for name, flags_of_boxes in flags.items():
-        if flags_of_boxes and len(flags_of_boxes) != len(edges[0]):
-            raise Unusable(
-                "malformed_record",
-                f"{len(edges[0])} boxes have {len(flags_of_boxes)} flags {name}",
-            )
     filename = values(features.IMAGE_FILENAME, "bytes_list")
-    return LabelledImage(
+    stored = LabelledImage(
         image_id=sided_id(item.side, image_id),
         filename=filename[0].decode("utf-8", "surrogateescape") if filename else image_id,
         encoded=encoded[0],
@@ -350,8 +343,10 @@ def _label_record(
         width=width,
         boxes=check_boxes(list(zip(*edges, strict=True)), width, height),
         names=check_names(names, len(edges[0])),
-        **flags,
+        difficult=_flags(values, features.DIFFICULT, len(edges[0])),
+        crowd=_flags(values, features.CROWD, len(edges[0])),
     )
+    return set_upright(stored)
 
 
 def _names_by_id(ids: list[int], label_map: Mapping[int, str]) -> list[str]:
@@ -365,3 +360,10 @@ def _names_by_id(ids: list[int], label_map: Mapping[int, str]) -> list[str]:
             f"the ids in {CLASS_LABEL}",
         )
     return [label_map[number] for number in ids]
+
+
+def _flags(values: Callable[[str, str], list], key: str, num_boxes: int) -> tuple[bool, ...]:
+    flags = tuple(map(bool, values(key, "int64_list")))
+    if flags and len(flags) != num_boxes:
+        raise Unusable("malformed_record", f"{num_boxes} boxes have {len(flags)} values in {key}")
+    return flags

@@ -1,12 +1,15 @@
 """The geometry of boxes, and the size of pictures."""
 
 import io
+import random
 import struct
 import zlib
 
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+from models.image import decode_image
 from pipeline.data.checks import check_boxes, check_size, decoded_size
 from pipeline.data.labelled_image import Unusable
 from tests.pipeline.data_samples import picture
@@ -41,6 +44,56 @@ def test_a_picture_at_the_limit_is_decoded(image_format):
     assert decoded_size(encoded, 0.002)[1:] == (50, 40)
     with pytest.raises(Unusable):
         decoded_size(encoded, 0.00199)
+
+
+def jpegs():
+    """Small pictures, one of each kind of coding."""
+    picture_ = Image.open(io.BytesIO(picture(3, size=(60, 44))))
+    for mode, options in (
+        ("RGB", {}),
+        ("RGB", {"subsampling": 0, "optimize": True}),
+        ("RGB", {"progressive": True}),
+        ("RGB", {"restart_marker_rows": 1}),
+        ("L", {"progressive": True}),
+        ("CMYK", {}),
+    ):
+        file = io.BytesIO()
+        picture_.convert(mode).save(file, "JPEG", **options)
+        yield file.getvalue()
+
+
+def damaged(file, rng):
+    """A copy without its end, without a part, or with other bytes."""
+    copy = bytearray(file)
+    start = rng.randrange(3, len(copy))
+    match rng.randrange(3):
+        case 0:
+            del copy[start:]
+        case 1:
+            del copy[start : start + rng.randrange(1, 60)]
+        case 2:
+            for _ in range(rng.choice([1, 3, 20])):
+                copy[rng.randrange(3, len(copy))] = rng.randrange(256)
+    return bytes(copy)
+
+
+def test_damaged_pictures_pass_if_and_only_if_they_decode():
+    """The check computes an eighth of a JPEG's lines and columns; it must see all damage."""
+    rng, verdicts = random.Random(1), {True: 0, False: 0}
+    for file in jpegs():
+        for _ in range(150):
+            copy = damaged(file, rng)
+            try:
+                height, width, _ = decode_image(tf.constant(copy)).shape
+            except tf.errors.OpError:
+                verdicts[False] += 1
+                with pytest.raises(Unusable):
+                    decoded_size(copy, 100)
+            else:
+                if height * width < 1e6:
+                    verdicts[True] += 1
+                    assert decoded_size(copy, 100) == ("jpeg", width, height)
+    assert min(verdicts.values()) > 200
 
 
 def test_a_reason_is_short_whatever_was_received():

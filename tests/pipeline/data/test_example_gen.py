@@ -1,8 +1,10 @@
 """Both ExampleGens: their settings, and runs of driver and executor on small data."""
 
+import hashlib
 import json
 import os
 import shutil
+from pathlib import Path
 
 import ml_metadata as mlmd
 import pytest
@@ -36,13 +38,13 @@ def voc(tmp_path):
 class Run:
     """A pipeline of one ExampleGen, and what it wrote."""
 
-    def __init__(self, component, root):
+    def __init__(self, component, root, beam_args=IN_PROCESS):
         connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
             str(root / "metadata.db")
         )
         pipeline = tfx.dsl.Pipeline(
             "test", str(root), components=[component], metadata_connection_config=connection,
-            enable_cache=True, beam_pipeline_args=list(IN_PROCESS),
+            enable_cache=True, beam_pipeline_args=list(beam_args),
         )  # fmt: skip
         tfx.orchestration.LocalDagRunner().run(pipeline)
         store = mlmd.MetadataStore(connection)
@@ -61,9 +63,9 @@ class Run:
 
     def examples(self, side):
         """Serialized examples by id."""
-        paths = tf.io.gfile.glob(f"{self.uri}/Split-{side}/*.gz")
+        paths = tf.io.gfile.glob(f"{self.uri}/Split-{side}/*")
         found = {}
-        for record in tf.data.TFRecordDataset(paths, "GZIP").as_numpy_iterator():
+        for record in tf.data.TFRecordDataset(paths).as_numpy_iterator():
             example = tf.train.Example.FromString(record)
             [image_id] = example.features.feature[features.SOURCE_ID].bytes_list.value
             assert image_id not in found
@@ -72,6 +74,28 @@ class Run:
 
     def sides(self):
         return {line["id"]: line["split"] for line in self.report("images")}
+
+
+@slow
+def test_files_do_not_depend_on_how_many_workers_there_are(voc, tmp_path):
+    voc.fill(40)
+    several = ("--direct_running_mode=multi_threading", "--direct_num_workers=3")
+    one = Run(DetectionExampleGen(str(voc.root)), tmp_path / "one")
+    beam_args = [IN_PROCESS[0], *several, IN_PROCESS[2]]
+    three = Run(DetectionExampleGen(str(voc.root)), tmp_path / "three", beam_args)
+    for side in ("train", "eval"):
+        [path] = Path(one.uri, f"Split-{side}").iterdir()
+        assert path.read_bytes() == Path(three.uri, f"Split-{side}", path.name).read_bytes()
+
+
+@slow
+def test_examples_are_ordered_by_a_hash_so_the_first_ones_are_a_fair_sample(voc, tmp_path):
+    voc.fill(40)
+    run = Run(DetectionExampleGen(str(voc.root)), tmp_path / "root")
+    ids = list(run.examples("train"))
+    assert ids == sorted(ids, key=lambda name: hashlib.sha256(name.encode()).digest())
+    assert ids != sorted(ids)
+    assert not Path(run.uri, "staging").exists()
 
 
 @slow
@@ -113,8 +137,8 @@ def test_a_voc_folder_with_many_kinds_of_problems(voc, tmp_path):
         "annotations/xmls/._cat_0.xml", "annotations/xmls/readme.txt",
     }  # fmt: skip
     counts = {
-        "num_train": len(train), "num_eval": len(evaluation), "num_negatives": 1,
-        "num_set_aside": 4, "num_ignored": 6, "leaked_images": 0,
+        "num_train": len(train), "num_eval": len(evaluation), "num_test": 0, "num_negatives": 1,
+        "num_set_aside": 4, "num_ignored": 6, "num_turned": 0, "leaked_images": 0,
     }  # fmt: skip
     assert counts.items() < run.properties.items()
     assert json.loads(run.properties["set_aside_reasons"]) == {
@@ -219,7 +243,7 @@ def test_split_lists_decide(voc, tmp_path):
     run = Run(DetectionExampleGen(str(voc.root), **lists, max_set_aside=0.25), tmp_path / "root")
     assert run.sides() == {"cat_0": "train", "cat_1": "train", "cat_2": "eval"}
     assert [line["id"] for line in run.report("set_aside")] == ["cat_9"]
-    assert [line["reason"] for line in run.report("ignored")] == ["in neither of the split lists"]
+    assert [line["reason"] for line in run.report("ignored")] == ["in none of the split lists"]
 
 
 @slow

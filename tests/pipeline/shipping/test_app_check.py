@@ -23,6 +23,7 @@ def test_a_good_file_passes_every_check(int8_model):
         "quantization",
         "interface",
         "classes",
+        "metadata",
         "outputs",
         "latency",
     ]

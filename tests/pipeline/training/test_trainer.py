@@ -15,6 +15,7 @@ EXAMPLES = TransformedExamples(
     records=tf.data.Dataset.range(0),
     image_ids=["a", "b"],
     class_ids=np.array([0, 1, 1]),
+    most_boxes=2,
     max_boxes=2,
     box_sizes=np.linspace(0.1, 0.9, 21, dtype=np.float32),
     box_ratios=np.ones(21, np.float32),

@@ -46,7 +46,7 @@ def test_the_input_pipeline_delivers_one_shape_and_drops_the_remainder():
     count, batch_size = 10, 4
     records = tf.data.Dataset.from_tensor_slices(
         {
-            "canvas": np.zeros((count, 80, 80, 3), np.uint8),
+            "encoded": [tf.io.encode_png(np.zeros((80, 80, 3), np.uint8)).numpy()] * count,
             "boxes": np.tile(np.float32([[0.2, 0.2, 0.7, 0.8]]), (count, 3, 1)),
             "class_ids": np.zeros((count, 3), np.int32),
             "image_index": np.arange(count, dtype=np.int32),

@@ -280,8 +280,14 @@ def test_a_file_of_any_name_is_known_by_its_first_bytes(tmp_path):
     assert [item.shard for item, _, _ in read_folder(tmp_path)] == ["pets"]
 
 
-def test_flags_are_read(tmp_path):
-    values = od_record(IMAGE) | {features.DIFFICULT: [0, 1], features.CROWD: [1, 0]}
-    write_records(tmp_path / "a.record", [serialize(values)])
-    [(_, _, image)] = read_folder(tmp_path)
-    assert (image.difficult, image.crowd) == ((False, True), (True, False))
+def test_flags_are_read(read):
+    _, image = read(**{features.DIFFICULT: [1, 0], features.CROWD: [0, 1]})
+    assert (image.difficult, image.crowd) == ((True, False), (False, True))
+    assert read(**{features.DIFFICULT: [0, 0], features.CROWD: []})[1] == IMAGE
+
+
+def test_flags_that_are_not_one_a_box_are_refused(read):
+    checked, image = read(**{features.CROWD: [1]})
+    assert image is None
+    assert checked.kind == "malformed_record"
+    assert checked.reason == f"2 boxes have 1 values in {features.CROWD}"

@@ -259,11 +259,15 @@ def test_a_side_becomes_part_of_the_id(voc):
     assert image.filename == "a.jpg"
 
 
-def test_difficult_objects_are_flagged(voc):
+def test_difficult_objects_are_marked(voc):
     voc.add("a", (CAT, DOG))
-    text = xml("a.jpg", (CAT, DOG)).replace("</object>", "<difficult>1</difficult></object>", 1)
-    (voc.xmls / "a.xml").write_text(text)
-    assert read(voc, "a")[1].difficult == (True, False)
+    path = voc.xmls / "a.xml"
+    assert read(voc, "a")[1].difficult == ()
+    text = path.read_text().replace("<name>dog</name>", "<name>dog</name><difficult>1</difficult>")
+    path.write_text(text)
+    _, image = read(voc, "a")
+    assert image.difficult == (False, True)
+    assert image.crowd == ()
 
 
 def find_in(root):

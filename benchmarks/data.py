@@ -1,0 +1,217 @@
+"""The components on thousands of photographs: images a second, and memory, beside plain loops.
+
+    python -m benchmarks.data PICTURES [--counts 2000 20000] [--steps 60] [--set ...]
+
+PICTURES is a Pascal VOC folder whose classes are in the file names. Sets of the given sizes are
+made of its pictures, each copy with a comment of its own in the JPEG: no two files have one hash.
+Every set goes through a whole run of `local_runner.py`, in a process of its own whose resident
+memory is sampled. Rates are net of start-up: of what a set takes longer than one of 64 pictures.
+The plain loops run in this process, right before: a converter to TFRecords (parse the XML, look at
+the picture's first bytes, hash, make a tf.Example, write), and `tf.data` that decodes every picture
+and resizes it to canvas and input.
+"""
+
+import argparse
+import itertools
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import tensorflow as tf
+
+from models.image import decode_image, resize
+from pipeline import presets
+from pipeline.data.checks import sniff_format
+from pipeline.data.labelled_image import LabelledImage
+from pipeline.data.raw_example import to_example
+from pipeline.data.readers.voc_annotation import parse_annotation
+
+_SMALL = 64
+_PRESET = "small_data_cpu"
+_DATA_COMPONENTS = ("ExampleGen", "StatisticsGen", "Transform")
+# What local_runner.py prints when a component starts and ends.
+_STARTS, _ENDS = re.compile(r"^(\w+) \.\.\.$"), re.compile(r"^(\w+): ([\d.]+) s$")
+
+
+class Component(NamedTuple):
+    """What a component took.
+
+    Attributes:
+      seconds: by the clock.
+      megabytes: the largest resident memory of the process meanwhile.
+    """
+
+    seconds: float
+    megabytes: float
+
+
+def make_set(source: Path, folder: Path, count: int) -> None:
+    """Writes `count` pictures with their annotations, no two of them alike.
+
+    Args:
+      source: Pascal VOC folder with `images/*.jpg` and `annotations/xmls/*.xml`.
+      folder: to write to, in the same layout.
+      count: of the pictures; they repeat the source's in turns.
+    """
+    images, xmls = folder / "images", folder / "annotations" / "xmls"
+    images.mkdir(parents=True)
+    xmls.mkdir(parents=True)
+    annotations = sorted((source / "annotations" / "xmls").glob("*.xml"))
+    for number, annotation in zip(range(count), itertools.cycle(annotations), strict=False):
+        picture = (source / "images" / f"{annotation.stem}.jpg").read_bytes()
+        name = f"{annotation.stem.rpartition('_')[0]}_{number}"
+        (images / f"{name}.jpg").write_bytes(with_comment(picture, f"copy {number}".encode()))
+        filename = f"<filename>{annotation.stem}.jpg</filename>"
+        text = annotation.read_text().replace(filename, f"<filename>{name}.jpg</filename>")
+        (xmls / f"{name}.xml").write_text(text)
+
+
+def with_comment(jpeg: bytes, comment: bytes) -> bytes:
+    """The same picture in another file: a comment segment follows the first marker."""
+    length = (len(comment) + 2).to_bytes(2, "big")
+    return jpeg[:2] + b"\xff\xfe" + length + comment + jpeg[2:]
+
+
+def convert(folder: Path, target: str) -> None:
+    """The plain converter: an annotation and its picture to a tf.Example, one after the other."""
+    with tf.io.TFRecordWriter(target) as writer:
+        for path in sorted((folder / "annotations" / "xmls").glob("*.xml")):
+            annotation = parse_annotation(path.read_bytes())
+            encoded = (folder / "images" / annotation.filename).read_bytes()
+            width, height = annotation.size
+            image = LabelledImage(
+                image_id=path.stem,
+                filename=annotation.filename,
+                encoded=encoded,
+                image_format=sniff_format(encoded),
+                height=height,
+                width=width,
+                boxes=tuple(found.normalised(width, height) for found in annotation.objects),
+                names=tuple(found.name for found in annotation.objects),
+            )
+            writer.write(to_example(image).SerializeToString())
+
+
+def decode_and_resize_all(folder: Path, canvas_size: int, input_size: int) -> None:
+    """The plain loop: every picture decoded, and resized to the canvas and to the input."""
+
+    def views(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = decode_image(tf.io.read_file(path))
+        return resize(image, canvas_size), resize(image, input_size)
+
+    files = tf.data.Dataset.list_files(str(folder / "images" / "*.jpg"), shuffle=False)
+    for _ in files.map(views, num_parallel_calls=tf.data.AUTOTUNE).batch(32).prefetch(2):
+        pass
+
+
+def run(folder: Path, workdir: Path, arguments: list[str]) -> dict[str, Component]:
+    """Runs the pipeline on a set; what each component took, and `whole` the whole run."""
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "local_runner.py", "--data", str(folder), "--class-from", "filename"),
+            *("--workdir", str(workdir), "--preset", _PRESET, *arguments),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    found = dict(_components(process))
+    if process.wait() not in (0, 3):  # pushed, or not blessed
+        raise SystemExit(f"local_runner.py ended with {process.returncode}: see {workdir}/runs")
+    most = max(component.megabytes for component in found.values())
+    return found | {"whole": Component(time.perf_counter() - started, most)}
+
+
+def _components(process: subprocess.Popen) -> Iterator[tuple[str, Component]]:
+    import threading
+
+    peak = [0.0]
+
+    def sample() -> None:
+        watched = psutil.Process(process.pid)
+        while process.poll() is None:
+            try:
+                peak[0] = max(peak[0], watched.memory_info().rss / 1e6)
+            except psutil.Error:
+                return
+            time.sleep(0.02)
+
+    threading.Thread(target=sample, daemon=True).start()
+    for line in process.stdout:
+        print(f"    {line}", end="", flush=True)
+        if _STARTS.match(line):
+            peak[0] = 0.0
+        if match := _ENDS.match(line):
+            yield match[1], Component(float(match[2]), peak[0])
+
+
+def seconds(function, *arguments) -> float:
+    """By the clock."""
+    started = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - started
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files of a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def main() -> None:
+    """Measures, and prints a line for each figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pictures", type=Path)
+    parser.add_argument("--counts", type=int, nargs="+", default=[2000])
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--set", nargs="+", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--keep", type=Path, help="a folder for sets and runs that stay")
+    options = parser.parse_args()
+    preset = presets.load(_PRESET)
+    arguments = [
+        *("--set", "training.warmup_steps=0", f"training.steps={options.steps}"),
+        f"training.eval_every={options.steps}",
+        *(f"training.quantization_delay={options.steps // 2}", "evaluation.min_map50=0.0001"),
+        *options.set,
+    ]
+    root = options.keep or Path(tempfile.mkdtemp())
+    results: dict[int, dict[str, Component]] = {}
+    for count in [_SMALL, *options.counts]:
+        folder, workdir = root / f"set_{count}", root / f"run_{count}"
+        shutil.rmtree(workdir, ignore_errors=True)
+        if not folder.exists():
+            make_set(options.pictures, folder, count)
+        if count != _SMALL:
+            converter = count / seconds(convert, folder, str(root / "plain.record"))
+            sizes = preset.transform.canvas_size, preset.model.input_size
+            loop = count / seconds(decode_and_resize_all, folder, *sizes)
+            print(f"{count} pictures, {size(folder) / 1e6:.0f} MB: plain converter {converter:.0f} "
+                  f"images/s, plain decoding and resizing {loop:.0f} images/s")  # fmt: skip
+        results[count] = run(folder, workdir, arguments)
+        for name, component in results[count].items():
+            line = f"{count:6d} {name:16s} {component.seconds:7.1f} s {component.megabytes:6.0f} MB"
+            if count != _SMALL and name in _DATA_COMPONENTS:
+                net = component.seconds - results[_SMALL][name].seconds
+                rate = (count - _SMALL) / max(net, 1e-9)
+                line += f"  {rate:6.0f} images/s"
+                if name != "StatisticsGen":
+                    line += f", {rate / (converter if name == 'ExampleGen' else loop):.2f} of plain"
+            print(line, flush=True)
+        if count != _SMALL:
+            outputs = workdir / "pipeline_root"
+            raw = size(outputs / "ExampleGen")
+            transformed = size(outputs / "Transform" / "transformed_examples")
+            print(f"{count:6d} examples {raw / 1e6:.0f} MB, transformed {transformed / 1e6:.0f} "
+                  f"MB, {transformed / size(folder / 'images'):.2f} of the pictures")  # fmt: skip
+    if not options.keep:
+        shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    main()
