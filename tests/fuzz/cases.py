@@ -89,12 +89,12 @@ def _format_case(kind: str, scratch: Path, rng: random.Random, broken: list[str]
     root = scratch / "data"
     FORMATS[kind](root, rng)
     broken += [damage.folder(root, rng) for _ in range(rng.choice((1, 1, 2, 4)))]
-    return _read(root, kind)
+    return _read(root, rng.choice(("auto", kind)))
 
 
-def _read(root: Path, kind: str) -> str:
+def _read(root: Path, format_: str) -> str:
     """Reads a folder as ExampleGen does, but for Beam."""
-    config = override(_CONFIG, {"data.path": str(root), "data.format": kind})
+    config = override(_CONFIG, {"data.path": str(root), "data.format": format_})
     example_gen = example_gen_of(config)
     rule = split_rule(read_settings(example_gen.exec_properties))
     inputs = find_all_inputs(example_gen)

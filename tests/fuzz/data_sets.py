@@ -6,16 +6,48 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tests.pipeline.data_samples import VocFolder, picture
+from tests.pipeline.data_samples import (
+    CLASSES,
+    picture,
+    samples,
+    write_coco,
+    write_voc,
+    write_yolo,
+)
 
 _OBJECTS = [("cat", 4, 3, 20, 15), ("dog", 10, 5, 32, 24)]
 _COUNT = 3
 
 
+_SIDES = (("",), ("train", "valid"), ("train", "val", "test"))
+
+
 def voc(root: Path, rng: random.Random) -> None:
-    folder = VocFolder(root)
-    for index in range(_COUNT):
-        folder.add(f"pet_{index}", _OBJECTS[: rng.randrange(3)], picture(index))
+    images = samples(4, rng.choice(_SIDES))
+    layouts = (("images", "annotations/xmls"), ("JPEGImages", "Annotations"), ("", ""))
+    pictures, labels = rng.choice(layouts)
+    write_voc(root, images, f"{{side}}/{pictures}", f"{{side}}/{labels}")
+    if pictures == "JPEGImages" and rng.random() < 0.5:
+        lists = root / "ImageSets" / "Main"
+        lists.mkdir(parents=True)
+        for name, ids in (("train", "image_0\nimage_1\n"), ("val", "image_2\n")):
+            (lists / f"{name}.txt").write_text(ids)
+
+
+def yolo(root: Path, rng: random.Random) -> None:
+    images = samples(4, rng.choice(_SIDES))
+    names = rng.choice(("classes.txt", "obj.names", ""))
+    write_yolo(root, images, rng.choice(("{side}/images", "images/{side}")), "{side}/labels",
+               names=names)  # fmt: skip
+    if not names:
+        sides = "".join(f"{side or 'train'}: {side}/images\n" for side in {i.side for i in images})
+        (root / "data.yaml").write_text(
+            f"path: .\n{sides}nc: {len(CLASSES)}\nnames: {list(CLASSES)}\n"
+        )
+
+
+def coco(root: Path, rng: random.Random) -> None:
+    write_coco(root, samples(4, rng.choice(_SIDES)), rng.choice(("{side}/images", "{side}")))
 
 
 def tfrecord(root: Path, rng: random.Random) -> None:
@@ -62,4 +94,9 @@ def _break_values(feature, rng: random.Random) -> None:
         feature[key].bytes_list.value[:] = [rng.choice((b"", b"\xff\xfe", b"a\nb", b"x" * 9999))]
 
 
-FORMATS: dict[str, Callable[[Path, random.Random], None]] = {"voc": voc, "tfrecord": tfrecord}
+FORMATS: dict[str, Callable[[Path, random.Random], None]] = {
+    "voc": voc,
+    "coco": coco,
+    "yolo": yolo,
+    "tfrecord": tfrecord,
+}
