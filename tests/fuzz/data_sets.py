@@ -17,8 +17,6 @@ from tests.pipeline.data_samples import (
 
 _OBJECTS = [("cat", 4, 3, 20, 15), ("dog", 10, 5, 32, 24)]
 _COUNT = 3
-
-
 _SIDES = (("",), ("train", "valid"), ("train", "val", "test"))
 
 
@@ -40,7 +38,10 @@ def yolo(root: Path, rng: random.Random) -> None:
     write_yolo(root, images, rng.choice(("{side}/images", "images/{side}")), "{side}/labels",
                names=names)  # fmt: skip
     if not names:
-        sides = "".join(f"{side or 'train'}: {side}/images\n" for side in {i.side for i in images})
+        sides = "".join(
+            f"{side or 'train'}: {side}/images\n"
+            for side in dict.fromkeys(image.side for image in images)
+        )
         (root / "data.yaml").write_text(
             f"path: .\n{sides}nc: {len(CLASSES)}\nnames: {list(CLASSES)}\n"
         )
