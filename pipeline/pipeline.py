@@ -14,7 +14,7 @@ from tfx.v1.extensions import google_cloud_ai_platform
 from models.weights.source import kind_of
 from pipeline import features
 from pipeline.config import PipelineConfig
-from pipeline.data.example_gen import TfRecordExampleGen, VocExampleGen
+from pipeline.data.example_gen import DetectionExampleGen
 from pipeline.data.example_validator import StrictExampleValidator
 from pipeline.data.schema import load_schema
 from pipeline.data.schema_gen import CuratedSchemaGen, DetectionSchemaGen
@@ -243,24 +243,20 @@ def example_gen_of(config: PipelineConfig) -> FileBasedExampleGen:
     data = config.data
     # An own split is two lists of ids within the data set, or two data sets.
     lists = data.train.endswith(".txt")
-    common = {
-        "data": data.path or None,
-        "train_list": data.train if lists else None,
-        "eval_list": data.eval if lists else None,
-        "train_data": data.train if data.train and not lists else None,
-        "eval_data": data.eval if data.eval and not lists else None,
-        "eval_fraction": data.eval_fraction,
-        "max_set_aside": data.max_set_aside,
-        "max_megapixels": data.max_megapixels,
-        "code_fingerprint": code_fingerprint("pipeline.data.example_gen"),
-    }
-    if data.format == "tfrecord":
-        return TfRecordExampleGen(**common)
-    return VocExampleGen(
-        **common,
-        class_from=data.class_from,
+    return DetectionExampleGen(
+        data.path or None,
+        train_list=data.train if lists else None,
+        eval_list=data.eval if lists else None,
+        train_data=data.train if data.train and not lists else None,
+        eval_data=data.eval if data.eval and not lists else None,
+        data_format=data.format,
         images=data.images or None,
         annotations=data.annotations or None,
+        class_from=data.class_from,
+        eval_fraction=data.eval_fraction,
+        max_set_aside=data.max_set_aside,
+        max_megapixels=data.max_megapixels,
+        code_fingerprint=code_fingerprint("pipeline.data.example_gen"),
     )
 
 

@@ -22,18 +22,21 @@ class DataSettings(Settings):
     """Where the labelled images are and how they are split."""
 
     path: str = ""
-    """Folder of the data set, or the pattern of its TFRecord files; may contain {SPAN}. Leave it
-    empty when `train` and `eval` name all the data."""
-    format: Literal["voc", "tfrecord"] = "voc"
-    """Pascal VOC folder, or TFRecords with the TF Object Detection API's keys."""
+    """Folder of the data set, a COCO JSON, a YOLO data.yaml or obj.data, a TFRecord file, or a
+    pattern of TFRecord files, which may contain {SPAN}. Leave it empty when `train` and `eval` name
+    all the data."""
+    format: Literal["auto", "voc", "coco", "yolo", "tfrecord"] = "auto"
+    """Of the labels: Pascal VOC, COCO JSON, YOLO, or TFRecords with the TF Object Detection API's
+    keys; auto finds out."""
     class_from: Literal["name", "filename"] = "name"
-    """VOC: the class is each object's <name>, or the file's name up to its last underscore."""
+    """The class is each object's own, or in the picture's file name up to its last underscore."""
     images: str = ""
-    """VOC: folder of the images inside the data set; empty tries images, JPEGImages."""
+    """Folder of the pictures inside the data set; empty finds it. May contain {SPAN} together with
+    `annotations`."""
     annotations: str = ""
-    """VOC: folder of the XML files; empty tries annotations/xmls, Annotations."""
+    """Folder of the labels inside the data set; empty finds it."""
     train: str = ""
-    """Your own split: a folder, a list of image ids (.txt), or a pattern of TFRecord files."""
+    """Your own split: a list of image ids (.txt) in the data at `path`, or another data set."""
     eval: str = ""
     """The same for evaluation."""
     eval_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
