@@ -241,14 +241,16 @@ def example_gen_of(config: PipelineConfig) -> FileBasedExampleGen:
       UserError: when the settings contradict each other or a folder does not exist.
     """
     data = config.data
-    # An own split is two lists of ids within the data set, or two data sets.
+    # An own split is lists of ids within the data set, or a data set for each side.
     lists = data.train.endswith(".txt")
     return DetectionExampleGen(
         data.path or None,
         train_list=data.train if lists else None,
         eval_list=data.eval if lists else None,
+        test_list=data.test if data.test and lists else None,
         train_data=data.train if data.train and not lists else None,
         eval_data=data.eval if data.eval and not lists else None,
+        test_data=data.test if data.test and not lists else None,
         data_format=data.format,
         images=data.images or None,
         annotations=data.annotations or None,
