@@ -9,10 +9,11 @@ FIND_PYTHON = for python in "$$PYTHON310" python3.10 "$$HOME"/.pyenv/versions/3.
 	&& { echo "$$python"; break; }; done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast campaign lint format lock images clean clean-workdir
+.PHONY: help setup run page test test-fast campaign lint format lock images clean clean-workdir
 
 help:
 	@echo "make run        run the whole pipeline on the embedded demo"
+	@echo "make page       install what the camera page needs at run time (needs npm)"
 	@echo "make test       run all tests"
 	@echo "make test-fast  run all but the slow tests"
 	@echo "make campaign   kill, damage, move and question real runs: [MINUTES=20] [SEED=1]"
@@ -44,6 +45,19 @@ $(VENV)/.installed: requirements.lock
 
 run: setup
 	@$(PYTHON) local_runner.py
+
+# npm installs the versions and hashes of the lock file, or nothing.
+APP := pipeline/app
+page: $(APP)/node_modules/.package-lock.json
+$(APP)/node_modules/.package-lock.json: $(APP)/package.json $(APP)/package-lock.json
+	@command -v npm > /dev/null || { echo "error: npm not found. Install Node.js 18 or newer with" \
+		"npm, for example with: apt-get install nodejs npm" >&2; exit 1; }
+	@log=$$(npm ci --prefix $(APP) --ignore-scripts --no-audit --no-fund --fetch-retries=1 \
+		--fetch-retry-mintimeout=2000 --loglevel=error 2>&1) || \
+	{ echo "error: npm could not install the page's runtime:" $$(echo "$$log" | sed 's|^npm error||' | head -n 4) \
+		"Check that the npm registry is within reach (npm ping), and run make page again." >&2; \
+		exit 1; }
+	@touch $@
 
 test: setup
 	@$(PYTHON) -m pytest

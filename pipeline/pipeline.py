@@ -21,6 +21,7 @@ from pipeline.data.schema_gen import CuratedSchemaGen, DetectionSchemaGen
 from pipeline.data.transform import DetectionTransform
 from pipeline.fingerprint import code_fingerprint, environment_fingerprint, fingerprint_of
 from pipeline.report.component import Report
+from pipeline.report.page import templates_fingerprint
 from pipeline.shipping.device_check import DeviceCheck
 from pipeline.shipping.evaluator import DetectionEvaluator
 from pipeline.shipping.gate import EXTRACTOR_MODULE, BlessedBeforeStrategy, eval_config
@@ -77,6 +78,7 @@ def create_pipeline(
                 *(name for name in features.REQUIRED if name != features.IMAGE_ENCODED),
                 *features.BOX,
                 features.CLASS_TEXT,
+                *features.FLAGS,
             ],
         ),
     )
@@ -161,11 +163,8 @@ def create_pipeline(
             "infra_blessing": device_check.outputs["blessing"],
             "pushed_model": pusher.outputs["pushed_model"],
         },
-        settings={
-            "canvas_size": config.transform.canvas_size,
-            **{name: settings[name] for name in _REPORT_SECTIONS},
-        },
-        code_fingerprint=code_fingerprint("pipeline.report.component"),
+        settings={name: settings[name] for name in _REPORT_SECTIONS},
+        code_fingerprint=f"{code_fingerprint('pipeline.report.component')}{templates_fingerprint()}",
     )
     components += [*judges, report]
     return tfx.dsl.Pipeline(

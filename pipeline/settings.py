@@ -43,6 +43,8 @@ class DataSettings(Settings):
     """The run stops when a larger share of the images is unusable."""
     max_megapixels: Positive = 100.0
     """Larger images are skipped as unusable: decoding 100 megapixels takes about 0.5 GB."""
+    max_unpacked_gb: Positive = 100.0
+    """An archive (.zip, .tar, .tar.gz ...) that has more gigabytes unpacked is not unpacked."""
 
     @model_validator(mode="after")
     def _check(self):

@@ -1,7 +1,6 @@
 """The data: what is in each split, what was left out, and which pictures are nearly the same."""
 
 import collections
-import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ from tfx.types import artifact_utils
 from pipeline.data.raw_example import LabelledPicture, labelled_pictures
 from pipeline.data.split import TRAIN
 from pipeline.files import IGNORED_FILE, IMAGES_FILE, SKIPPED_FILE
-from pipeline.report.pictures import open_picture
+from pipeline.report.pictures import Budget, open_picture, to_data_uri
 
 # A perceptual hash looks at 32 x 32 pixels.
 _HASH_SIDE = 128
@@ -24,7 +23,8 @@ _HASH_SIDE = 128
 # different to the eye is nearer than 8; the same photograph, scaled or saved again, differs by 0
 # to 4.
 _NEAR = 4
-_MOST_PAIRS = 200
+_MOST_PAIRS, _SHOWN_PAIRS = 200, 12
+_SIDE = 160
 _LISTED = 100
 # Edges of the histograms; ratios are logarithms.
 _SIDES = np.linspace(0, 1, 21)
@@ -57,7 +57,7 @@ def data_facts(examples: types.Artifact, max_images: int) -> dict[str, Any]:
       {splits: {split: {images, negatives, objects: {class: number}}}, left_out: [{file, reason}],
       ignored: likewise, num_left_out, num_ignored, boxes: {edges: {side, ratio}, splits: {split:
       {side, ratio}}}, looked_at, num_duplicates: {across, within} splits, duplicates: [{distance,
-      pictures: [[split, id], [split, id]]}]}.
+      pictures: [[split, id], [split, id]], jpegs: None}]}; see `show_pairs`.
     """
     seen, boxes = [], {}
     for split in artifact_utils.decode_split_names(examples.split_names):
@@ -77,6 +77,7 @@ def data_facts(examples: types.Artifact, max_images: int) -> dict[str, Any]:
         "duplicates": [
             {
                 "distance": distance,
+                "jpegs": None,
                 "pictures": [[one.split, one.image_id], [two.split, two.image_id]],
             }
             for distance, one, two in pairs[:_MOST_PAIRS]
@@ -161,7 +162,26 @@ def _count_pairs(pairs: Iterable[tuple[int, Seen, Seen]]) -> dict[str, int]:
     return {"across": sum(across), "within": len(across) - sum(across)}
 
 
-def first_of(pairs: Sequence[Mapping[str, Any]], count: int) -> set[tuple[str, str]]:
-    """(split, id) of the pictures in the first pairs."""
-    shown = itertools.chain.from_iterable(pair["pictures"] for pair in pairs[:count])
-    return {(split, image_id) for split, image_id in shown}
+def show_pairs(
+    pairs: Sequence[dict[str, Any]], examples: types.Artifact, max_images: int, budget: Budget
+) -> None:
+    """Gives the first pairs their `jpegs`, two data URIs each, as the budget allows.
+
+    Args:
+      pairs: `duplicates` of `data_facts`.
+      examples: likewise.
+      max_images: likewise.
+      budget: of all of them.
+    """
+    pairs = pairs[:_SHOWN_PAIRS]
+    wanted = {tuple(picture) for pair in pairs for picture in pair["pictures"]}
+    jpegs = {}
+    for split in {split for split, _ in wanted}:
+        for picture in labelled_pictures(examples, split, max_images):
+            if (split, picture.image_id) in wanted:
+                image = open_picture(picture.encoded, _SIDE)
+                jpegs[split, picture.image_id] = to_data_uri(image, _SIDE)
+    for pair in pairs:
+        both = [jpegs[tuple(picture)] for picture in pair["pictures"]]
+        if budget.spend(*both):
+            pair["jpegs"] = both
