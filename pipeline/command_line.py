@@ -12,6 +12,7 @@ from typing import Any
 from models.training.plan import PLANNED
 from pipeline import presets
 from pipeline.config import PipelineConfig, override, parse_assignments
+from pipeline.data import archives
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
 from pipeline.settings import DataSettings
@@ -25,7 +26,11 @@ _MAX_NAME = 50
 def add_data_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags for the labelled images."""
     data = parser.add_argument_group("data")
-    data.add_argument("--data", metavar="PATH", help="VOC folder, or TFRecord file or pattern")
+    data.add_argument(
+        "--data",
+        metavar="PATH",
+        help="VOC folder, or TFRecord file or pattern; or an archive of these",
+    )
     data.add_argument("--format", choices=("voc", "tfrecord"), help="default: voc")
     data.add_argument(
         "--class-from",
@@ -127,6 +132,7 @@ def make_config(
         given = {"schema_dir": "", **given}
     _check_minutes(config, given)
     config = override(config, {**(recipe.settings if recipe else {}), **given})
+    _check_archives(config.data)
     if own_data and "name" not in given:
         config = override(config, {"name": _name_of_data(config.data) or config.name})
     return config
@@ -143,19 +149,29 @@ def _check_minutes(config: PipelineConfig, given: dict[str, str]) -> None:
         )
 
 
+def _check_archives(data: DataSettings) -> None:
+    """Rejects archives in an object store, where nothing could unpack them."""
+    for path in (data.path, data.train, data.eval):
+        if "://" in path and archives.is_archive(path):
+            raise UserError(
+                f"Expected data in a bucket as files. Received: {path}, an archive. Unpack it, and "
+                "copy the folder to the bucket; archives are unpacked only on this machine."
+            )
+
+
 def _name_of_data(data: DataSettings) -> str:
     """Names the pipeline after the data: a model is compared with earlier ones of its pipeline.
 
     Returns:
-      The folder's name, or that of the folder that contains all files; a single TFRecord file's
-      stem. In lower case, with `-` between words. Empty when that leaves nothing.
+      The folder's name, or that of the folder that contains all files; an archive's or a single
+      TFRecord file's stem. In lower case, with `-` between words. Empty when that leaves nothing.
     """
     folders = []
     for path in [data.path] if data.path else [data.train, data.eval]:
         plain = path if "://" in path else os.path.abspath(path)
         before_pattern = re.split(r"[*?\[{]", plain)[0]
         folders.append(plain if before_pattern == plain else os.path.dirname(before_pattern))
-    name = os.path.basename(os.path.commonpath(folders))
+    name = archives.stem_of(os.path.basename(os.path.commonpath(folders)))
     if data.format == "tfrecord":
         name = name.partition(".")[0]
     return re.sub(r"[^a-z0-9]+", "-", name.lower())[:_MAX_NAME].strip("-")

@@ -23,6 +23,7 @@ from pipeline.settings import (
     EvaluationSettings,
     ExecutionSettings,
     PushSettings,
+    ReportSettings,
     RewriterSettings,
     TransformSettings,
     VertexSettings,
@@ -55,6 +56,7 @@ class PipelineConfig(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     device: DeviceSettings = DeviceSettings()
     push: PushSettings = PushSettings()
+    report: ReportSettings = ReportSettings()
     execution: ExecutionSettings = ExecutionSettings()
     vertex: VertexSettings = VertexSettings()
 
@@ -94,8 +96,9 @@ class PipelineConfig(Settings):
         return self
 
     def decisive(self) -> dict[str, Any]:
-        """The settings that decide the result, as JSON: all but locations and Vertex AI."""
-        return self.model_dump(mode="json", exclude={"preset", "push", "execution", "vertex"})
+        """The settings that decide the result, as JSON: all but locations, report and Vertex AI."""
+        others = {"preset", "push", "report", "execution", "vertex"}
+        return self.model_dump(mode="json", exclude=others)
 
     def making(self) -> dict[str, Any]:
         """The settings that make a file out of data, as JSON.

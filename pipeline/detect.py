@@ -23,6 +23,7 @@ from pipeline.files import (
     LATEST,
     MANIFEST_FILE,
     PUSHED_MODEL_FILE,
+    WITHDRAWN,
     sha256_of,
     write_whole,
 )
@@ -82,6 +83,8 @@ def find_model(path: str) -> ModelFiles:
 def differences_from_manifest(files: ModelFiles) -> list[str]:
     """What in a pushed version is no longer as it was pushed, one sentence each.
 
+    That it was withdrawn is the first of them.
+
     Args:
       files: from `find_model`. A model without a manifest beside it was not pushed: no differences.
     """
@@ -89,14 +92,21 @@ def differences_from_manifest(files: ModelFiles) -> list[str]:
     if not path.exists():
         return []
     try:
-        recorded = json.loads(path.read_text(encoding="utf-8"))["files"]
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        recorded = manifest["files"]
         expected = {
             files.model: recorded[PUSHED_MODEL_FILE]["sha256"],
             path.parent / LABELS_FILE: recorded[LABELS_FILE]["sha256"],
         }
     except (OSError, ValueError, LookupError, TypeError):
         return [f"{path} is damaged: nobody can tell whether the files beside it were changed."]
-    return [
+    withdrawn = manifest.get(WITHDRAWN)
+    said = (
+        [f"{path.parent} was withdrawn at {withdrawn['at']}: {withdrawn['reason']}"]
+        if withdrawn
+        else []
+    )
+    return said + [
         f"{file} is not the file that was pushed: {MANIFEST_FILE} records another sha256."
         for file, digest in expected.items()
         if sha256_of(file) != digest
@@ -132,7 +142,7 @@ def find_pictures(path: str) -> list[Path]:
 def run_detector(
     files: ModelFiles, pictures: Sequence[Path], out: Path, min_score: float
 ) -> Iterator[dict[str, Any]]:
-    """Detects objects in each picture and draws them into a copy of it.
+    """Detects objects in each picture and draws them into a copy of it; both see it upright.
 
     Args:
       files: the detector.
@@ -153,7 +163,7 @@ def run_detector(
     import tensorflow as tf
 
     from models.drawing import draw_detections
-    from models.image import decode_image, resize
+    from models.image import decode_image, orientation_of, resize, upright
     from models.networks.post_processing import suppress
     from models.settings import PostProcessing
     from models.tflite.detector import TFLiteDetector
@@ -169,7 +179,8 @@ def run_detector(
         try:
             if picture.exists() and not picture.is_file():
                 raise OSError("not a file, but a folder, a pipe or a device")
-            image = decode_image(picture.read_bytes())
+            encoded = picture.read_bytes()
+            image = upright(decode_image(encoded).numpy(), orientation_of(encoded))
         except (OSError, tf.errors.InvalidArgumentError) as error:
             yield {"file": str(picture), "error": _plain(error)}
             continue
@@ -188,7 +199,7 @@ def run_detector(
         height, width, _ = image.shape
         shown = suppress(boxes, scores, one_answer)
         drawn = draw_detections(
-            image.numpy(),
+            image,
             boxes[shown],
             [labels[row] for row in shown],
             scores[shown],

@@ -20,6 +20,8 @@ from pipeline.data.schema import load_schema
 from pipeline.data.schema_gen import CuratedSchemaGen, DetectionSchemaGen
 from pipeline.data.transform import DetectionTransform
 from pipeline.fingerprint import code_fingerprint, environment_fingerprint, fingerprint_of
+from pipeline.report.component import Report
+from pipeline.report.page import templates_fingerprint
 from pipeline.shipping.device_check import DeviceCheck
 from pipeline.shipping.evaluator import DetectionEvaluator
 from pipeline.shipping.gate import EXTRACTOR_MODULE, BlessedBeforeStrategy, eval_config
@@ -36,6 +38,7 @@ _TRAINING_SECTIONS = {
     "quantization",
     "post_processing",
 }
+_REPORT_SECTIONS = ("model", "augmentation", "training", "quantization", "report")
 
 # The modules whose code decides the bytes of a file; an edit of theirs makes another one anyway.
 _MAKERS = (
@@ -75,6 +78,7 @@ def create_pipeline(
                 *(name for name in features.REQUIRED if name != features.IMAGE_ENCODED),
                 *features.BOX,
                 features.CLASS_TEXT,
+                *features.FLAGS,
             ],
         ),
     )
@@ -145,8 +149,24 @@ def create_pipeline(
         *([warm_start] if warm_start else []),
         trainer_,
         rewriter,
-        *judge_and_push(config, examples, schema, rewriter.outputs["shipping_model"]),
     ]
+    judges = judge_and_push(config, examples, schema, rewriter.outputs["shipping_model"])
+    _, evaluator, device_check, pusher = judges
+    report = Report(
+        {
+            "examples": examples,
+            "transformed_examples": transform.outputs["transformed_examples"],
+            "model": trainer_.outputs["model"],
+            "model_run": trainer_.outputs["model_run"],
+            "shipping_model": rewriter.outputs["shipping_model"],
+            "evaluation": evaluator.outputs["evaluation"],
+            "infra_blessing": device_check.outputs["blessing"],
+            "pushed_model": pusher.outputs["pushed_model"],
+        },
+        settings={name: settings[name] for name in _REPORT_SECTIONS},
+        code_fingerprint=f"{code_fingerprint('pipeline.report.component')}{templates_fingerprint()}",
+    )
+    components += [*judges, report]
     return tfx.dsl.Pipeline(
         pipeline_name=config.name,
         pipeline_root=config.execution.pipeline_root,

@@ -43,6 +43,8 @@ class DataSettings(Settings):
     """The run stops when a larger share of the images is unusable."""
     max_megapixels: Positive = 100.0
     """Larger images are skipped as unusable: decoding 100 megapixels takes about 0.5 GB."""
+    max_unpacked_gb: Positive = 100.0
+    """An archive (.zip, .tar, .tar.gz ...) that has more gigabytes unpacked is not unpacked."""
 
     @model_validator(mode="after")
     def _check(self):
@@ -119,6 +121,15 @@ class RewriterSettings(Settings):
     of the difference relative to the values' standard deviation. Measured: 0.01 to 0.07."""
     max_raw_score_error: NotNegative = 0.3
     """The same of the class scores. Measured: 0.04 to 0.12."""
+
+
+class ReportSettings(Settings):
+    """The page that shows what came out."""
+
+    max_mb: Positive = 4.5
+    """About the size of the page, in MB of 1,000,000 bytes: it shows as many mistakes as fit."""
+    max_images: Count = 5000
+    """Images of each split in which the page looks for near-duplicates and measures boxes."""
 
 
 class PushSettings(Settings):

@@ -179,6 +179,9 @@ def test_missing_data_gives_one_line_and_the_trace_is_in_the_log(run, tmp_path, 
     summary = json.loads((tmp_path / "latest_run" / "summary.json").read_text())
     assert summary["status"] == "failed"
     assert "/nowhere/data" in summary["error"]
+    page = (tmp_path / "latest_run" / "report.html").read_text()
+    assert "The run failed: " in page
+    assert "/nowhere/data" in page
     assert "Traceback" in (tmp_path / "latest_run" / "run.log").read_text()
 
 

@@ -16,6 +16,25 @@ _MAX_DETECTIONS = 100
 _SILENCE = threading.Lock()
 
 
+class GroundTruth(NamedTuple):
+    """The labelled objects of a picture.
+
+    Attributes:
+      boxes: [n, 4] float, (ymin, xmin, ymax, xmax), normalised to the picture.
+      class_ids: [n] int.
+      difficult: [n] bool, None for none: objects that count neither as found nor as missed, as in
+        Pascal VOC's evaluation. Any number of detections may overlap one.
+      crowd: [n] bool, None for none: regions of many objects, in which detections are neither right
+        nor wrong, as in COCO's evaluation. Detections are in a region by the fraction of their own
+        area.
+    """
+
+    boxes: np.ndarray
+    class_ids: np.ndarray
+    difficult: np.ndarray | None = None
+    crowd: np.ndarray | None = None
+
+
 class ClassMatches(NamedTuple):
     """How the detections of one class match its objects.
 
@@ -23,13 +42,26 @@ class ClassMatches(NamedTuple):
       pictures: int64 [D], the picture of each detection, ascending.
       scores: float64 [D].
       matched: bool [10, D], whether a detection has an object at overlaps 0.5, 0.55 ... 0.95.
-      num_objects: int64 [number of pictures].
+      ignored: bool [10, D], whether it has a difficult object or a crowd instead: does not count.
+      num_objects: int64 [number of pictures], without those.
     """
 
     pictures: np.ndarray
     scores: np.ndarray
     matched: np.ndarray
+    ignored: np.ndarray
     num_objects: np.ndarray
+
+
+class _Evaluation(COCOeval):
+    """COCO's, to which difficult objects are crowds that are overlapped as objects are."""
+
+    def computeIoU(self, imgId, catId):
+        truth = self._gts[imgId, catId]
+        self._gts[imgId, catId] = [object_ | {"iscrowd": object_["crowd"]} for object_ in truth]
+        overlaps = super().computeIoU(imgId, catId)
+        self._gts[imgId, catId] = truth
+        return overlaps
 
 
 def metric_names(class_names: Sequence[str]) -> list[str]:
@@ -39,7 +71,7 @@ def metric_names(class_names: Sequence[str]) -> list[str]:
 
 
 def coco_metrics(
-    groundtruth: Sequence[tuple[np.ndarray, np.ndarray]],
+    groundtruth: Sequence[tuple],
     detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     class_names: Sequence[str],
 ) -> dict[str, float]:
@@ -50,8 +82,8 @@ def coco_metrics(
     fixed where figures must repeat to the last digit.
 
     Args:
-      groundtruth: one (boxes, class_ids) a picture. boxes: [n, 4] float, (ymin, xmin, ymax, xmax),
-        normalised to the picture; class_ids: [n] int, positions in `class_names`. n may be 0.
+      groundtruth: one `GroundTruth` a picture, or its beginning, such as (boxes, class_ids), whose
+        class ids are positions in `class_names`. n may be 0.
       detections: one (boxes, class_ids, scores) a picture, in the same order. boxes: [k, 4];
         class_ids: [k]; scores: [k], any scale, higher is more certain. k may be 0.
       class_names: names by class id.
@@ -59,15 +91,15 @@ def coco_metrics(
     Returns:
       "mAP50": mean over classes of the average precision at an overlap of 0.5; "mAP": the same,
       averaged over overlaps 0.5, 0.55 ... 0.95; "AP50/<class>" and "AP/<class>" for each class.
-      Values 0..1. A class without ground truth is NaN and left out of the means; without any
-      ground truth the means are NaN, too.
+      Values 0..1. A class without ground truth that counts is NaN and left out of the means;
+      without any the means are NaN, too.
 
     Raises:
       ValueError: lengths that differ, class ids out of range, or values that are not finite.
     """
     num_classes = len(class_names)
     evaluation = _evaluate(groundtruth, detections, num_classes)
-    if not evaluation.cocoGt.anns:
+    if all(object_["iscrowd"] for object_ in evaluation.cocoGt.anns.values()):
         return dict.fromkeys(metric_names(class_names), float("nan"))
     with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
         evaluation.accumulate()
@@ -83,8 +115,56 @@ def coco_metrics(
     }
 
 
-def match_detections(
+SIZES = ("small", "medium", "large")
+"""Objects below 32 x 32 pixels, below 96 x 96, and above: COCO's."""
+
+
+def average_precision_by_size(
     groundtruth: Sequence[tuple[np.ndarray, np.ndarray]],
+    detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    num_classes: int,
+    sizes: Sequence[tuple[int, int]],
+) -> dict[str, dict[str, float]]:
+    """Average precision of small, medium and large objects, as pycocotools computes it.
+
+    Args:
+      groundtruth: see `coco_metrics`.
+      detections: see `coco_metrics`.
+      num_classes: class ids are below it.
+      sizes: (width, height) of each picture in pixels, in which objects are measured.
+
+    Returns:
+      {size: {"mAP50": ..., "mAP": ...}} for `SIZES`; NaN where there is no object of the size.
+    """
+
+    scales = [np.array([height, width, height, width], np.float64) for width, height in sizes]
+    truth, found = (
+        [
+            (np.asarray(boxes, np.float64).reshape(-1, 4) * scale, *rest)
+            for (boxes, *rest), scale in zip(pictures, scales, strict=True)
+        ]
+        for pictures in (groundtruth, detections)
+    )
+    evaluation = _evaluate(truth, found, num_classes, slice(1, 4))
+    if not evaluation.cocoGt.anns:
+        return {size: {"mAP50": float("nan"), "mAP": float("nan")} for size in SIZES}
+    with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"][..., 0]  # [10 overlaps, 101 recalls, C, 3 sizes]
+    return {
+        size: {"mAP50": _mean(precision[0, ..., index]), "mAP": _mean(precision[..., index])}
+        for index, size in enumerate(SIZES)
+    }
+
+
+def _mean(precision: np.ndarray) -> float:
+    """Of all values; NaN if none is valid. All classes count equally, as in `coco_metrics`."""
+    valid = precision[precision > -1]
+    return float(valid.mean()) if valid.size else float("nan")
+
+
+def match_detections(
+    groundtruth: Sequence[tuple],
     detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     num_classes: int,
 ) -> list[ClassMatches]:
@@ -110,7 +190,10 @@ def match_detections(
         found = [(index, picture) for index, picture in enumerate(pictures) if picture]
         num_objects = np.zeros(num_images, np.int64)
         for index, picture in found:
-            num_objects[index] = len(picture["gtIds"])
+            num_objects[index] = np.sum(picture["gtIgnore"] == 0)
+        nothing = np.zeros((num_overlaps, 0), bool)
+        matched = np.concatenate([nothing] + [p["dtMatches"] > 0 for _, p in found], axis=1)
+        ignored = np.concatenate([nothing] + [p["dtIgnore"] for _, p in found], axis=1)
         matches.append(
             ClassMatches(
                 np.repeat(
@@ -118,28 +201,31 @@ def match_detections(
                     [len(picture["dtScores"]) for _, picture in found],
                 ),
                 np.concatenate([[], *(picture["dtScores"] for _, picture in found)]),
-                np.concatenate(
-                    [np.zeros((num_overlaps, 0), bool)]
-                    + [picture["dtMatches"] > 0 for _, picture in found],
-                    axis=1,
-                ),
+                matched & ~ignored,
+                ignored,
                 num_objects,
             )
         )
     return matches
 
 
-def _evaluate(groundtruth, detections, num_classes) -> COCOeval:
-    """Matches detections with objects, class by class and picture by picture."""
+_ALL_SIZES = slice(0, 1)
+
+
+def _evaluate(groundtruth, detections, num_classes, sizes=_ALL_SIZES) -> COCOeval:
+    """Matches detections with objects, class by class and picture by picture.
+
+    `sizes` are a slice of pycocotools' ranges of area: all, small, medium, large.
+    """
     if len(groundtruth) != len(detections):
         raise ValueError(
             "Expected as many detections as pictures with ground truth. "
             f"Received: {len(groundtruth)} ground truths, {len(detections)} detections."
         )
     truth = [
-        annotation
-        for index, (boxes, class_ids) in enumerate(groundtruth)
-        for annotation in _annotations(index, boxes, class_ids, None, num_classes)
+        annotation | {"crowd": int(crowd), "iscrowd": int(crowd or difficult)}
+        for index, fields in enumerate(groundtruth)
+        for annotation, difficult, crowd in _flagged(index, GroundTruth(*fields), num_classes)
     ]
     found = [
         annotation
@@ -148,16 +234,26 @@ def _evaluate(groundtruth, detections, num_classes) -> COCOeval:
     ]
     # pycocotools prints its progress, and sys.stdout is the whole process's: one at a time.
     with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(
+        evaluation = _Evaluation(
             _coco(truth, len(groundtruth), num_classes),
             _coco(found, len(groundtruth), num_classes),
             iouType="bbox",
         )
-        evaluation.params.areaRng = evaluation.params.areaRng[:1]
-        evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]  # "all"
+        evaluation.params.areaRng = evaluation.params.areaRng[sizes]
+        evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[sizes]
         evaluation.params.maxDets = [_MAX_DETECTIONS]
         evaluation.evaluate()
     return evaluation
+
+
+def _flagged(index: int, truth: GroundTruth, num_classes: int):
+    """A picture's objects as COCO annotations, each with whether it is difficult, and a crowd."""
+    annotations = list(_annotations(index, truth.boxes, truth.class_ids, None, num_classes))
+    flags = [
+        [False] * len(annotations) if values is None else values
+        for values in (truth.difficult, truth.crowd)
+    ]
+    return zip(annotations, *flags, strict=True)
 
 
 def _annotations(index, boxes, class_ids, scores, num_classes):
@@ -188,7 +284,6 @@ def _annotations(index, boxes, class_ids, scores, num_classes):
             "category_id": int(class_id),
             "bbox": [xmin, ymin, width, height],
             "area": width * height,
-            "iscrowd": 0,
         }
         yield annotation if scores is None else annotation | {"score": score}
 

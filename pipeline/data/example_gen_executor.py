@@ -46,7 +46,7 @@ from pipeline.data.census import (
 from pipeline.data.labelled_image import LabelledImage
 from pipeline.data.raw_example import to_example
 from pipeline.data.readers import Inputs, tfrecord, voc
-from pipeline.data.split import EVAL_LIST, SIDES, TRAIN_LIST, parse_lists
+from pipeline.data.split import EVAL_LIST, SIDES, TEST, TRAIN_LIST, parse_lists
 from pipeline.data.staging import Place, StagingFile, plan_shards, write_shard
 
 _STAGING = "staging"
@@ -92,7 +92,7 @@ class _Check(beam.DoFn):
             if image is not None:
                 record = to_example(image).SerializeToString(deterministic=True)
                 place = self._file.append(record)
-            lines.append(json.dumps({"checked": checked.to_json(), "place": place}))
+            lines.append(json.dumps({"checked": vars(checked), "place": place}))
         return lines
 
 
@@ -127,7 +127,6 @@ class CheckedExampleGenExecutor(base_beam_executor.BaseBeamExecutor, abc.ABC):
         artifact = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.EXAMPLES_KEY]
         )
-        artifact.split_names = artifact_utils.encode_split_names(list(SIDES))
         base = exec_properties[standard_component_specs.INPUT_BASE_KEY]
         settings = read_settings(exec_properties)
 
@@ -139,6 +138,8 @@ class CheckedExampleGenExecutor(base_beam_executor.BaseBeamExecutor, abc.ABC):
         checked, places = _read_lines(staging)
         census = _census_of(checked, inputs, rule)
         require_usable(census, rule, settings["max_set_aside"], base)
+        sides = [*SIDES, TEST] if census.count(TEST) else list(SIDES)
+        artifact.split_names = artifact_utils.encode_split_names(sides)
         self._write_splits(artifact, staging, census, places)
         fileio.rmtree(staging)
         _record(artifact, census, exec_properties)
@@ -163,7 +164,7 @@ class CheckedExampleGenExecutor(base_beam_executor.BaseBeamExecutor, abc.ABC):
         places: Mapping[str, Place],
     ) -> None:
         shards = []
-        for side in SIDES:
+        for side in artifact_utils.decode_split_names(artifact.split_names):
             kept = [item for item, on in census.kept if on == side]
             shards += plan_shards(
                 artifact_utils.get_split_uri([artifact], side),
@@ -263,7 +264,7 @@ def _read_lines(staging: str) -> tuple[list[Checked], dict[str, Place]]:
     for path in fileio.glob(os.path.join(staging, "lines*")):
         with fileio.open(path) as lines:
             for line in map(json.loads, lines):
-                item = Checked.from_json(line["checked"])
+                item = Checked(**line["checked"])
                 checked.append(item)
                 if line["place"]:
                     places[item.file] = Place(*line["place"])
@@ -293,7 +294,7 @@ def _record(artifact: types.Artifact, census: Census, exec_properties: dict[str,
     logging.info("ExampleGen: %s", properties)
     if properties["leaked_images"]:
         logging.warning(
-            "%d pictures are in both train and eval, byte for byte: the evaluation is too good. "
+            "%d pictures are on more than one side, byte for byte: the figures are too good. "
             "images.jsonl of the Examples artifact lists the sha256 of every picture.",
             properties["leaked_images"],
         )

@@ -48,7 +48,12 @@ def look_at(example_gen: FileBasedExampleGen) -> FirstLook:
     lines, objects = [], {}
     for line, image in itertools.islice(usable, MOST_IMAGES):
         lines.append(line)
-        objects[line.file] = list(zip(image.names, image.boxes, strict=True))
+        crowd = image.crowd or (False,) * len(image.boxes)
+        objects[line.file] = [
+            (name, box)
+            for name, box, many in zip(image.names, image.boxes, crowd, strict=True)
+            if not many
+        ]
     census = take_census(lines, rule)
     sizes = collections.defaultdict(list)
     for line, _ in census.kept:

@@ -11,6 +11,8 @@ from tfx.utils import io_utils
 from pipeline import features
 from pipeline.data.labelled_image import LabelledImage
 
+ALL = -1
+
 
 def to_example(image: LabelledImage) -> tf.train.Example:
     """Returns the raw example, with the features that `pipeline/features.py` describes."""
@@ -52,6 +54,7 @@ class LabelledPicture(NamedTuple):
       labels: the names of their classes, n of them.
       difficult: bool [n], see `pipeline.data.labelled_image.LabelledImage`.
       crowd: bool [n], likewise.
+      image_id: the picture's.
     """
 
     encoded: bytes
@@ -59,22 +62,36 @@ class LabelledPicture(NamedTuple):
     labels: list[str]
     difficult: np.ndarray
     crowd: np.ndarray
+    image_id: str
 
 
-def labelled_pictures(examples: Artifact, split: str, count: int) -> Iterator[LabelledPicture]:
+def labelled_pictures(
+    examples: Artifact, split: str, count: int = ALL
+) -> Iterator[LabelledPicture]:
     """Yields the first pictures of a split, a fair sample of it: they are ordered by a hash.
 
     Args:
       examples: a raw Examples artifact.
-      split: "train" or "eval".
+      split: see `pipeline.data.split`.
       count: how many, fewer if there are fewer.
     """
+    for example in raw_examples(examples, split, count):
+        encoded = example.features.feature[features.IMAGE_ENCODED].bytes_list.value[0]
+        image_id = example.features.feature[features.SOURCE_ID].bytes_list.value[0]
+        yield LabelledPicture(
+            encoded,
+            *read_objects(example),
+            *read_flags(example),
+            image_id.decode("utf-8", "surrogateescape"),
+        )
+
+
+def raw_examples(examples: Artifact, split: str, count: int = ALL) -> Iterator[tf.train.Example]:
+    """Yields the first examples of a split, as `labelled_pictures` does."""
     files = io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))
     records = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(files)))
     for record in records.take(count).as_numpy_iterator():
-        example = tf.train.Example.FromString(record)
-        encoded = example.features.feature[features.IMAGE_ENCODED].bytes_list.value[0]
-        yield LabelledPicture(encoded, *read_objects(example), *read_flags(example))
+        yield tf.train.Example.FromString(record)
 
 
 def read_objects(example: tf.train.Example) -> tuple[np.ndarray, list[str]]:

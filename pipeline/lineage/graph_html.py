@@ -68,6 +68,22 @@ def page(graph: dict[str, Any]) -> str:
     Args:
       graph: see `pipeline.lineage.graph.to_json`.
     """
+    parts = picture(graph)
+    count = f"{_count(len(graph['nodes']), 'node')} of {_count(len(parts), 'run')}"
+    replaced = {"TITLE": html.escape(graph["title"]), "COUNT": count, "RUNS": "\n".join(parts)}
+    # In one pass, so that nothing inside the values is replaced.
+    text = re.sub("@([A-Z]+)@", lambda match: replaced[match[1]], _TEMPLATE.read_text())
+    # Can be written in any encoding, names with bytes that are no UTF-8 included.
+    return text.encode("ascii", "xmlcharrefreplace").decode()
+
+
+def picture(graph: dict[str, Any], unfolded_rows: int = _UNFOLDED_ROWS) -> list[str]:
+    """The runs of a graph as HTML, for a page with the styles of this one.
+
+    Args:
+      graph: see `page`.
+      unfolded_rows: runs are unfolded until so many rows are visible.
+    """
     found = sections(graph)
     taken = {
         key
@@ -78,14 +94,9 @@ def page(graph: dict[str, Any]) -> str:
     writer = _Writer(graph, taken)
     visible, parts = 0, []
     for section in found:
-        parts.append(writer.section(section, visible < _UNFOLDED_ROWS))
+        parts.append(writer.section(section, visible < unfolded_rows))
         visible += len(section.rows)
-    count = f"{_count(len(graph['nodes']), 'node')} of {_count(len(found), 'run')}"
-    replaced = {"TITLE": html.escape(graph["title"]), "COUNT": count, "RUNS": "\n".join(parts)}
-    # In one pass, so that nothing inside the values is replaced.
-    text = re.sub("@([A-Z]+)@", lambda match: replaced[match[1]], _TEMPLATE.read_text())
-    # Can be written in any encoding, names with bytes that are no UTF-8 included.
-    return text.encode("ascii", "xmlcharrefreplace").decode()
+    return parts
 
 
 def sections(graph: dict[str, Any]) -> list[Section]:

@@ -15,7 +15,7 @@ BROUGHT_BY = {"LatestBlessedModel": BASELINE, "WarmStart": WARM_START}
 # Channels whose artifacts judge what the execution puts out, and are no part of it.
 _JUDGEMENTS = frozenset({BASELINE, "model_blessing", "infra_blessing", "evaluation"})
 # Nothing is made from what these make.
-_ENDS = frozenset({"ExampleValidator", "Evaluator", "DeviceCheck", "Pusher"})
+_ENDS = frozenset({"ExampleValidator", "Evaluator", "DeviceCheck", "Pusher", "Report"})
 _SHIPPING_MODEL = "shipping_model"
 
 

@@ -26,6 +26,7 @@ from pipeline.metadata.facts import (
 )
 from pipeline.metadata.records import FAILED, RUNNING
 from pipeline.metadata.run_record import ComponentRecord
+from pipeline.report.run_page import write_run_page
 from pipeline.shipping.folder_publisher import lost_versions
 from pipeline.summary import print_summary, statuses, summarize
 from pipeline.training import time_budget
@@ -125,6 +126,7 @@ def run_locally(
             _write_summary(folder, summary)
             if opened:
                 record_end(opened, run_id, summary)
+            write_run_page(folder, in_store=opened is not None)
         if isinstance(failure, KeyboardInterrupt | UserError):
             raise failure
         if failure is not None:
@@ -152,6 +154,7 @@ def _close_killed_runs(opened, places: Workdir, run_id: str) -> None:
         _write_summary(
             folder, _read_summary(folder) | outcome | {"components": statuses(components)}
         )
+        write_run_page(folder, in_store=bool(components))
     if killed:
         say(f"recorded as failed, as they were killed: {', '.join(f.name for f in killed)}")
 

@@ -45,6 +45,7 @@ _NODES = (
     "Evaluator",
     "DeviceCheck",
     "Pusher",
+    "Report",
 )
 _OTHER_NODES = {"Importer": "WarmStart", "Resolver": "LatestBlessedModel"}
 

@@ -21,10 +21,10 @@ from models.settings import PostProcessing
 from models.tflite.agreement import Agreement, compare, relative_error
 from models.tflite.detector import TFLiteDetector, TFLiteNetwork
 from models.training.bootstrap import resample, resampled_map
-from models.training.coco import coco_metrics
+from models.training.coco import GroundTruth, coco_metrics
 from pipeline.errors import UserError
 from pipeline.settings import RewriterSettings
-from pipeline.shipping.score_threshold import recommended_threshold
+from pipeline.shipping.score_threshold import ALL, recommend_thresholds
 
 # Scores leave an int8 network in steps of 1/256; a network that is sure of nothing differs from
 # its file by rounding, which is no fault.
@@ -51,11 +51,15 @@ class Picture(NamedTuple):
       image: uint8 [S, S, 3], resized to the network's input.
       boxes: float32 [n, 4], objects (ymin, xmin, ymax, xmax), normalised to the picture.
       class_ids: int [n].
+      difficult: bool [n], see `models.training.coco.GroundTruth`.
+      crowd: bool [n], likewise.
     """
 
     image: np.ndarray
     boxes: np.ndarray
     class_ids: np.ndarray
+    difficult: np.ndarray | None = None
+    crowd: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +90,8 @@ class Comparison:
         `models.tflite.agreement.relative_error`.
       score_error: of the class scores before the post-processing, likewise.
       detections: of the file and of the network, one by one; decides nothing.
-      score_threshold: of the file, see `recommended_threshold`; NaN when it finds nothing.
+      score_threshold: of the file, for all classes, see `recommend_thresholds`; NaN when it finds
+        nothing.
     """
 
     num_labelled: int
@@ -158,7 +163,7 @@ def compare_with_network(
     raw: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     expected: list[Detections] = []
     received: list[Detections] = []
-    truth: list[tuple[np.ndarray, np.ndarray]] = []
+    truth: list[GroundTruth] = []
     started = time.monotonic()
     for batch in _batches(pictures):
         images = np.stack([picture.image for picture in batch])
@@ -171,13 +176,14 @@ def compare_with_network(
                 raw.append((encodings, scores, *inner.outputs(picture.image)))
             expected.append(post_process(encodings, logits, config.anchors, post_processing))
             received.append(detector.detect(picture.image))
-            truth.append((picture.boxes, picture.class_ids))
+            truth.append(GroundTruth(*picture[1:]))
         if time.monotonic() - started > max_seconds:
             break
     encodings, scores, file_encodings, file_scores = map(np.stack, zip(*raw, strict=True))
-    num_labelled = sum(len(boxes) > 0 for boxes, _ in truth)
+    num_labelled = sum(len(objects.boxes) > 0 for objects in truth)
     map50, mean = _drops(truth, expected, received, config.num_classes, num_labelled)
-    threshold = recommended_threshold(truth, received, config.num_classes)
+    class_names = list(map(str, range(config.num_classes)))
+    best = recommend_thresholds(truth, received, class_names)[ALL]
     return Comparison(
         num_labelled,
         map50,
@@ -185,7 +191,7 @@ def compare_with_network(
         relative_error(encodings, file_encodings, _LEAST_ENCODING_SPREAD),
         relative_error(scores, file_scores, _LEAST_SCORE_SPREAD),
         compare(expected, received, **_AGREEMENT),
-        float("nan") if threshold is None else threshold,
+        best["threshold"] if best else float("nan"),
     )
 
 

@@ -1,5 +1,9 @@
-"""The Evaluator, for a model whose labels are part of what is judged."""
+"""The Evaluator, for a model whose labels are part of what is judged.
 
+Beside the figures it keeps what they were computed from, see `judged_pictures`.
+"""
+
+import apache_beam as beam
 import tfx.v1 as tfx
 from tfx import types
 from tfx.components.evaluator import executor as evaluator_executor
@@ -8,10 +12,27 @@ from tfx.types import artifact_utils
 
 from pipeline.files import HASH_PROPERTY
 from pipeline.shipping.judged_files import read_judged_files, require_same
+from pipeline.shipping.judged_pictures import recording, write_thresholds
+
+
+class _StreamingPipeline(beam.Pipeline):
+    """Leaves out a Flatten of a single collection, as the Evaluator applies to its examples.
+
+    Beam's local runner would hold whatever enters a Flatten in memory, all pictures here, instead
+    of passing one batch after the other from the reader to the detector.
+    """
+
+    def apply(self, transform, pvalueish=None, label=None):
+        """As `beam.Pipeline.apply`."""
+        if isinstance(transform, beam.Flatten) and not isinstance(pvalueish, beam.pvalue.PValue):
+            first, *others = pvalueish
+            if not others:
+                return first
+        return super().apply(transform, pvalueish, label)
 
 
 class Executor(evaluator_executor.Executor):
-    """TFX's, which also records the hash of the model with its labels."""
+    """TFX's, which also records the hash of the model with its labels, and what it judged."""
 
     def Do(self, input_dict, output_dict, exec_properties):
         """Evaluates, unless a model was changed since the TFLiteRewriter made it.
@@ -23,9 +44,15 @@ class Executor(evaluator_executor.Executor):
         for baseline in input_dict.get("baseline_model", ()):
             if baseline.has_custom_property(HASH_PROPERTY):  # it may be older than these hashes
                 _require_unchanged(baseline)
-        super().Do(input_dict, output_dict, exec_properties)
+        evaluation = artifact_utils.get_single_uri(output_dict["evaluation"])
+        with recording(evaluation):
+            super().Do(input_dict, output_dict, exec_properties)
+        write_thresholds(evaluation)
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         blessing.set_string_custom_property(HASH_PROPERTY, judged)
+
+    def _make_beam_pipeline(self):
+        return _StreamingPipeline(argv=self._beam_pipeline_args)
 
 
 def _require_unchanged(model: types.Artifact) -> str:

@@ -21,7 +21,6 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import io_utils
 
 from models.labels import parse_labels
-from pipeline.errors import UserError
 from pipeline.files import (
     HASH_PROPERTY,
     LABELS_FILE,
@@ -29,15 +28,18 @@ from pipeline.files import (
     PUSHED_MODEL_FILE,
     write_whole,
 )
+from pipeline.shipping.destination import publisher_for
 from pipeline.shipping.device_check import read_device_report
-from pipeline.shipping.folder_publisher import FolderPublisher
 from pipeline.shipping.gate import read_evaluation
+from pipeline.shipping.held_back import score_on_test
 from pipeline.shipping.judged_files import read_judged_files, require_same
-from pipeline.shipping.publisher import Publisher
+from pipeline.shipping.judged_pictures import read_thresholds
+
+_FIGURES = {"mAP50", "mAP"}
 
 
 class Executor(tfx_pusher.Executor):
-    """Publishes, or marks the output artifact as not pushed."""
+    """Publishes, with the score on the test images, or marks the output artifact as not pushed."""
 
     def Do(
         self,
@@ -62,6 +64,12 @@ class Executor(tfx_pusher.Executor):
         manifest = build_manifest(
             inputs, files, run_id, json.loads(exec_properties["fingerprints"])
         )
+        if test := score_on_test(model, inputs["examples"]):
+            manifest["test"] = test
+            pushed_model.set_int_custom_property("test_images", test["images"])
+            for name in _FIGURES & test["metrics"].keys():
+                pushed_model.set_float_custom_property(f"test_{name}", test["metrics"][name])
+            logging.info("On the %d test images: %s", test["images"], test["metrics"])
         publisher = publisher_for(exec_properties["push_destination"])
         published = publisher.publish(files, manifest)
         # The artifact keeps a copy, as with TFX: others can change what is at the destination.
@@ -72,27 +80,9 @@ class Executor(tfx_pusher.Executor):
         pushed_model.set_string_custom_property("sha256", facts["sha256"])
         pushed_model.set_string_custom_property(HASH_PROPERTY, judged)
         pushed_model.set_int_custom_property("size_bytes", facts["size_bytes"])
-        for name in ("mAP50", "mAP"):
+        for name in _FIGURES:
             pushed_model.set_float_custom_property(name, manifest["metrics"][name])
         logging.info("Pushed version %s to %s.", published.version, published.path)
-
-
-def publisher_for(destination: str) -> Publisher:
-    """The publisher for a destination given by a user.
-
-    Raises:
-      UserError: a URL that nothing can publish to.
-    """
-    if destination.startswith("gs://"):
-        from pipeline.shipping.bucket_publisher import BucketPublisher  # not every run has a bucket
-
-        return BucketPublisher(destination)
-    if "://" in destination:
-        raise UserError(
-            f"Expected a local folder, or gs://BUCKET/FOLDER, to push to. "
-            f"Received: {destination!r}."
-        )
-    return FolderPublisher(destination)
 
 
 def build_manifest(
@@ -110,7 +100,8 @@ def build_manifest(
       fingerprints: from the runner, by name.
 
     Returns:
-      {run_id, pushed_at, classes, metrics, gate, device_check, fingerprints, artifacts}.
+      {run_id, pushed_at, classes, metrics, score_thresholds, gate, device_check, fingerprints,
+      artifacts}.
     """
     evaluation = read_evaluation(inputs["evaluation"].uri)
     labels_text = files[LABELS_FILE].decode()
@@ -120,6 +111,7 @@ def build_manifest(
         "pushed_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "classes": list(parse_labels(labels_text, LABELS_FILE)),
         "metrics": evaluation.metrics,
+        "score_thresholds": read_thresholds(inputs["evaluation"].uri),
         "gate": {
             "blessed": evaluation.blessed,
             "baseline_metrics": evaluation.baseline_metrics,
@@ -174,7 +166,8 @@ class Pusher(base_component.BaseComponent):
 
     Its output `pushed_model` has the custom properties `pushed` (1 or 0) and, if pushed,
     `pushed_destination` (the version's folder), `pushed_version`, `sha256`, `files_sha256` (with
-    the labels), `size_bytes`, `mAP50` and `mAP`.
+    the labels), `size_bytes`, `mAP50` and `mAP`; with test images also `test_images`, `test_mAP50`
+    and `test_mAP`.
 
     Args:
       model: the shipping model, see `pipeline.files`.
@@ -183,7 +176,7 @@ class Pusher(base_component.BaseComponent):
       evaluation: the Evaluator's figures, for the manifest.
       examples: the raw examples, for the manifest's data fingerprint.
       schema: for the manifest's schema fingerprint.
-      push_destination: see `publisher_for`.
+      push_destination: see `pipeline.shipping.destination.publisher_for`.
       fingerprints: of the code, the configuration and the environment, for the manifest. Part of
         the cache key.
       lost_versions: see `pipeline.shipping.folder_publisher.lost_versions`. Only part of the cache

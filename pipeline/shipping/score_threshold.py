@@ -1,41 +1,72 @@
-"""The score from which on an app should show a detection."""
+"""The score from which on an app should show a detection: where precision and recall are balanced.
+
+A pure function of detections, so that whoever has some can ask: the Evaluator records its answer
+beside the figures, the Pusher puts it into the manifest, and the report's page explains it.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from models.training.coco import match_detections
+from models.training.coco import ClassMatches, match_detections
+
+ALL = "all"
+CLASSES = "classes"
+_DIGITS = 4
 
 
-def recommended_threshold(
-    groundtruth: Sequence[tuple[np.ndarray, np.ndarray]],
+def recommend_thresholds(
+    groundtruth: Sequence[tuple],
     detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    num_classes: int,
-) -> float | None:
-    """The threshold with the best F1: half-way to the next score below.
+    class_names: Sequence[str],
+) -> dict[str, Any]:
+    """The thresholds with the best F1 at an overlap of 0.5, for all classes together and for each.
 
-    A detection counts as right if it has an object of its class at an overlap of 0.5. All classes
-    share the threshold, because apps have one.
+    A threshold lies in the middle between the lowest score that it keeps and the next one below, so
+    that a score which another processor rounds does not cross it. Of several with the same F1, the
+    highest.
 
     Args:
       groundtruth: see `models.training.coco.coco_metrics`.
-      detections: likewise.
-      num_classes: class ids are below it.
+      detections: likewise; scores 0..1.
+      class_names: by class id.
 
     Returns:
-      0..1; None when no detection is right.
+      JSON: {"all": best, "classes": {name: best}}, where best is {"threshold", "precision",
+      "recall", "f1"}, each 0..1, or None where no threshold lets a detection be right. An app keeps
+      detections with `score >= threshold`.
     """
-    matches = match_detections(groundtruth, detections, num_classes)
-    scores = np.concatenate([found.scores for found in matches])
-    right = np.concatenate([found.matched[0] for found in matches])
+    matches = match_detections(groundtruth, detections, len(class_names))
+    return {
+        ALL: _best(matches),
+        CLASSES: {name: _best([found]) for name, found in zip(class_names, matches, strict=True)},
+    }
+
+
+def _best(matches: Sequence[ClassMatches]) -> dict[str, float] | None:
+    counted = [~found.ignored[0] for found in matches]
+    scores = np.concatenate(
+        [[], *(found.scores[rows] for found, rows in zip(matches, counted, strict=True))]
+    )
+    right = np.concatenate(
+        [[], *(found.matched[0, rows] for found, rows in zip(matches, counted, strict=True))]
+    )
+    num_objects = sum(int(found.num_objects.sum()) for found in matches)
     if not right.any():
         return None
     order = np.argsort(-scores, kind="stable")
-    scores = scores[order]
-    num_right = np.cumsum(right[order])
-    num_objects = sum(int(found.num_objects.sum()) for found in matches)
-    f1 = 2 * num_right / (np.arange(1, len(scores) + 1) + num_objects)
-    below = np.append(scores[1:], 0.0)
-    f1[scores == below] = -1  # a threshold does not part equal scores
-    best = int(np.argmax(f1))
-    return float((scores[best] + below[best]) / 2)
+    scores, right = scores[order], np.cumsum(right[order])
+    # A threshold can't tell equal scores apart.
+    last = np.flatnonzero(np.append(scores[1:] < scores[:-1], True))
+    f1 = 2 * right[last] / (last + 1 + num_objects)
+    best = int(last[np.argmax(f1)])
+    lowest = scores[best]
+    below = scores[best + 1] if best + 1 < len(scores) else lowest
+    middle = round(float(lowest + below) / 2, _DIGITS)
+    return {
+        "threshold": middle if below < middle <= lowest else float(lowest),
+        "precision": float(right[best] / (best + 1)),
+        "recall": float(right[best] / num_objects),
+        "f1": float(f1.max()),
+    }

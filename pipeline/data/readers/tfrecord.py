@@ -20,6 +20,7 @@ from pipeline.data.census import BROKEN_FILE, EMPTY_FILE, Checked, Ignored
 from pipeline.data.checks import check_boxes, check_names, check_size, decoded_size
 from pipeline.data.input_patterns import is_pattern, is_remote, is_special
 from pipeline.data.labelled_image import LabelledImage, Unusable, image_id_of
+from pipeline.data.orientation import annotated_size, set_upright
 from pipeline.data.readers import Inputs
 from pipeline.data.split import SIDES, sided_id
 from pipeline.errors import UserError
@@ -211,7 +212,9 @@ def _label_record(
     stated = values(features.IMAGE_WIDTH, "int64_list") + values(
         features.IMAGE_HEIGHT, "int64_list"
     )
-    check_size(tuple(stated) if len(stated) == 2 else None, (width, height))
+    size = tuple(stated) if len(stated) == 2 else None
+    width, height = annotated_size(size, (width, height), encoded[0])
+    check_size(size, (width, height))
     edges = [values(key, "float_list") for key in features.BOX]
     if len({len(edge) for edge in edges}) != 1:
         raise Unusable(
@@ -221,7 +224,7 @@ def _label_record(
         )
     names = [_text(name, features.CLASS_TEXT) for name in values(features.CLASS_TEXT, "bytes_list")]
     filename = values(features.IMAGE_FILENAME, "bytes_list")
-    return LabelledImage(
+    stored = LabelledImage(
         image_id=sided_id(side, image_id),
         filename=filename[0].decode("utf-8", "surrogateescape") if filename else image_id,
         encoded=encoded[0],
@@ -230,4 +233,14 @@ def _label_record(
         width=width,
         boxes=check_boxes(list(zip(*edges, strict=True)), width, height),
         names=check_names(names, len(edges[0])),
+        difficult=_flags(values, features.DIFFICULT, len(edges[0])),
+        crowd=_flags(values, features.CROWD, len(edges[0])),
     )
+    return set_upright(stored)
+
+
+def _flags(values: Callable[[str, str], list], key: str, num_boxes: int) -> tuple[bool, ...]:
+    flags = tuple(map(bool, values(key, "int64_list")))
+    if flags and len(flags) != num_boxes:
+        raise Unusable("malformed_record", f"{num_boxes} boxes have {len(flags)} values in {key}")
+    return flags

@@ -13,6 +13,7 @@ from pipeline.data.census import Checked, Ignored
 from pipeline.data.checks import check_boxes, check_names, check_size, decoded_size
 from pipeline.data.input_patterns import is_special
 from pipeline.data.labelled_image import PICTURE_SUFFIXES, LabelledImage, Unusable, image_id_of
+from pipeline.data.orientation import annotated_size, set_upright
 from pipeline.data.readers import Inputs
 from pipeline.data.readers.voc_annotation import class_of_filename, parse_annotation
 from pipeline.data.split import SIDES, sided_id
@@ -198,13 +199,14 @@ def read_annotation(
         picture, encoded = _find_picture(item, annotation.filename)
         image_id = image_id_of(picture)
         image_format, width, height = decoded_size(encoded, max_megapixels)
+        width, height = annotated_size(annotation.size, (width, height), encoded)
         check_size(annotation.size, (width, height))
         boxes = [drawn.normalised(width, height) for drawn in annotation.objects]
         if class_from == "filename" and boxes:
             names = [class_of_filename(image_id)] * len(boxes)
         else:
             names = [drawn.name for drawn in annotation.objects]
-        image = LabelledImage(
+        stored = LabelledImage(
             image_id=sided_id(item.side, image_id),
             filename=picture,
             encoded=encoded,
@@ -213,7 +215,9 @@ def read_annotation(
             width=width,
             boxes=check_boxes(boxes, width, height),
             names=check_names(names, len(boxes)),
+            difficult=tuple(drawn.difficult for drawn in annotation.objects),
         )
+        image = set_upright(stored)
     except Unusable as problem:
         yield (
             Checked(

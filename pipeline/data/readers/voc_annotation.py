@@ -12,13 +12,14 @@ from pipeline.data.labelled_image import Box, Unusable
 
 @dataclass(frozen=True)
 class VocObject:
-    """One `<object>`: class and box in pixels, not yet checked against the picture."""
+    """One `<object>`: class, box in pixels not yet checked against the picture, and flag."""
 
     name: str
     xmin: float
     ymin: float
     xmax: float
     ymax: float
+    difficult: bool
 
     def normalised(self, width: int, height: int) -> Box:
         """Returns (ymin, xmin, ymax, xmax) as shares of a picture of this size in pixels."""
@@ -58,6 +59,7 @@ def _parse_object(node: Element, number: int) -> VocObject:
     return VocObject(
         (node.findtext("name") or "").strip(),
         *(_number(box, tag, context) for tag in ("xmin", "ymin", "xmax", "ymax")),
+        difficult=(node.findtext("difficult") or "").strip() == "1",
     )
 
 

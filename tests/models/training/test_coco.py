@@ -6,7 +6,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from models.training.coco import coco_metrics, metric_names
+from models.training.coco import GroundTruth, coco_metrics, match_detections, metric_names
 
 NAMES = ["cat", "dog", "rabbit"]
 SIZES = [(240, 320), (333, 500)]
@@ -33,7 +33,7 @@ def random_set(seed, images=40, classes=3):
     return truth, found, sizes
 
 
-def by_pycocotools(truth, found, sizes, folder, classes=3):
+def by_pycocotools(truth, found, sizes, folder, classes=3, crowds=None):
     """The reference: COCO json files on disk, loadRes, summarize; pixels."""
 
     def xywh(box, size):
@@ -41,7 +41,8 @@ def by_pycocotools(truth, found, sizes, folder, classes=3):
         return [xmin * width, ymin * height, (xmax - xmin) * width, (ymax - ymin) * height]
 
     annotations, results = [], []
-    for image, ((boxes, ids), size) in enumerate(zip(truth, sizes, strict=True)):
+    for image, ((boxes, ids, *_), size) in enumerate(zip(truth, sizes, strict=True)):
+        first = len(annotations)
         for box, class_id in zip(boxes, ids, strict=True):
             x, y, w, h = xywh(box, size)
             annotations.append(
@@ -51,7 +52,7 @@ def by_pycocotools(truth, found, sizes, folder, classes=3):
                     "category_id": int(class_id),
                     "bbox": [x, y, w, h],
                     "area": w * h,
-                    "iscrowd": 0,
+                    "iscrowd": int(crowds is not None and crowds[image][len(annotations) - first]),
                 }
             )
     for image, ((boxes, ids, scores), size) in enumerate(zip(found, sizes, strict=True)):
@@ -150,3 +151,51 @@ def test_bad_arrays_are_errors(truth, found, message):
 def test_prints_nothing(capsys):
     coco_metrics(*random_set(0)[:2], NAMES)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_crowds_are_those_of_pycocotools(seed, tmp_path):
+    truth, found, sizes = random_set(seed)
+    rng = np.random.default_rng(seed)
+    crowds = [rng.random(len(ids)) < 0.3 for _, ids in truth]
+    expected = by_pycocotools(truth, found, sizes, tmp_path, crowds=crowds).stats[:2]
+    flagged = [
+        GroundTruth(*objects, None, crowd) for objects, crowd in zip(truth, crowds, strict=True)
+    ]
+    received = coco_metrics(flagged, found, NAMES)
+    assert [received["mAP"], received["mAP50"]] == pytest.approx(expected, abs=1e-6)
+    assert received["mAP50"] != pytest.approx(coco_metrics(truth, found, NAMES)["mAP50"], abs=1e-3)
+
+
+EASY, HARD = [0.1, 0.1, 0.3, 0.3], [0.5, 0.5, 0.9, 0.9]
+INSIDE_HARD = [0.5, 0.5, 0.6, 0.6]
+
+
+def score_one(flag, found):
+    """mAP50 of a picture with an easy object and one that has a flag; detections by score."""
+    flags = {flag: np.array([False, True])}
+    truth = GroundTruth(np.array([EASY, HARD]), np.array([0, 0]), **flags)
+    scores = np.linspace(0.9, 0.5, len(found))
+    detections = [(np.array(found), np.zeros(len(found), int), scores)]
+    [matches] = match_detections([truth], detections, 1)
+    assert matches.num_objects.tolist() == [1]
+    return coco_metrics([truth], detections, ["cat"])["mAP50"], matches.ignored[0].tolist()
+
+
+@pytest.mark.parametrize("flag", ["difficult", "crowd"])
+def test_objects_with_a_flag_are_neither_found_nor_missed(flag):
+    assert score_one(flag, [EASY]) == (pytest.approx(1), [False])
+    # However often they are found.
+    assert score_one(flag, [HARD, HARD, EASY]) == (pytest.approx(1), [True, True, False])
+
+
+def test_a_detection_of_a_part_is_right_in_a_crowd_and_wrong_in_a_difficult_object():
+    assert score_one("crowd", [INSIDE_HARD, EASY]) == (pytest.approx(1), [True, False])
+    assert score_one("difficult", [INSIDE_HARD, EASY]) == (pytest.approx(0.5), [False, False])
+
+
+def test_a_class_of_which_nothing_counts_is_not_a_number():
+    truth = GroundTruth(np.array([EASY]), np.array([0]), np.array([True]))
+    found = (np.array([EASY]), np.array([0]), np.array([0.5]))
+    metrics = coco_metrics([truth], [found], NAMES)
+    assert all(math.isnan(value) for value in metrics.values())

@@ -136,8 +136,8 @@ def test_a_voc_folder_with_many_kinds_of_problems(voc, tmp_path):
         "annotations/xmls/._cat_0.xml", "annotations/xmls/readme.txt",
     }  # fmt: skip
     counts = {
-        "num_train": len(train), "num_eval": len(evaluation), "num_negatives": 1,
-        "num_set_aside": 4, "num_ignored": 6, "leaked_images": 0,
+        "num_train": len(train), "num_eval": len(evaluation), "num_test": 0, "num_negatives": 1,
+        "num_set_aside": 4, "num_ignored": 6, "num_turned": 0, "leaked_images": 0,
     }  # fmt: skip
     assert counts.items() < run.properties.items()
     assert json.loads(run.properties["set_aside_reasons"]) == {
@@ -242,7 +242,7 @@ def test_split_lists_decide(voc, tmp_path):
     run = Run(VocExampleGen(str(voc.root), **lists, max_set_aside=0.25), tmp_path / "root")
     assert run.sides() == {"cat_0": "train", "cat_1": "train", "cat_2": "eval"}
     assert [line["id"] for line in run.report("set_aside")] == ["cat_9"]
-    assert [line["reason"] for line in run.report("ignored")] == ["in neither of the split lists"]
+    assert [line["reason"] for line in run.report("ignored")] == ["in none of the split lists"]
 
 
 @slow

@@ -14,7 +14,14 @@ from pipeline.beam_options import IN_PROCESS
 from pipeline.config import override
 from pipeline.errors import UserError
 from pipeline.pipeline import judge_and_push
+from pipeline.shipping.coco_metric import Picture, score_pictures
 from pipeline.shipping.gate import read_evaluation
+from pipeline.shipping.judged_pictures import (
+    BASELINE,
+    CANDIDATE,
+    read_judged_pictures,
+    read_thresholds,
+)
 from tests.pipeline.tiny_detector import LABELS
 
 
@@ -76,6 +83,16 @@ def run(tmp_path, examples_artifact):
     return make
 
 
+def scores_of(kept, model):
+    """The metrics of detections that were kept."""
+    pictures = [
+        Picture(p.source_id, p.boxes, p.labels, p.found[model].boxes, p.found[model].labels,
+                p.found[model].scores)
+        for p in kept
+    ]  # fmt: skip
+    return score_pictures(pictures, None)
+
+
 @pytest.mark.slow
 def test_a_blessed_model_is_pushed_and_becomes_the_next_one_s_baseline(
     tmp_path, run, model_artifact, int8_model
@@ -88,12 +105,19 @@ def test_a_blessed_model_is_pushed_and_becomes_the_next_one_s_baseline(
     assert manifest["run_id"]
     assert manifest["artifacts"]["model"]["id"] > 0
     assert manifest["gate"]["baseline_metrics"] is None
+    kept = read_judged_pictures(first["ModelEvaluation"].uri)
+    assert scores_of(kept, CANDIDATE) == manifest["metrics"]
+    assert manifest["score_thresholds"] == read_thresholds(first["ModelEvaluation"].uri)
+    assert manifest["score_thresholds"]["all"]["threshold"] > 0
 
     # The same detections under other names: nothing but the drop speaks against it.
     second = run(model_artifact(int8_model, ("cat", "rabbit", "dog"), name="worse"))
     judged = read_evaluation(second["ModelEvaluation"].uri)
     assert judged.baseline_metrics == manifest["metrics"]
     assert [condition.kind for condition in judged.thresholds if not condition.passed] == ["change"]
+    kept = read_judged_pictures(second["ModelEvaluation"].uri)
+    assert scores_of(kept, CANDIDATE) == judged.metrics
+    assert scores_of(kept, BASELINE) == judged.baseline_metrics
     assert second["PushedModel"].custom_properties["pushed"].int_value == 0
     assert (tmp_path / "pushed" / "latest").resolve().name == "1"
 

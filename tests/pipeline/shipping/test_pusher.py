@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 from tfx.dsl.components.base import base_executor
-from tfx.types import channel_utils, standard_artifacts
+from tfx.types import artifact_utils, channel_utils, standard_artifacts
 
 from pipeline.errors import UserError
+from pipeline.shipping.destination import publisher_for
 from pipeline.shipping.device_check import DeviceCheck
 from pipeline.shipping.gate import Evaluation, Threshold
-from pipeline.shipping.pusher import Executor, Pusher, publisher_for
+from pipeline.shipping.pusher import Executor, Pusher
 from tests.pipeline.tiny_detector import LABELS, hash_of
 
 EVALUATION = Evaluation(
@@ -19,6 +20,7 @@ EVALUATION = Evaluation(
     thresholds=(Threshold("mAP50", "value", 0.9, 0.5, True),),
     blessed=True,
 )
+THRESHOLDS = {"all": {"threshold": 0.4}, "classes": {"cat": {"threshold": 0.4}}}
 FINGERPRINTS = {"code": "c0de", "config": "c0f", "environment": "e27"}
 
 
@@ -26,6 +28,7 @@ FINGERPRINTS = {"code": "c0de", "config": "c0f", "environment": "e27"}
 def inputs(tmp_path, monkeypatch, model_artifact, examples_artifact, int8_model):
     """Artifacts of a run that both judges bless; the Evaluator's figures are given."""
     monkeypatch.setattr("pipeline.shipping.pusher.read_evaluation", lambda uri: EVALUATION)
+    monkeypatch.setattr("pipeline.shipping.pusher.read_thresholds", lambda uri: THRESHOLDS)
     model = model_artifact(int8_model, LABELS)
     model.id = 17
     examples_artifact.set_string_custom_property("data_fingerprint", "da7a")
@@ -89,6 +92,7 @@ def test_a_model_that_both_judges_bless_is_published_with_its_manifest(
     assert manifest["run_id"] == "run 1"
     assert manifest["classes"] == list(LABELS)
     assert manifest["metrics"] == EVALUATION.metrics
+    assert manifest["score_thresholds"] == THRESHOLDS
     assert manifest["gate"]["blessed"] is True
     [condition] = manifest["gate"]["conditions"]
     assert condition["bound"] == 0.5
@@ -102,6 +106,7 @@ def test_a_model_that_both_judges_bless_is_published_with_its_manifest(
     }
     assert manifest["artifacts"]["model"]["id"] == 17
     assert manifest["pushed_at"].endswith("+00:00")
+    assert "test" not in manifest
 
     assert pushed.get_int_custom_property("pushed") == 1
     assert pushed.get_string_custom_property("pushed_version") == "1"
@@ -111,6 +116,26 @@ def test_a_model_that_both_judges_bless_is_published_with_its_manifest(
     assert pushed.get_float_custom_property("mAP50") == 0.9
     for name in ("detect.tflite", "labels.txt", "manifest.json"):
         assert (Path(pushed.uri) / name).read_bytes() == (latest / name).read_bytes()
+
+
+@pytest.mark.parametrize("blessed", [1, 0])
+def test_test_images_are_scored_when_a_file_is_published(
+    tmp_path, push, inputs, eval_pictures, blessed
+):
+    examples = inputs["examples"]
+    examples.split_names = artifact_utils.encode_split_names(["train", "eval", "test"])
+    os.rename(Path(examples.uri) / "Split-eval", Path(examples.uri) / "Split-test")
+    inputs["model_blessing"].set_int_custom_property("blessed", blessed)
+    pushed = push()
+    assert pushed.get_int_custom_property("test_images") == blessed * len(eval_pictures)
+    if not blessed:
+        return
+    test = json.loads((tmp_path / "pushed" / "latest" / "manifest.json").read_text())["test"]
+    assert test["images"] == len(eval_pictures)
+    assert 0.1 < test["metrics"]["mAP50"] < 1
+    assert pushed.get_float_custom_property("test_mAP50") == test["metrics"]["mAP50"]
+    assert pushed.get_float_custom_property("test_mAP") == test["metrics"]["mAP"]
+    assert pushed.get_float_custom_property("mAP50") == 0.9  # the Evaluator's
 
 
 @pytest.mark.parametrize("judge", ["model_blessing", "infra_blessing"])

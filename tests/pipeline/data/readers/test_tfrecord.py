@@ -221,3 +221,16 @@ def test_a_folder_without_tfrecord_files_is_rejected(tmp_path):
     (tmp_path / "README.md").write_text("stray")
     with pytest.raises(UserError, match="none among the 1 files there"):
         find_shards(str(tmp_path), {"examples": "*"})
+
+
+def test_flags_are_read(read):
+    _, image = read(**{features.DIFFICULT: [1, 0], features.CROWD: [0, 1]})
+    assert (image.difficult, image.crowd) == ((True, False), (False, True))
+    assert read(**{features.DIFFICULT: [0, 0], features.CROWD: []})[1] == IMAGE
+
+
+def test_flags_that_are_not_one_a_box_are_refused(read):
+    checked, image = read(**{features.CROWD: [1]})
+    assert image is None
+    assert checked.kind == "malformed_record"
+    assert checked.reason == f"2 boxes have 1 values in {features.CROWD}"

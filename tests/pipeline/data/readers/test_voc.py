@@ -296,3 +296,14 @@ def test_a_side_becomes_part_of_the_id(voc):
     checked, image = read(voc, "a", side="eval")
     assert image.image_id == checked.image_id == "eval/a"
     assert image.filename == "a.jpg"
+
+
+def test_difficult_objects_are_marked(voc):
+    voc.add("a", (CAT, DOG))
+    path = voc.xmls / "a.xml"
+    assert read(voc, "a")[1].difficult == ()
+    text = path.read_text().replace("<name>dog</name>", "<name>dog</name><difficult>1</difficult>")
+    path.write_text(text)
+    _, image = read(voc, "a")
+    assert image.difficult == (False, True)
+    assert image.crowd == ()
