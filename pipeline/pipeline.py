@@ -164,7 +164,7 @@ def create_pipeline(
             "pushed_model": pusher.outputs["pushed_model"],
         },
         settings={name: settings[name] for name in _REPORT_SECTIONS},
-        code_fingerprint=f"{code_fingerprint('pipeline.report.component')}{templates_fingerprint()}",
+        code_fingerprint=f"{code_fingerprint('pipeline.report.component')}-{templates_fingerprint()}",
     )
     components += [*judges, report]
     return tfx.dsl.Pipeline(
