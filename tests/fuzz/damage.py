@@ -112,7 +112,9 @@ def folder(root: Path, rng: random.Random) -> str:
         elif how == "link":
             victim.symlink_to(rng.choice(("nowhere", "/dev/zero", "/etc", "..", victim.name)))
         elif how == "loop":
-            victim.with_suffix("").symlink_to(victim.parent, target_is_directory=True)
+            victim.with_name(f"{victim.name[:200]}_loop").symlink_to(
+                victim.parent, target_is_directory=True
+            )
         elif how == "pipe":
             os.mkfifo(victim)
     return f"{how}: {victim.relative_to(root)}"
