@@ -61,6 +61,13 @@ def paths_by_side(
             "Expected different data for training and for evaluation. Received: "
             f"{train_data} for both."
         )
+    inner, outer = sorted(paths.values(), key=len, reverse=True)
+    if inner.startswith(f"{outer}/"):
+        raise UserError(
+            "Expected data for training and for evaluation in folders of their own. Received: "
+            f"{inner}, which is inside of {outer}. A split into folders such as train and val "
+            "needs no flags but --data."
+        )
     return paths
 
 

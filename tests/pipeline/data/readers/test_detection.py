@@ -119,7 +119,7 @@ def test_of_an_unknown_folder_the_endings_are_counted(tmp_path):
     for name in ("a.jpg", "b.JPG", "a.csv", "README", "c.json"):
         (tmp_path / name).write_text("{}")
     expected = (
-        r"Looked for Pascal VOC .* Received: 2 \.jpg, 1 \.csv, .*1 no ending.* Export the labels"
+        r"Looked for Pascal VOC .* Received: 2 \.jpg, 1 no ending, 1 \.csv.* Export the labels"
     )
     with pytest.raises(UserError, match=expected):
         found(tmp_path)
