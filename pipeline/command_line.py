@@ -51,6 +51,9 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
         "image ids",
     )
     data.add_argument("--eval", metavar="PATH", help="likewise for evaluation")
+    data.add_argument(
+        "--test", metavar="PATH", help="likewise for a test, scored once, when a file is pushed"
+    )
     data.add_argument("--schema", metavar="DIR", help="curated schema; default: inferred")
 
 
@@ -97,6 +100,7 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
         "data.class_from": options.class_from,
         "data.train": options.train,
         "data.eval": options.eval,
+        "data.test": options.test,
         "schema_dir": options.schema,
         "training.minutes": options.minutes,
         "warm_start.weights": options.warm_start,
@@ -158,7 +162,7 @@ def _check_minutes(config: PipelineConfig, given: dict[str, str]) -> None:
 
 def _check_archives(data: DataSettings) -> None:
     """Rejects archives in an object store, where nothing could unpack them."""
-    for path in (data.path, data.train, data.eval):
+    for path in (data.path, data.train, data.eval, data.test):
         if "://" in path and archives.is_archive(path):
             raise UserError(
                 f"Expected data in a bucket as files. Received: {path}, an archive. Unpack it, and "

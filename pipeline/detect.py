@@ -23,6 +23,7 @@ from pipeline.files import (
     LATEST,
     MANIFEST_FILE,
     PUSHED_MODEL_FILE,
+    WITHDRAWN,
     sha256_of,
     write_whole,
 )
@@ -82,6 +83,8 @@ def find_model(path: str) -> ModelFiles:
 def differences_from_manifest(files: ModelFiles) -> list[str]:
     """What in a pushed version is no longer as it was pushed, one sentence each.
 
+    That it was withdrawn is the first of them.
+
     Args:
       files: from `find_model`. A model without a manifest beside it was not pushed: no differences.
     """
@@ -89,14 +92,21 @@ def differences_from_manifest(files: ModelFiles) -> list[str]:
     if not path.exists():
         return []
     try:
-        recorded = json.loads(path.read_text(encoding="utf-8"))["files"]
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        recorded = manifest["files"]
         expected = {
             files.model: recorded[PUSHED_MODEL_FILE]["sha256"],
             path.parent / LABELS_FILE: recorded[LABELS_FILE]["sha256"],
         }
     except (OSError, ValueError, LookupError, TypeError):
         return [f"{path} is damaged: nobody can tell whether the files beside it were changed."]
-    return [
+    withdrawn = manifest.get(WITHDRAWN)
+    said = (
+        [f"{path.parent} was withdrawn at {withdrawn['at']}: {withdrawn['reason']}"]
+        if withdrawn
+        else []
+    )
+    return said + [
         f"{file} is not the file that was pushed: {MANIFEST_FILE} records another sha256."
         for file, digest in expected.items()
         if sha256_of(file) != digest

@@ -4,6 +4,7 @@ Imports neither TensorFlow nor TFX.
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,10 @@ IGNORED_FILE = "ignored.jsonl"
 # A push, and the PushedModel artifact's copy of it; apps get the model under this name.
 PUSHED_MODEL_FILE = "detect.tflite"
 MANIFEST_FILE = "manifest.json"
+# In a manifest: {at, reason} of a version that was withdrawn after the push.
+WITHDRAWN = "withdrawn"
+# Packed into the .tflite, with the labels: what made it.
+PROVENANCE_FILE = "provenance.json"
 LATEST = "latest"  # names the newest version
 
 # Custom property of shipping models, both blessings and pushed models: `hash_together` of the
@@ -54,6 +59,11 @@ _CHUNK = 1 << 20
 def serving_path(model_uri: str, name: str) -> str:
     """Path of a file in a Model artifact."""
     return os.path.join(model_uri, SERVING_FOLDER, name)
+
+
+def format_manifest(manifest: Mapping[str, Any]) -> bytes:
+    """Content of a manifest: the same text whenever it is read and written again."""
+    return (json.dumps(manifest, indent=2, allow_nan=False) + "\n").encode()
 
 
 def hash_file(path: str | os.PathLike) -> dict[str, Any]:

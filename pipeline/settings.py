@@ -39,6 +39,8 @@ class DataSettings(Settings):
     """Your own split: a list of image ids (.txt) in the data at `path`, or another data set."""
     eval: str = ""
     """The same for evaluation."""
+    test: str = ""
+    """The same for the test, beside the two: scored once, when a file is pushed."""
     eval_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Without a split of your own: share of the images, chosen by a hash of their ids, that is
     held out for evaluation. In steps of 0.01."""
@@ -53,6 +55,8 @@ class DataSettings(Settings):
     def _check(self):
         if bool(self.train) != bool(self.eval):
             raise ValueError("data.train and data.eval go together: set both, or neither")
+        if self.test and not self.train:
+            raise ValueError("data.test goes with data.train and data.eval: set all three")
         return self
 
 

@@ -130,9 +130,9 @@ def _report(
     report: ArtifactRecord | None, pushed: ArtifactRecord | None, run_folder: Path
 ) -> str | None:
     """The page: in the run's folder, or on Vertex AI beside the pushed model, if there is one."""
-    if report is None or "://" not in report.uri:
-        return str(run_folder / REPORT_FILE)
-    folder = pushed.properties["pushed_destination"] if pushed else report.uri
+    beside = [pushed.properties["pushed_destination"]] if pushed else []
+    places = beside + ([report.uri] if report else [])
+    folder = next((place for place in places if "://" in place), str(run_folder))
     return f"{folder}/{REPORT_FILE}"
 
 

@@ -8,3 +8,5 @@ from pipeline.fingerprint import ROOT
 
 os.environ["TMPDIR"] = tempfile.tempdir = str(ROOT / ".tmp")
 os.makedirs(tempfile.tempdir, exist_ok=True)
+
+pytest_plugins = ["tests.demo_project"]

@@ -4,23 +4,18 @@ The demo runs in a separate process, as users run it. The runs after it are in t
 TensorFlow and TFX are already loaded, unless they are to be killed.
 """
 
-import contextlib
 import hashlib
-import io
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-import local_runner
 from pipeline import presets
-from pipeline.fingerprint import ROOT
+from pipeline.report import __main__ as report
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -44,62 +39,6 @@ sys.exit(local_runner.main(sys.argv[1:]))
 """
 
 
-class Project:
-    """A workdir and the runs in it."""
-
-    def __init__(self, workdir: Path):
-        self.workdir = workdir
-
-    def arguments(self, *flags, **settings):
-        command = ["--workdir", str(self.workdir), *flags]
-        for name, value in settings.items():
-            command += ["--set", f"{name.replace('__', '.')}={value}"]
-        return command
-
-    def start(self, arguments, program=(str(ROOT / "local_runner.py"),)):
-        """Starts the command line in a separate process."""
-        return subprocess.Popen(
-            [sys.executable, *program, *arguments],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, *flags, **settings):
-        """Runs the command line in this process; returns exit code, output and summary.json."""
-        with contextlib.redirect_stdout(io.StringIO()) as output:
-            code = local_runner.main(self.arguments(*flags, **settings))
-        return code, output.getvalue(), self.summary()
-
-    def summary(self):
-        """summary.json of the last run."""
-        return json.loads((self.workdir / "latest_run" / "summary.json").read_text())
-
-    def versions(self):
-        """Names of the published versions."""
-        return sorted(
-            entry.name for entry in (self.workdir / "pushed").iterdir() if not entry.is_symlink()
-        )
-
-    def states(self):
-        """Files of unfinished training runs."""
-        return set(self.workdir.glob("checkpoints/*/state.npz"))
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    return Project(tmp_path_factory.mktemp("project") / "work")
-
-
-@pytest.fixture(scope="module")
-def demo(project):
-    """The demo's exit code, output and summary."""
-    process = project.start(project.arguments())
-    output, _ = process.communicate()
-    return process.returncode, output, project.summary()
-
-
 def test_the_demo_passes_its_own_gates_and_is_pushed(project, demo):
     code, text, summary = demo
     assert code == 0, text
@@ -109,8 +48,16 @@ def test_the_demo_passes_its_own_gates_and_is_pushed(project, demo):
     assert {component["status"] for component in summary["components"].values()} == {"complete"}
     assert (summary["images"]["train"], summary["images"]["eval"]) == (632, 168)
     assert summary["images"]["set_aside"] == 0
-    for part in ("gate: blessed", "mAP@.5", "Trainer", "pipeline.detect", "tensorboard"):
+    for part in ("gate: blessed", "mAP@.5", "Trainer", "pipeline.detect", "tensorboard", "report "):
         assert part in text
+    page = Path(summary["report"])
+    assert page == Path(summary["run_folder"], "report.html")
+    assert "Pushed as version 1: mAP@.5 is" in page.read_text()
+    assert page.stat().st_size < 5e6
+    manifest = json.loads(Path(summary["pushed_path"], "manifest.json").read_text())
+    threshold = manifest["score_thresholds"]["all"]["threshold"]
+    assert f'<b id="threshold">{threshold:.2f}</b>' in page.read_text()
+    assert "RunReport" in page.read_text()  # its lineage knows it
     assert "Traceback" not in text
     assert not project.states()  # the training is finished
     config = json.loads(Path(summary["run_folder"], "config.json").read_text())
@@ -182,6 +129,11 @@ def test_a_higher_threshold_is_judged_without_training_and_not_pushed(project, d
     assert summary["components"]["Trainer"]["status"] == "cached"
     assert summary["components"]["Evaluator"]["status"] == "complete"
     assert "not blessed: nothing was pushed" in text
+    page = Path(summary["report"])
+    assert "Not pushed: mAP@.5 is" in page.read_text()
+    page.unlink()
+    assert report.main([summary["run_folder"]]) == 0
+    assert "Not pushed: mAP@.5 is" in page.read_text()
 
 
 def test_a_killed_training_resumes_and_the_gate_rejects_its_poor_model(project, demo):
@@ -219,7 +171,7 @@ def test_a_moved_workdir_takes_its_cache_along(project, demo):
     assert code == 3, text
     states = {name: component["status"] for name, component in summary["components"].items()}
     # The settings name the new places, so the Pusher runs.
-    rest = {"LatestBlessedModel": "complete", "Pusher": "complete"}
+    rest = dict.fromkeys(("LatestBlessedModel", "Pusher", "Report"), "complete")
     assert states == dict.fromkeys(states, "cached") | rest
     assert len(summary["reasons"]) == 2
     assert not (moved / "tmp").exists()

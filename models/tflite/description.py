@@ -156,11 +156,13 @@ def _output_names(model: schema.ModelT) -> list[str]:
 
 def _attach(model: schema.ModelT, metadata: Mapping[str, Any]) -> bytes:
     packed = np.frombuffer(pack_metadata(metadata), np.uint8)
-    model.metadata = [
-        entry for entry in model.metadata or () if entry.name != METADATA_NAME.encode()
-    ]
-    model.metadata.append(schema.MetadataT(METADATA_NAME, len(model.buffers)))
-    model.buffers.append(schema.BufferT(packed))
+    model.metadata = model.metadata or []
+    earlier = [entry for entry in model.metadata if entry.name == METADATA_NAME.encode()]
+    if earlier:
+        model.buffers[earlier[0].buffer].data = packed
+    else:
+        model.metadata.append(schema.MetadataT(METADATA_NAME, len(model.buffers)))
+        model.buffers.append(schema.BufferT(packed))
     builder = AlignedBuilder(len(packed))
     builder.Finish(model.Pack(builder), MODEL_IDENTIFIER)
     return bytes(builder.Output())

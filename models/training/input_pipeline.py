@@ -11,7 +11,7 @@ import math
 
 import tensorflow as tf
 
-from models.image import decode_and_resize, decode_image
+from models.image import decode_and_resize, decode_canvas
 from models.settings import Augmentation
 from models.training.augment import CROWD, random_views
 from models.training.mosaic import with_mosaics, with_room
@@ -57,7 +57,7 @@ def training_batches(
     batch_boxes = 4 * max_boxes if num_mosaics else max_boxes
 
     def prepare(position: tf.Tensor, record: dict) -> tuple[tf.Tensor, dict]:
-        canvas = decode_image(record["encoded"])
+        canvas = decode_canvas(record["encoded"])
         return position, {"canvas": canvas, **_to_train_on(_targets(record, max_boxes))}
 
     def augment(position: tf.Tensor, batch: dict) -> tuple[tf.Tensor, dict]:
@@ -85,9 +85,8 @@ def training_batches(
         return tf.ensure_shape(images, [batch_size, input_size, input_size, 3]), targets
 
     skipped = start_step * batch_size
-    # Files are shuffled and skipped, a tenth of their pixels' size; decoding takes a tenth of the
-    # time of the augmentation. The seeds of the passes follow from the first, so skipping reads on
-    # but repeats nothing.
+    # Encoded pictures, a sixth of their pixels' size, are shuffled and skipped. The seeds of the
+    # passes follow from the first, so skipping reads on but repeats nothing.
     order = records.shuffle(min(_SHUFFLE_SIZE, num_records), seed=seed).repeat().skip(skipped)
     return (
         tf.data.Dataset.zip(tf.data.Dataset.range(skipped, tf.int64.max), order)

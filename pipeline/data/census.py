@@ -61,15 +61,6 @@ class Checked:
             turned=bool(image.file_sha256),
         )
 
-    def to_json(self) -> str:
-        """Returns one line of JSON in ASCII."""
-        return json.dumps(asdict(self))
-
-    @staticmethod
-    def from_json(line: str) -> "Checked":
-        """Reads what `to_json` wrote."""
-        return Checked(**json.loads(line))
-
 
 @dataclass(frozen=True)
 class SplitRule:

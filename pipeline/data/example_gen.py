@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from google.protobuf import struct_pb2
@@ -27,7 +27,14 @@ from pipeline.data.readers import tfrecord
 from pipeline.data.readers.detection import AUTO, READERS, Source, detect, format_of_file
 from pipeline.data.readers.labelling import BY_FILENAME, BY_NAME
 from pipeline.data.readers.tree import MAX_DEPTH, Tree, walk
-from pipeline.data.split import EVAL, EVAL_LIST, TRAIN, TRAIN_LIST, percent_of
+from pipeline.data.split import (
+    EVAL,
+    EVAL_LIST,
+    TEST_LIST,
+    TRAIN,
+    TRAIN_LIST,
+    percent_of,
+)
 from pipeline.errors import UserError
 from pipeline.files import sha256_of
 
@@ -50,8 +57,10 @@ class DetectionExampleGen(example_gen.FileBasedExampleGen):
         *,
         train_data: str | None = None,
         eval_data: str | None = None,
+        test_data: str | None = None,
         train_list: str | None = None,
         eval_list: str | None = None,
+        test_list: str | None = None,
         data_format: str = AUTO,
         images: str | None = None,
         annotations: str | None = None,
@@ -70,8 +79,10 @@ class DetectionExampleGen(example_gen.FileBasedExampleGen):
             file from a folder.
           train_data: the same of the training images, instead of `data`.
           eval_data: the same of the evaluation images, instead of `data`.
+          test_data: the same of the test images, beside these two.
           train_list: text file with the ids of the training images, one a line.
           eval_list: text file with the ids of the evaluation images, one a line.
+          test_list: text file with the ids of the test images, one a line, beside these two.
           data_format: one of `FORMATS`.
           images: folder of the pictures, relative to the data set; found if not given. May contain
             `{SPAN}`, if `annotations` does.
@@ -95,11 +106,10 @@ class DetectionExampleGen(example_gen.FileBasedExampleGen):
                 raise UserError(
                     f"Expected {name} to be one of {', '.join(known)}. Received: {value!r}."
                 )
-        paths = input_patterns.paths_by_side(data, train_data, eval_data)
-        lists = input_patterns.remote_lists(train_list, eval_list)
-        settings = _settings(
-            train_list, eval_list, bool(data), eval_fraction, max_set_aside, max_megapixels
-        )
+        paths = input_patterns.paths_by_side(data, train_data, eval_data, test_data)
+        own_lists = {TRAIN_LIST: train_list, EVAL_LIST: eval_list, TEST_LIST: test_list}
+        lists = input_patterns.remote_lists(own_lists)
+        settings = _settings(own_lists, bool(data), eval_fraction, max_set_aside, max_megapixels)
         shards = {side: path for side, path in paths.items() if _is_shards(path, data_format)}
         roots = {side: _root_of(path) for side, path in paths.items() if side not in shards}
         base = input_patterns.common_base(
@@ -321,8 +331,7 @@ def _is_utf8(name: str) -> bool:
 
 
 def _settings(
-    train_list: str | None,
-    eval_list: str | None,
+    lists: Mapping[str, str | None],
     one_data_set: bool,
     eval_fraction: float,
     max_set_aside: float,
@@ -330,10 +339,11 @@ def _settings(
 ) -> dict[str, Any]:
     if not 0 <= max_set_aside <= 1:
         raise UserError(f"Expected a max_set_aside of 0 to 1. Received: {max_set_aside}.")
-    if bool(train_list) != bool(eval_list) or (train_list and not one_data_set):
+    train, eval_, test = (bool(lists[name]) for name in (TRAIN_LIST, EVAL_LIST, TEST_LIST))
+    if train != eval_ or (test and not train) or (train and not one_data_set):
         raise UserError(
-            "Expected train_list and eval_list together, with data. Received: "
-            f"train_list={train_list}, eval_list={eval_list}"
+            "Expected train_list and eval_list together, with data, and then perhaps test_list. "
+            f"Received: {', '.join(f'{name}={path}' for name, path in lists.items())}"
             f"{'' if one_data_set else ' with train_data and eval_data'}."
         )
     settings = {
@@ -341,7 +351,7 @@ def _settings(
         "max_set_aside": max_set_aside,
         "max_megapixels": max_megapixels,
     }
-    for name, path in ((TRAIN_LIST, train_list), (EVAL_LIST, eval_list)):
+    for name, path in lists.items():
         settings[name] = input_patterns.absolute(path) if path else ""
         settings[f"{name}_sha256"] = (
             _sha256(settings[name]) if path and not input_patterns.is_remote(path) else ""

@@ -47,10 +47,19 @@ from pipeline.data.labelled_image import LabelledImage
 from pipeline.data.raw_example import to_example
 from pipeline.data.readers import Inputs, tfrecord
 from pipeline.data.readers.detection import Source, find_inputs, merge
-from pipeline.data.split import EVAL, EVAL_LIST, SIDES, TEST, TRAIN, TRAIN_LIST, parse_lists
+from pipeline.data.split import (
+    ALL_SIDES,
+    EVAL_LIST,
+    SIDES,
+    TEST,
+    TEST_LIST,
+    TRAIN_LIST,
+    parse_lists,
+)
 from pipeline.data.staging import Place, StagingFile, plan_shards, write_shard
 
 _STAGING = "staging"
+_LISTS = (TRAIN_LIST, EVAL_LIST, TEST_LIST)
 # Items that a worker gets at a time, at most; fewer when there are few, so that all get some.
 _BATCH, _FAIR_SHARE = 64, 128
 
@@ -221,7 +230,7 @@ def _find_inputs(base: str, patterns: dict[str, str], settings: dict[str, Any]) 
       settings: see `read_settings`.
     """
     parts = []
-    shards = {group: patterns[group] for group in (TRAIN, EVAL, "examples") if group in patterns}
+    shards = {group: patterns[group] for group in (*ALL_SIDES, "examples") if group in patterns}
     if shards:
         parts.append(tfrecord.find_shards(base, shards, settings["max_megapixels"]))
     sources = [Source(**fields) for fields in json.loads(settings["sources"])]
@@ -255,11 +264,7 @@ def _patterns(exec_properties: dict[str, Any]) -> dict[str, str]:
     config = example_gen_pb2.Input()
     proto_utils.json_to_proto(exec_properties[standard_component_specs.INPUT_CONFIG_KEY], config)
     # The lists are only fingerprinted.
-    return {
-        split.name: split.pattern
-        for split in config.splits
-        if split.name not in (TRAIN_LIST, EVAL_LIST)
-    }
+    return {split.name: split.pattern for split in config.splits if split.name not in _LISTS}
 
 
 def read_settings(exec_properties: dict[str, Any]) -> dict[str, Any]:
@@ -276,7 +281,9 @@ def split_rule(settings: dict[str, Any]) -> SplitRule:
     listed = None
     if settings[TRAIN_LIST]:
         texts = []
-        for key in (TRAIN_LIST, EVAL_LIST):
+        for key in _LISTS:
+            if not settings[key]:
+                continue
             with fileio.open(settings[key], "rb") as file:
                 # Some editors put a byte order mark before the first id.
                 texts.append(file.read().decode("utf-8-sig", "surrogateescape"))

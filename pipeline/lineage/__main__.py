@@ -23,6 +23,7 @@ from ml_metadata import errors as mlmd_errors
 
 from pipeline.errors import UserError, one_line
 from pipeline.lineage import diff, open_backend, runs, tables, trace, verify, why
+from pipeline.lineage.embedded import read_embedded
 from pipeline.lineage.impact import Impacts, impact_of_all
 from pipeline.lineage.runs import STATES
 from pipeline.lineage.verify import Verification
@@ -132,8 +133,11 @@ def main(arguments: list[str] | None = None) -> int:
     location = options.metadata or os.path.join(options.workdir, "metadata.sqlite")
     try:
         with _without_logs():
-            backend = open_backend(location)
-            code = _answer(options, backend)
+            try:
+                backend = open_backend(location)
+                code = _answer(options, backend)
+            except UserError as error:
+                return _tell_embedded(options, error)
             sys.stdout.flush()
         if backend.gaps and options.verb in _WITH_GAPS:
             _say(f"note: {backend.gaps}.")
@@ -153,6 +157,17 @@ def main(arguments: list[str] | None = None) -> int:
             "fault of the program."
         )
     return EXIT_NO_ANSWER
+
+
+def _tell_embedded(options: argparse.Namespace, problem: UserError) -> int:
+    """Without a store that knows X, a file still tells what made it."""
+    found = read_embedded(options.x) if options.verb == "trace" else None
+    if found is None:
+        raise problem
+    print(json.dumps(found.to_json(), indent=2)) if options.json else tables.show(found)
+    sys.stdout.flush()
+    _say(f"note: that is what the file says of itself. {problem}")
+    return EXIT_ANSWERED
 
 
 def _say(line: str) -> None:

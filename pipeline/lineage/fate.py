@@ -10,6 +10,7 @@ from pipeline.files import LATEST, MANIFEST_FILE, PUSHED_MODEL_FILE
 from pipeline.lineage import places
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.walk import BASELINE, find_makers
+from pipeline.metadata.facts import WITHDRAWALS
 from pipeline.metadata.records import Artifact, Execution, NodeId, Run, iso, local_path
 
 _CODE = "code_fingerprint"
@@ -25,6 +26,7 @@ class Push:
       version: its number.
       is_present: whether its folder still exists; None if nobody can tell.
       is_latest: whether `latest` points to it; None likewise.
+      withdrawn: {at, reason, version, destination} if its file was withdrawn.
     """
 
     artifact: Artifact
@@ -32,6 +34,7 @@ class Push:
     version: str
     is_present: bool | None
     is_latest: bool | None
+    withdrawn: dict[str, str] | None = None
 
     @property
     def sha256(self) -> str | None:
@@ -47,6 +50,7 @@ class Push:
             "pushed": iso(self.artifact.created_ms),
             "present": self.is_present,
             "latest": self.is_latest,
+            "withdrawn": self.withdrawn,
         }
 
 
@@ -211,7 +215,7 @@ def fates(
             rewriter=rewriter,
             run=runs.get(rewriter.id),
             judgements=_judgements(backend, read[key], runs, evaluators, baselines),
-            pushes=_pushes(read[key]),
+            pushes=_pushes(backend, read[key]),
         )
         result[model_of[key]].append(fate)
     return result
@@ -318,21 +322,26 @@ def is_blessed(blessing: Artifact | None) -> bool | None:
     return None if blessing is None else bool(blessing.properties.get("blessed"))
 
 
-def _pushes(read) -> list[Push]:
+def _pushes(backend: Backend, read) -> list[Push]:
     """The versions that a file was pushed as: a push to where it already was is no other one."""
     found: dict[str, Push] = {}
     for execution, outputs in read:
         for artifact in outputs.get("pushed_model", ()) if execution.node == "Pusher" else ():
             if artifact.properties.get("pushed"):
-                push = push_of(artifact)
+                push = push_of(backend, artifact)
                 found.setdefault(push.destination, push)
     return list(found.values())
 
 
-def push_of(pushed_model: Artifact, pointers: dict[str, tuple[str, str]] | None = None) -> Push:
+def push_of(
+    backend: Backend,
+    pushed_model: Artifact,
+    pointers: dict[str, tuple[str, str]] | None = None,
+) -> Push:
     """What a PushedModel artifact says, and the present state of its folder.
 
     Args:
+      backend: the store.
       pushed_model: of a version.
       pointers: where folders and their `latest` really are; filled, for other versions.
     """
@@ -358,6 +367,7 @@ def push_of(pushed_model: Artifact, pointers: dict[str, tuple[str, str]] | None 
         version=str(pushed_model.properties.get("pushed_version", "")),
         is_present=present,
         is_latest=latest,
+        withdrawn=(backend.record(*WITHDRAWALS) or {}).get(pushed_model.properties.get("sha256")),
     )
 
 

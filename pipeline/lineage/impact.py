@@ -419,7 +419,7 @@ def _versions(answer: Impact) -> list[Version]:
     pointers: dict[str, tuple[str, str]] = {}
     for artifact in sorted(backend.artifacts_of_type("PushedModel"), key=lambda a: a.created_ms):
         if artifact.properties.get("pushed"):
-            push = push_of(artifact, pointers)
+            push = push_of(backend, artifact, pointers)
             pushes.setdefault((push.destination, push.sha256), push)
     named = [push.artifact.id for push in pushes.values() if push.sha256 in told or push.is_latest]
     makers = find_makers(backend, named)

@@ -127,7 +127,7 @@ def _line(backend: Backend, run: Run, members: list[Execution], outputs) -> RunL
             if artifact.type != "Examples" or is_raw_examples(artifact):
                 made[artifact.type] = artifact
     pushed = made.get("PushedModel")
-    push = push_of(pushed) if pushed and pushed.properties.get("pushed") else None
+    push = push_of(backend, pushed) if pushed and pushed.properties.get("pushed") else None
     evaluation = made.get("ModelEvaluation")
     recorded = backend.record("evaluation", evaluation.id) if evaluation else None
     metrics = recorded["metrics"] if recorded else pushed.properties if push else {}

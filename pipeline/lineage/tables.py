@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 from pipeline.lineage.diff import Diff
+from pipeline.lineage.embedded import Embedded
 from pipeline.lineage.fate import Fate, Judgement, Push
 from pipeline.lineage.impact import NEVER, UNTOLD, Impact, Impacts, Version
 from pipeline.lineage.retraining import Retraining
@@ -34,6 +35,7 @@ def show(answer: Any) -> None:
     lines = {
         list: _runs,
         Trace: _trace,
+        Embedded: _embedded,
         Impacts: _impact,
         Diff: _diff,
         Why: _why,
@@ -101,7 +103,8 @@ def _runs(found: list[RunLine]) -> Iterator[str]:
 def _pushed(push: Push, is_one_of_several: bool) -> str:
     """A version; each place that is pushed to has a `latest` of its own."""
     place = f" in {os.path.dirname(push.destination)}" if is_one_of_several else ""
-    return f"version {push.version}" + (f" (latest{place})" if push.is_latest else place)
+    withdrawn = ", withdrawn" if push.withdrawn else ""
+    return f"version {push.version}{withdrawn}" + (f" (latest{place})" if push.is_latest else place)
 
 
 def _blessing(blessed: bool | None, infra_blessed: bool | None) -> str:
@@ -127,6 +130,21 @@ def _trace(answer: Trace) -> Iterator[str]:
         yield ""
         for execution in sorted(counts.executions.values(), key=lambda e: e.started_ms):
             yield f"  {iso(execution.started_ms)}  {execution.node} ({execution.id})"
+
+
+def _embedded(found: Embedded) -> Iterator[str]:
+    yield f"{found.path} says of itself (sha256 {found.sha256}):"
+    facts = {
+        "name": found.name,
+        "version": found.version,
+        "description": found.description,
+        "classes": ", ".join(found.classes),
+        **(found.provenance if isinstance(found.provenance, dict) else {}),
+    }
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {_figure(inner)}" for key, inner in value.items())
+        yield _hanging(f"  {name:<16} ", "not said" if value in (None, "") else str(_figure(value)))
 
 
 def _subject(subject) -> str:
@@ -216,7 +234,7 @@ def _fate(fate: Fate, trained_in: Run | None) -> Iterator[str]:
         state = {True: "there", False: "gone", None: "cannot tell whether it is there"}[
             push.is_present
         ]
-        state = "latest" if push.is_latest else state
+        state = ("latest" if push.is_latest else state) + _withdrawal(push)
         yield (
             f"  pushed       version {push.version}, {iso(push.artifact.created_ms)}, "
             f"{push.destination} ({state})"
@@ -226,6 +244,11 @@ def _fate(fate: Fate, trained_in: Run | None) -> Iterator[str]:
             figures = {name: facts.get(f"test_{name}") for name in ("mAP50", "mAP")}
             shown = ", ".join(f"{k} {v:.3f}" for k, v in figures.items() if v is not None)
             yield f"    test         {shown or 'no figures'}, on {facts['test_images']} images"
+
+
+def _withdrawal(push: Push) -> str:
+    facts = push.withdrawn
+    return f", withdrawn {facts['at']}: {facts['reason']}" if facts else ""
 
 
 def _judgement(judgement: Judgement, metrics: Mapping[str, float]) -> str:
@@ -285,7 +308,7 @@ def _version(version: Version) -> str:
     run = f" by {version.run.name}" if version.run else ""
     return (
         f"v{push.version}{pipeline} ({version.how}; sha256 {version.sha256}) in {push.destination}"
-        f"{state}, pushed {iso(push.artifact.created_ms)}{run}"
+        f"{state}, pushed {iso(push.artifact.created_ms)}{run}{_withdrawal(push)}"
         f"{f'; {version.reason}' if version.reason else ''}"
     )
 

@@ -15,6 +15,8 @@ from pipeline.files import (
     LABELS_FILE,
     MANIFEST_FILE,
     PUSHED_MODEL_FILE,
+    WITHDRAWN,
+    format_manifest,
     hash_together,
 )
 from pipeline.lineage import places
@@ -306,6 +308,7 @@ class _Checker:
             expected[MANIFEST_FILE] = hashlib.sha256(kept).hexdigest()
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             pass  # it is gone or damaged, which is found where the artifact is checked
+        self._allow_withdrawal(f"{folder}/{MANIFEST_FILE}", expected)
         read = {
             name: self._file(artifact, f"{folder}/{name}", digest)
             for name, digest in sorted(expected.items())
@@ -318,6 +321,18 @@ class _Checker:
             self._expect(labels, artifact, together, hash_together(judged))
         elif expected[LABELS_FILE] is None:
             self._add(UNKNOWN, labels, artifact, "no hash of the labels was recorded")
+
+    def _allow_withdrawal(self, path: str, expected: dict[str, str | None]) -> None:
+        """A withdrawal is added to the manifest of a version; nothing else may differ."""
+        try:
+            content = json.loads(places.read(path))
+            mark = content.pop(WITHDRAWN)
+            before = hashlib.sha256(format_manifest(content)).hexdigest()
+            if before == expected.get(MANIFEST_FILE):
+                marked = format_manifest({**content, WITHDRAWN: mark})
+                expected[MANIFEST_FILE] = hashlib.sha256(marked).hexdigest()
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            pass  # not withdrawn, or what is wrong is found when it is compared
 
     def examples(self, artifact: Artifact, base: str | None) -> None:
         """The list of images against the data fingerprint, and the images against the list."""

@@ -158,6 +158,7 @@ def _close_killed_runs(opened, places: Workdir, run_id: str) -> None:
         _write_summary(
             folder, _read_summary(folder) | outcome | {"components": statuses(components)}
         )
+        write_run_page(folder, in_store=bool(components))
     if killed:
         say(f"recorded as failed, as they were killed: {', '.join(f.name for f in killed)}")
 

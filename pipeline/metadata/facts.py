@@ -12,6 +12,7 @@ record: a context of type `lineage_record`, named by kind and key, that holds JS
     files/<artifact id>           {relative path: {sha256, size_bytes}} of an artifact
     evaluation/<artifact id>      metrics, thresholds and baseline of a ModelEvaluation
     sha256/<hex>                  {"artifacts": [ids]} that hold this .tflite
+    withdrawals/all               {sha256 of a .tflite: {at, reason, version, destination}}
     images/<artifact id>          the images of Examples, see `pipeline.metadata.image_lists`
 
 Imports neither TensorFlow nor TFX.
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
 
 RECORD_TYPE = "lineage_record"
+# All in one: questions about many versions read it once.
+WITHDRAWALS = "withdrawals", "all"
 _JSON = "json"
 # Entry points of the code: the DAG, and the modules that TFX loads by name.
 _ENTRIES = ("pipeline.pipeline", "pipeline.training.trainer", "pipeline.data.transform")
@@ -221,6 +224,19 @@ def find_model(store: metadata_store.MetadataStore, file_sha256: str) -> str | N
         if any(file["sha256"] == file_sha256 for file in files.values()):
             return artifact.uri
     return None
+
+
+def withdrawals(store: metadata_store.MetadataStore) -> dict[str, dict[str, str]]:
+    """The files that were withdrawn: {at, reason, version, destination} by sha256."""
+    return read_record(store, *WITHDRAWALS) or {}
+
+
+def record_withdrawal(
+    store: metadata_store.MetadataStore, file_sha256: str, facts: Mapping[str, str]
+) -> None:
+    """Records that a file was withdrawn; what is recorded already stays as it is."""
+    known = withdrawals(store)
+    write_record(store, *WITHDRAWALS, {file_sha256: dict(facts)} | known)
 
 
 def code_files() -> dict[str, str]:

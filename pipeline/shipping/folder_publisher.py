@@ -29,12 +29,21 @@ from pipeline.files import (
     LATEST,
     MANIFEST_FILE,
     PUSHED_MODEL_FILE,
+    WITHDRAWN,
     hash_file,
     hash_together,
     sync_folder,
     write_whole,
 )
-from pipeline.shipping.publisher import FileFacts, Published, file_facts, manifest_content
+from pipeline.metadata.facts import withdrawals
+from pipeline.shipping.publisher import (
+    FileFacts,
+    Published,
+    Publisher,
+    file_facts,
+    manifest_content,
+    parse_manifest,
+)
 
 _PUSHED_MODEL = "PushedModel"
 _TEMPORARY = ".push-"
@@ -42,7 +51,7 @@ _LOCK_FILE = ".push.lock"
 _VERSION = re.compile(r"[1-9][0-9]*")
 
 
-class FolderPublisher:
+class FolderPublisher(Publisher):
     """Publishes into a folder of a local file system; several processes may do so at once.
 
     Args:
@@ -50,7 +59,7 @@ class FolderPublisher:
     """
 
     def __init__(self, folder: str):
-        self._folder = os.path.abspath(folder)
+        self.root = self._folder = os.path.abspath(folder)
 
     def publish(self, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Published:
         """See `pipeline.shipping.publisher.Publisher.publish`.
@@ -59,10 +68,20 @@ class FolderPublisher:
           UserError: the folder is not writable, or its `latest` is not a symlink.
           OSError: writing failed, or a file reads back differently.
         """
+        with self._exclusive():
+            return self._publish(files, manifest)
+
+    @contextlib.contextmanager
+    def _exclusive(self, create: bool = True) -> Iterator[None]:
+        """One process at a time; the kernel releases the lock when its holder dies."""
+        if not create and not os.path.isdir(self._folder):
+            yield
+            return
         try:
             os.makedirs(self._folder, exist_ok=True)
-            with self._lock():
-                return self._publish(files, manifest)
+            with open(os.path.join(self._folder, _LOCK_FILE), "w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield
         except (PermissionError, FileExistsError, NotADirectoryError) as error:
             raise UserError(
                 f"Expected a writable folder as push destination. Received: {self._folder} "
@@ -81,7 +100,8 @@ class FolderPublisher:
         same = self._latest_with(facts)
         if same:
             return same
-        version = str(1 + max(self._versions(), default=0))
+        self._refuse_withdrawn(files)
+        version = str(1 + max(self._numbers(), default=0))
         text = manifest_content(manifest, version, facts)
         temporary = tempfile.mkdtemp(prefix=_TEMPORARY, dir=self._folder)
         os.chmod(temporary, 0o755)  # mkdtemp gives access to nobody else
@@ -101,7 +121,7 @@ class FolderPublisher:
             with open(os.path.join(path, MANIFEST_FILE), "rb") as file:
                 text = file.read()
             found = json.loads(text)
-            if found["files"] != facts:
+            if found["files"] != facts or WITHDRAWN in found:
                 return None
             _verify(path, facts)
         except (OSError, ValueError, KeyError):  # nothing there yet, or it is damaged
@@ -110,12 +130,44 @@ class FolderPublisher:
 
     def _move_latest(self, version: str) -> None:
         link = os.path.join(self._folder, f"{_TEMPORARY}{LATEST}")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(link)  # of a process that was killed here
         os.symlink(version, link)
         os.replace(link, os.path.join(self._folder, LATEST))
         sync_folder(self._folder)
 
-    def _versions(self) -> list[int]:
+    def _numbers(self) -> list[int]:
+        if not os.path.isdir(self._folder):
+            return []
         return [int(name) for name in os.listdir(self._folder) if _VERSION.fullmatch(name)]
+
+    def _path(self, version: int) -> str:
+        return os.path.join(self._folder, str(version))
+
+    def _read_manifest(self, version: int) -> dict[str, Any] | None:
+        try:
+            return parse_manifest(Path(self._path(version), MANIFEST_FILE).read_bytes())
+        except OSError:
+            return None
+
+    def _write_manifest(self, version: int, content: bytes) -> None:
+        write_whole(os.path.join(self._path(version), MANIFEST_FILE), content)
+
+    def _facts(self, version: int, names: list[str]) -> FileFacts:
+        return {name: hash_file(os.path.join(self._path(version), name)) for name in names}
+
+    def _read_pointer(self) -> tuple[int | None, None]:
+        name = os.path.basename(os.path.realpath(os.path.join(self._folder, LATEST)))
+        return (int(name) if _VERSION.fullmatch(name) else None), None
+
+    def _point(self, version: int | None, token: None) -> bool:
+        del token  # the lock keeps others out
+        if version is None:
+            os.unlink(os.path.join(self._folder, LATEST))
+            sync_folder(self._folder)
+        else:
+            self._move_latest(str(version))
+        return True
 
     def _remove_leftovers(self) -> None:
         """Removes what interrupted pushes left behind; under the lock no push is at work."""
@@ -128,13 +180,6 @@ class FolderPublisher:
             else:
                 shutil.rmtree(path)
 
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        """One push at a time; the kernel releases the lock when its holder dies."""
-        with open(os.path.join(self._folder, _LOCK_FILE), "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
 
 def _verify(folder: str, facts: FileFacts) -> None:
     for name, expected in facts.items():
@@ -145,25 +190,33 @@ def _verify(folder: str, facts: FileFacts) -> None:
 
 
 def lost_versions(store: metadata_store.MetadataStore, destination: str) -> tuple[str, ...]:
-    """Published versions that somebody has deleted or damaged since.
+    """Published versions that somebody has deleted, damaged or withdrawn since.
 
     Part of the Pusher's cache key, so that a cached Pusher does not claim what is gone: the same
     losses give the same value; a version that is published again and lost again, another one.
 
     Args:
       store: has the PushedModel artifacts of earlier runs, see `pipeline.shipping.pusher.Pusher`.
-      destination: a folder. Nothing is known about URLs.
+      destination: a folder; of a URL, only what was withdrawn is known.
 
     Returns:
       Ids of the PushedModel artifacts whose version is missing, incomplete or has another model or
-      other labels by now; and `latest after ID`, with the last artifact's id, if `latest` leads
-      nowhere.
+      other labels by now, and `withdrawn ID`; and `latest after ID`, with the last artifact's id,
+      if `latest` leads nowhere.
     """
+    artifacts = store.get_artifacts_by_type(_PUSHED_MODEL)
+    known = withdrawals(store)
+    back = [
+        f"{WITHDRAWN} {artifact.id}"
+        for artifact in artifacts
+        if artifact.custom_properties["sha256"].string_value in known
+        and _place(artifact) == _resolved(destination)
+    ]
     if "://" in destination:
-        return ()
+        return tuple(back)
     folder = os.path.realpath(destination)
     pushed, lost = [], []
-    for artifact in store.get_artifacts_by_type(_PUSHED_MODEL):
+    for artifact in artifacts:
         facts = artifact.custom_properties
         version = os.path.realpath(facts["pushed_destination"].string_value)
         if not facts["pushed"].int_value or os.path.dirname(version) != folder:
@@ -171,10 +224,20 @@ def lost_versions(store: metadata_store.MetadataStore, destination: str) -> tupl
         pushed.append(artifact.id)
         if not _is_whole(version, facts):
             lost.append(artifact.id)
-    values = [str(artifact_id) for artifact_id in sorted(lost)]
+    values = [*(str(artifact_id) for artifact_id in sorted(lost)), *sorted(back)]
     if pushed and not os.path.isdir(os.path.join(folder, LATEST)):
         values.append(f"{LATEST} after {max(pushed)}")
     return tuple(values)
+
+
+def _place(artifact: metadata_store_pb2.Artifact) -> str:
+    """Where a version was pushed to."""
+    version = artifact.custom_properties["pushed_destination"].string_value
+    return _resolved(version).rpartition("/")[0]
+
+
+def _resolved(place: str) -> str:
+    return place.rstrip("/") if "://" in place else os.path.realpath(place)
 
 
 def _is_whole(version: str, recorded: Mapping[str, metadata_store_pb2.Value]) -> bool:

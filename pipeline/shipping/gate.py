@@ -16,7 +16,7 @@ from tfx import types
 from tfx.dsl.components.common import resolver
 
 from pipeline.errors import UserError
-from pipeline.metadata.facts import damage
+from pipeline.metadata.facts import damage, withdrawals
 
 GATED_METRIC = "mAP50"
 EXTRACTOR_MODULE = "pipeline.shipping.tflite_extractor"
@@ -29,7 +29,8 @@ _log = logging.getLogger("detector")
 class BlessedBeforeStrategy(resolver.ResolverStrategy):
     """Chooses the baseline: the latest blessed model before the candidate that is still whole.
 
-    Models whose files are gone or have changed are left out, with a warning.
+    Models that were withdrawn, or whose files are gone or have changed, are left out, with a
+    warning.
 
     Once a candidate is blessed, TFX's LatestBlessedModelStrategy would compare it with itself in
     the next run: the Evaluator's inputs would have changed, and an unchanged run would not be
@@ -57,7 +58,17 @@ class BlessedBeforeStrategy(resolver.ResolverStrategy):
             "model": [],
             "model_blessing": [],
         }
+        withdrawn = withdrawals(store)
         for model in sorted(earlier, key=lambda artifact: artifact.id, reverse=True):
+            facts = withdrawn.get(model.get_string_custom_property("sha256"))
+            if facts:
+                _log.warning(
+                    "no comparison with blessed model %s: it was withdrawn at %s (%s)",
+                    model.id,
+                    facts["at"],
+                    facts["reason"],
+                )
+                continue
             found = damage(store, model.id, model.uri) if "://" not in model.uri else None
             if found is None:
                 result |= {"model": [model], "model_blessing": [blessings[model.id]]}

@@ -21,7 +21,6 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import io_utils
 
 from models.labels import parse_labels
-from pipeline.errors import UserError
 from pipeline.files import (
     HASH_PROPERTY,
     LABELS_FILE,
@@ -29,13 +28,12 @@ from pipeline.files import (
     PUSHED_MODEL_FILE,
     write_whole,
 )
+from pipeline.shipping.destination import publisher_for
 from pipeline.shipping.device_check import read_device_report
-from pipeline.shipping.folder_publisher import FolderPublisher
 from pipeline.shipping.gate import read_evaluation
 from pipeline.shipping.held_back import score_on_test
 from pipeline.shipping.judged_files import read_judged_files, require_same
 from pipeline.shipping.judged_pictures import read_thresholds
-from pipeline.shipping.publisher import Publisher
 
 _FIGURES = {"mAP50", "mAP"}
 
@@ -85,24 +83,6 @@ class Executor(tfx_pusher.Executor):
         for name in _FIGURES:
             pushed_model.set_float_custom_property(name, manifest["metrics"][name])
         logging.info("Pushed version %s to %s.", published.version, published.path)
-
-
-def publisher_for(destination: str) -> Publisher:
-    """The publisher for a destination given by a user.
-
-    Raises:
-      UserError: a URL that nothing can publish to.
-    """
-    if destination.startswith("gs://"):
-        from pipeline.shipping.bucket_publisher import BucketPublisher  # not every run has a bucket
-
-        return BucketPublisher(destination)
-    if "://" in destination:
-        raise UserError(
-            f"Expected a local folder, or gs://BUCKET/FOLDER, to push to. "
-            f"Received: {destination!r}."
-        )
-    return FolderPublisher(destination)
 
 
 def build_manifest(
@@ -196,7 +176,7 @@ class Pusher(base_component.BaseComponent):
       evaluation: the Evaluator's figures, for the manifest.
       examples: the raw examples, for the manifest's data fingerprint.
       schema: for the manifest's schema fingerprint.
-      push_destination: see `publisher_for`.
+      push_destination: see `pipeline.shipping.destination.publisher_for`.
       fingerprints: of the code, the configuration and the environment, for the manifest. Part of
         the cache key.
       lost_versions: see `pipeline.shipping.folder_publisher.lost_versions`. Only part of the cache

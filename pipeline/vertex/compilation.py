@@ -302,7 +302,7 @@ def _check_model_id(name: str) -> None:
 
 def _check_data(config: PipelineConfig) -> None:
     data = config.data
-    paths = {"--data": data.path, "--train": data.train, "--eval": data.eval}
+    paths = {"--data": data.path, "--train": data.train, "--eval": data.eval, "--test": data.test}
     paths = {flag: path for flag, path in paths.items() if path}
     if not paths:
         raise UserError(

@@ -111,8 +111,8 @@ def raw_example(source_id: str, encoded: bytes, boxes, labels, flags=None) -> by
     feature = {
         features.IMAGE_ENCODED: strings(encoded),
         features.IMAGE_FORMAT: strings(b"jpeg"),
-        features.IMAGE_FILENAME: strings(f"{source_id}.jpg".encode()),
-        features.SOURCE_ID: strings(source_id.encode()),
+        features.IMAGE_FILENAME: strings(f"{source_id}.jpg".encode(errors="surrogateescape")),
+        features.SOURCE_ID: strings(source_id.encode(errors="surrogateescape")),
         features.IMAGE_SHA256: strings(hashlib.sha256(encoded).hexdigest().encode()),
         features.IMAGE_HEIGHT: integer(height),
         features.IMAGE_WIDTH: integer(width),

@@ -29,7 +29,7 @@ from pipeline.data.labelled_image import (
 from pipeline.data.orientation import annotated_size, set_upright
 from pipeline.data.readers import Inputs
 from pipeline.data.readers.tree import Tree, is_shown, side_of, walk
-from pipeline.data.split import SIDES, sided_id
+from pipeline.data.split import ALL_SIDES, sided_id
 from pipeline.errors import UserError
 
 # In a folder, files with one of these in their names are taken for TFRecord files.
@@ -168,7 +168,7 @@ def find_shards(base: str, patterns: Mapping[str, str], max_megapixels: float = 
 
     Args:
       base: root that the patterns are relative to.
-      patterns: glob pattern by group: `examples`, or `train` and `eval`.
+      patterns: glob pattern by group: `examples`, or `train`, `eval` and perhaps `test`.
       max_megapixels: see `read_shard`.
 
     Raises:
@@ -180,7 +180,7 @@ def find_shards(base: str, patterns: Mapping[str, str], max_megapixels: float = 
         shards = sorted(path for path in fileio.glob(whole) if not fileio.isdir(path))
         if not shards:
             raise UserError(f"Expected TFRecord files at {whole}. Received: none. Check the path.")
-        side = group if group in SIDES else ""
+        side = group if group in ALL_SIDES else ""
         for path in shards:
             items.append(ShardItem(base, _under(base, path), side))
     folders = {os.path.dirname(item.shard) for item in items}

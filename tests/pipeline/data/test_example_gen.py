@@ -267,6 +267,40 @@ def test_split_lists_decide(voc, tmp_path):
 
 
 @slow
+def test_a_test_side_is_a_third_split(voc, tmp_path):
+    voc.fill(4)
+    lists = {}
+    for side, ids in (("train", "cat_0\ncat_1\n"), ("eval", "cat_2\n"), ("test", "cat_3\n")):
+        (tmp_path / f"{side}.txt").write_text(ids)
+        lists[f"{side}_list"] = str(tmp_path / f"{side}.txt")
+    run = Run(DetectionExampleGen(str(voc.root), **lists), tmp_path / "lists")
+    assert run.split_names == ["train", "eval", "test"]
+    assert list(run.examples("test")) == ["cat_3"]
+    assert run.properties["num_test"] == 1
+    folders = {side: VocFolder(tmp_path / side).fill(2) for side in ("train", "eval", "test")}
+    data = {f"{side}_data": str(folder.root) for side, folder in folders.items()}
+    run = Run(DetectionExampleGen(**data), tmp_path / "folders")
+    assert run.sides() == {f"{side}/cat_{n}": side for side in folders for n in (0, 1)}
+    assert run.properties["leaked_images"] == 2  # each is on all three
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"test_data": "c"},
+        {"data": "a", "test_data": "c"},
+        {"train_data": "a", "eval_data": "b", "test_data": "a"},
+        {"data": "a", "test_list": "c.txt"},
+    ],
+)
+def test_a_test_side_alone_is_rejected(voc, given, tmp_path):
+    places = {name: str(VocFolder(tmp_path / name).root) for name in "abc"}
+    given = {name: places.get(value, value) for name, value in given.items()}
+    with pytest.raises(UserError, match="Expected"):
+        DetectionExampleGen(**given)
+
+
+@slow
 def test_the_latest_span_of_voc_folders_is_read(tmp_path):
     VocFolder(tmp_path / "span-1").fill(12, "old")
     VocFolder(tmp_path / "span-2").fill(12, "new")

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.shipping.bucket_publisher import BucketPublisher
-from pipeline.shipping.pusher import publisher_for
+from pipeline.shipping.destination import publisher_for
 
 FOLDER = "gs://my-bucket/pushed/demo"
 

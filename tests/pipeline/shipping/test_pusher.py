@@ -8,9 +8,10 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils, channel_utils, standard_artifacts
 
 from pipeline.errors import UserError
+from pipeline.shipping.destination import publisher_for
 from pipeline.shipping.device_check import DeviceCheck
 from pipeline.shipping.gate import Evaluation, Threshold
-from pipeline.shipping.pusher import Executor, Pusher, publisher_for
+from pipeline.shipping.pusher import Executor, Pusher
 from tests.pipeline.tiny_detector import LABELS, hash_of
 
 EVALUATION = Evaluation(

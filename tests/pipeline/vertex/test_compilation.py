@@ -198,7 +198,7 @@ def test_a_run_in_which_everything_hangs_costs_no_more_than_its_limit(config):
     bound = bound_cost(config, steps, prices, 10_000, limit)
     limits = bound.limits
     containers = [step.task for step in steps if step.image and ":" not in step.task]
-    assert len(containers) == 11
+    assert len(containers) == 12
     hours = sum(limits.of_task(name) for name in containers) / 3600
     workers = config.vertex.dataflow_max_workers
     worst = (
