@@ -464,10 +464,13 @@ def test_settings_are_part_of_the_cache_key(voc, tmp_path):
         ({"data": "voc", "data_format": "kitti"}, "format to be one of auto, voc"),
         ({"data": "a.record", "class_from": "filename"}, "would be ignored"),
         ({"data": "notes.txt"}, "which is none of them"),
+        ({"data": "notes.txt", "data_format": "voc"}, "which is a file"),
+        ({"data": "all.json", "data_format": "yolo"}, "named like a file of COCO"),
     ],
 )
 def test_contradictory_arguments_are_rejected(voc, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "notes.txt").write_text("nothing")
+    for name in ("notes.txt", "all.json"):
+        (tmp_path / name).write_text("nothing")
     with pytest.raises(UserError, match=message):
         DetectionExampleGen(**arguments)

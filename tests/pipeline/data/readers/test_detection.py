@@ -203,6 +203,29 @@ def test_links_in_a_circle_end(tmp_path):
     assert len(images(tmp_path)) == 8
 
 
+def test_a_link_does_not_take_the_place_of_its_folder(tmp_path):
+    write_voc(tmp_path, WHOLE)
+    for link, folder in (("a", "images"), ("z", "images"), ("current", "annotations")):
+        (tmp_path / link).symlink_to(folder)
+    assert len(images(tmp_path)) == 8
+    moved = tmp_path / "set"
+    moved.mkdir()
+    for folder in ("images", "annotations"):
+        (moved / folder).symlink_to(tmp_path / folder)
+    assert len(images(moved)) == 8
+
+
+@pytest.mark.parametrize("write", [write_voc, write_yolo])
+def test_a_stray_picture_does_not_hide_the_folder_of_pictures(tmp_path, write):
+    write(tmp_path, WHOLE, "fotos", "markup")
+    for stray in ("logo.png", "docs/how_to.png"):
+        (tmp_path / stray).parent.mkdir(exist_ok=True)
+        (tmp_path / stray).write_bytes(picture(1, image_format="PNG"))
+    _, read = found(tmp_path)
+    assert {line.picture.partition("/")[0] for line, image in read if image} == {"fotos"}
+    assert len([image for _, image in read if image]) == 8
+
+
 def test_pipes_and_hidden_files_are_not_read(tmp_path):
     write_yolo(tmp_path, WHOLE)
     for name in ("labels/pipe.txt", "pipe.json", "pipe.xml", "pipe.yaml", "pipe"):
