@@ -123,7 +123,7 @@ SIZES = ("small", "medium", "large")
 
 
 def average_precision_by_size(
-    groundtruth: Sequence[tuple[np.ndarray, np.ndarray]],
+    groundtruth: Sequence[tuple],
     detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     num_classes: int,
     sizes: Sequence[tuple[int, int]],

@@ -72,14 +72,14 @@ async function useModel({ name, bytes, raw, labels, manifest }) {
   const inside = filesInside(new Uint8Array(bytes));
   const detector = new Detector({ runtime, name, bytes, raw, backend });
   const text = (file) => file && new TextDecoder().decode(file);
-  const provenance = JSON.parse(text(inside["provenance.json"]) ?? "null");
+  const provenance = parsed(text(inside["provenance.json"]));
   await detector.ready;
   model?.detector.close();
   model = {
     name,
     manifest,
     detector,
-    labels: labels ?? text(inside["labels.txt"])?.trimEnd().split("\n") ?? [],
+    labels: labels ?? text(inside["labels.txt"])?.trimEnd().split(/\r?\n/) ?? [],
   };
   hidden.clear();
   const recommended = manifest?.score_thresholds?.all?.threshold ?? provenance?.score_threshold;
@@ -87,6 +87,15 @@ async function useModel({ name, bytes, raw, labels, manifest }) {
   showModel();
   $("camera").disabled = $("open").disabled = false;
   if (source && source.element !== video) await detectPicture();
+}
+
+/** JSON, null if it is none: files may be anybody's. */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
 }
 
 function showModel() {
@@ -100,6 +109,12 @@ function showModel() {
   }
   $("model").textContent = facts.join(" · ");
   $("backend").textContent = backend;
+  const withdrawn = manifest?.withdrawn;
+  $("warning").hidden = !withdrawn;
+  if (withdrawn) {
+    const day = new Date(withdrawn.at).toLocaleDateString();
+    $("warning").textContent = `This version was withdrawn on ${day}: ${withdrawn.reason}`;
+  }
   const about = {
     Input: `${size} × ${size} pixels`,
     Run: manifest?.run_id,
@@ -155,10 +170,8 @@ function color(classId) {
 // --- Sources of frames
 
 function setSource(next) {
-  source?.stop();
+  closeSource();
   source = next;
-  last = undefined;
-  times = [];
   setShape(next.size);
   $("hint").hidden = true;
   video.hidden = next.element !== video;
@@ -167,7 +180,19 @@ function setSource(next) {
   $("camera").textContent = next.camera ? "Stop camera" : "Start camera";
   $("switch").hidden = !next.camera || !next.canSwitch;
   $("play").hidden = next.element !== video || next.camera;
+}
+
+function closeSource() {
+  source?.stop();
+  source = undefined;
+  last = undefined;
+  times = [];
+  video.hidden = picture.hidden = boxes.hidden = true;
+  $("hint").hidden = false;
+  $("camera").textContent = "Start camera";
+  $("switch").hidden = $("play").hidden = true;
   $("save").disabled = true;
+  show();
 }
 
 function setShape({ width, height }) {
@@ -183,19 +208,21 @@ async function startCamera() {
     throw new Error("Browsers give a camera to secure pages only: open this one by https or on localhost.");
   }
   const choice = cameraId ? { deviceId: { exact: cameraId } } : { facingMode: { ideal: facing } };
-  if (source?.camera) source.stop(); // phones open one camera at a time
+  if (source?.camera) closeSource(); // phones open one camera at a time
   let stream;
+  $("camera").disabled = true; // until the person has answered the browser's question
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { ...CAMERA, ...choice } });
   } catch (error) {
     throw new Error(CAMERA_ERRORS[error.name] ?? `The camera can't be opened: ${error.message}.`);
+  } finally {
+    $("camera").disabled = false;
   }
   const stop = () => {
     stream.getTracks().forEach((track) => track.stop());
     video.srcObject = null;
   };
-  source?.stop();
-  video.removeAttribute("src");
+  closeSource(); // before the element that it may use gets something else to play
   video.srcObject = stream;
   await video.play();
   const cameras = await navigator.mediaDevices.enumerateDevices();
@@ -225,19 +252,6 @@ async function switchCamera() {
     cameraId = ids[(ids.indexOf(now.deviceId) + 1) % ids.length];
   }
   await startCamera();
-}
-
-function stopCamera() {
-  source.stop();
-  source = undefined;
-  video.hidden = boxes.hidden = true;
-  $("hint").hidden = false;
-  $("camera").textContent = "Start camera";
-  $("switch").hidden = true;
-  $("save").disabled = true;
-  last = undefined;
-  times = [];
-  show();
 }
 
 const videoSize = () => ({ width: video.videoWidth, height: video.videoHeight });
@@ -292,8 +306,7 @@ async function detectPicture() {
 
 async function openVideo(file) {
   const url = URL.createObjectURL(file);
-  source?.stop();
-  video.srcObject = null;
+  closeSource();
   video.src = url;
   video.loop = true;
   try {
@@ -461,7 +474,7 @@ async function save() {
 
 // --- Controls
 
-$("camera").addEventListener("click", () => attempt(source?.camera ? stopCamera : startCamera));
+$("camera").addEventListener("click", () => attempt(source?.camera ? closeSource : startCamera));
 $("switch").addEventListener("click", () => attempt(switchCamera));
 $("play").addEventListener("click", togglePlay);
 $("open").addEventListener("click", () => $("file").click());

@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import os
 import re
 import shutil
+import subprocess
 
 import pytest
 
@@ -46,6 +48,37 @@ def test_the_runtime_is_that_of_the_lock_with_its_licence(runtime, model, tmp_pa
     assert "@litertjs/core 2.5.3, Apache-2.0" in licences
     assert "@litertjs/wasm-utils 2.5.3, Apache-2.0" in licences
     assert "TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION" in licences
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"npm_config_registry": "http://127.0.0.1:9/"}, "Check that the npm registry is within"),
+        ({"PATH": "{folder}"}, "npm not found. Install Node.js 18 or newer"),
+    ],
+)
+def test_make_page_says_what_is_missing(environment, says, tmp_path):
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed (Debian: npm)")
+    app = tmp_path / "pipeline" / "app"
+    app.mkdir(parents=True)
+    for name in ("Makefile", "pipeline/app/package.json", "pipeline/app/package-lock.json"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    changed = {name: value.format(folder=tmp_path) for name, value in environment.items()}
+    made = subprocess.run(
+        [shutil.which("make"), "SHELL=/bin/sh", "page"],
+        cwd=tmp_path,
+        env={**os.environ, "npm_config_cache": str(tmp_path / "cache"), **changed},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert made.returncode
+    first, *rest = made.stderr.splitlines()
+    assert first.startswith("error: ")
+    assert says in first
+    assert len(rest) == 1  # make's own
+    assert not (app / "node_modules" / ".package-lock.json").exists()
 
 
 def test_the_lock_has_a_hash_for_every_package():

@@ -114,11 +114,65 @@ def test_frames_of_the_camera_have_the_detections_of_pipeline_detect(page, pushe
     assert page.run("document.getElementById('video').srcObject") is None
 
 
+def test_a_camera_can_be_changed_for_the_other_one(chromium, url):
+    flags = ("--use-fake-device-for-media-stream=device-count=2", "--use-fake-ui-for-media-stream")
+    camera = "video.srcObject?.getVideoTracks()[0].getSettings().deviceId"
+    with chromium(*flags) as page:
+        page.open(url)
+        page.wait(READY)
+        click(page, "camera")
+        page.wait(DETECTED)
+        first = json.dumps(page.run(camera))
+        for expected in (f"{camera} !== {first}", f"{camera} === {first}"):
+            page.run("document.getElementById('save').disabled = true")
+            click(page, "switch")
+            page.wait(f"{camera} && {expected} && {DETECTED}")
+        assert page.run("document.getElementById('error').hidden && !video.paused")
+
+
+# Records a film of a moving square, and drops it onto the page.
+DROP_A_FILM = """(async () => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 160, height: 120 });
+  const context = canvas.getContext("2d");
+  const recorder = new MediaRecorder(canvas.captureStream(), { mimeType: "video/webm" });
+  const parts = [];
+  recorder.ondataavailable = ({ data }) => parts.push(data);
+  const stopped = new Promise((resolve) => (recorder.onstop = resolve));
+  recorder.start();
+  for (let x = 0; x < 20; x++) {
+    context.fillStyle = "#4060c0";
+    context.fillRect(0, 0, 160, 120);
+    context.fillStyle = "#e0b040";
+    context.fillRect(5 * x, 40, 40, 40);
+    await new Promise((resolve) => setTimeout(resolve, 40));
+  }
+  recorder.stop();
+  await stopped;
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File(parts, "film.webm", { type: "video/webm" }));
+  const event = { dataTransfer, bubbles: true, cancelable: true };
+  document.body.dispatchEvent(new DragEvent("dragover", event));
+  document.body.dispatchEvent(new DragEvent("drop", event));
+})()"""
+
+
+def test_a_dropped_video_is_watched_and_can_be_paused(page, tmp_path):
+    page.run(DROP_A_FILM)
+    page.wait(f"{DETECTED} && parseFloat(document.getElementById('fps').textContent) > 0")
+    assert page.run("document.getElementById('drop').hidden")
+    click(page, "play")
+    assert page.run("video.paused && document.getElementById('play').textContent") == "Play"
+    entry = saved(page, tmp_path)["pictures"][0]
+    assert (entry["width"], entry["height"]) == (160, 120)
+    click(page, "play")
+    assert not page.run("video.paused")
+
+
 def test_saved_frames_are_a_data_set_to_train_on(page, drawn, tmp_path):
     detect(page, drawn[0])
     (entry,) = saved(page, tmp_path)["pictures"]
     (annotation,) = (tmp_path / "Annotations").iterdir()
-    item = VocItem(str(tmp_path), f"Annotations/{annotation.name}", "JPEGImages", (), "")
+    item = VocItem(str(tmp_path), f"Annotations/{annotation.name}", ("JPEGImages",), ())
     ((checked, image),) = read_annotation(item, "name")
     assert image is not None, checked
     shown = [found for found in entry["detections"] if found["shown"]]
@@ -193,18 +247,27 @@ def test_the_page_works_offline(chromium, site, drawn):
         detect(page, drawn[0])
 
 
-def test_a_new_model_replaces_the_old_one_at_once(chromium, runtime, site, pushed, tmp_path):
+def test_a_new_model_replaces_the_old_one_at_once_and_a_withdrawn_one_is_named(
+    chromium, runtime, site, pushed, tmp_path
+):
     folder = tmp_path / "site"
     shutil.copytree(site, folder)
     with chromium() as page, served(folder) as address:
         page.open(address)
         page.wait(READY)
         page.run("navigator.serviceWorker.ready.then(() => true)")
+        assert page.run("document.getElementById('warning').hidden")
         index = json.loads((folder / "model.json").read_text())
-        (folder / "model.json").write_text(json.dumps({**index, "name": "another"}))
+        index["name"] = "another"
+        index["manifest"]["withdrawn"] = {
+            "at": "2026-11-28T15:00:00+00:00",
+            "reason": "sees ghosts",
+        }
+        (folder / "model.json").write_text(json.dumps(index))
         page.open(address)
         page.wait(READY)
         assert page.run("document.getElementById('model').textContent").startswith("another")
+        assert "sees ghosts" in page.run("document.getElementById('warning').innerText")
 
 
 def test_on_a_phone_everything_fits(page, drawn):
