@@ -17,8 +17,10 @@ from models.labels import parse_labels
 from models.tflite.description import problem_with_description
 from models.tflite.detector import INPUT_NAME, TFLiteDetector
 from models.tflite.inspection import convolutions, post_processing_inputs
+from models.tflite.raw import RawDetector
 
 _WARM_UP_RUNS = 5
+_SCORE_STEP = 1 / 256
 _SHOWN = 3  # convolutions named in a reason
 
 
@@ -98,7 +100,11 @@ class _CheckFailedError(Exception):
 
 
 def check_detector(
-    model: bytes, labels_text: str, pictures: Sequence[bytes], limits: Limits
+    model: bytes,
+    labels_text: str,
+    pictures: Sequence[bytes],
+    limits: Limits,
+    raw: bytes | None = None,
 ) -> DeviceReport:
     """Runs every check that it can; each failure is a reason not to bless.
 
@@ -107,6 +113,7 @@ def check_detector(
       labels_text: content of its label file.
       pictures: encoded JPEG or PNG files to run on; without any, a check fails.
       limits: see `Limits`.
+      raw: content of the raw form, if there is one.
     """
     checks: dict[str, str | None] = {}
 
@@ -133,6 +140,8 @@ def check_detector(
         images = [decode_and_resize(picture, detector.input_size).numpy() for picture in pictures]
         run("outputs", _check_outputs, detector, images, labels)
         if checks["outputs"] is None:
+            if raw is not None and checks.get("metadata", "") is None:
+                run("raw form", _check_raw, raw, labels_text, detector, images)
             latency = measure_latency(detector, images, limits)
             run("latency", _check_latency, latency, limits)
     return DeviceReport(
@@ -190,6 +199,19 @@ def _check_metadata(model, labels_text):
     problem = problem_with_description(model, labels_text)
     if problem:
         raise _CheckFailedError(problem)
+
+
+def _check_raw(raw, labels_text, detector, images):
+    """It says of itself what the file says, and finds the same best detection of each picture."""
+    _check_metadata(raw, labels_text)
+    form = RawDetector(raw)
+    for index, image in enumerate(images):
+        expected, received = (found.detect(image).scores[:1] for found in (detector, form))
+        if len(expected) != len(received) or not np.allclose(expected, received, atol=_SCORE_STEP):
+            raise _CheckFailedError(
+                f"Expected the best score {expected} on picture {index} of {len(images)}. "
+                f"Received: {received}."
+            )
 
 
 def _check_outputs(detector, images, labels):

@@ -18,6 +18,7 @@ from pipeline.files import (
     HASH_PROPERTY,
     LABELS_FILE,
     PUSHED_MODEL_FILE,
+    RAW_MODEL_FILE,
     hash_together,
 )
 from pipeline.shipping.app_check import DeviceReport, Limits, check_detector
@@ -66,7 +67,7 @@ def DeviceCheck(
     labelled = labelled_pictures(examples, "eval", num_images)
     pictures = [picture.encoded for picture in labelled]
     content, labels_text = files[PUSHED_MODEL_FILE], files[LABELS_FILE].decode()
-    report = check_detector(content, labels_text, pictures, limits)
+    report = check_detector(content, labels_text, pictures, limits, files.get(RAW_MODEL_FILE))
     _mark(blessing, report)
     blessing.set_string_custom_property(HASH_PROPERTY, hash_together(files))
 

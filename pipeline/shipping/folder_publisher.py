@@ -25,10 +25,12 @@ from ml_metadata.proto import metadata_store_pb2
 from pipeline.errors import UserError
 from pipeline.files import (
     HASH_PROPERTY,
-    LABELS_FILE,
+    JUDGED_FILES,
     LATEST,
     MANIFEST_FILE,
     PUSHED_MODEL_FILE,
+    RAW_HASH_PROPERTY,
+    RAW_MODEL_FILE,
     WITHDRAWN,
     hash_file,
     hash_together,
@@ -243,9 +245,10 @@ def _resolved(place: str) -> str:
 def _is_whole(version: str, recorded: Mapping[str, metadata_store_pb2.Value]) -> bool:
     try:
         os.stat(os.path.join(version, MANIFEST_FILE))
-        files = {
-            name: Path(version, name).read_bytes() for name in (PUSHED_MODEL_FILE, LABELS_FILE)
-        }
+        names = [
+            name for name in JUDGED_FILES if name != RAW_MODEL_FILE or RAW_HASH_PROPERTY in recorded
+        ]
+        files = {name: Path(version, name).read_bytes() for name in names}
     except OSError:
         return False
     if HASH_PROPERTY in recorded:

@@ -1,10 +1,12 @@
 """TFLiteRewriter: turns the trained network into the .tflite that ships, and checks the file."""
 
+import functools
 import hashlib
 import json
 import logging
 import os
 import tempfile
+from typing import Any
 
 import numpy as np
 import tfx.v1 as tfx
@@ -16,12 +18,15 @@ from models.networks.families import normalize
 from models.settings import PostProcessing
 from models.tflite.description import describe_detector
 from models.tflite.export import export_tflite
+from models.tflite.raw import RawDetector, without_post_processing
 from models.training import checkpoint
 from pipeline.data.raw_example import labelled_pictures
 from pipeline.files import (
     HASH_PROPERTY,
+    JUDGED_FILES,
     LABELS_FILE,
-    PUSHED_MODEL_FILE,
+    RAW_HASH_PROPERTY,
+    RAW_MODEL_FILE,
     SERVING_FOLDER,
     SHIPPING_FACTS_FILE,
     SHIPPING_MODEL_FILE,
@@ -58,8 +63,8 @@ def TFLiteRewriter(
       model: the Trainer's.
       examples: raw examples; the eval split is compared on, the train split may set ranges.
       shipping_model: gets the files of a shipping model, see `pipeline.files`, and the custom
-        properties `sha256`, `files_sha256` (with the labels), `size_bytes`, `quantization`, and the
-        figures of the comparison, see `pipeline.shipping.comparison.Comparison.properties`.
+        properties `sha256`, `raw_sha256`, `files_sha256` (of all), `size_bytes`, `quantization`,
+        and the figures of the comparison, see `pipeline.shipping.comparison.Comparison.properties`.
       quantization: "aware", "post_training" or "none".
       post_processing: JSON of `models.settings.PostProcessing`.
       comparison: JSON of `pipeline.settings.RewriterSettings`.
@@ -99,10 +104,19 @@ def TFLiteRewriter(
         )
         for picture in labelled_pictures(examples, "eval", limits.num_images)
     )
-    found = compare_with_network(network, config, settings, content, pictures, limits.max_seconds)
+    raw_content, anchors = without_post_processing(content)
+    raw_form = RawDetector(raw_content, anchors, settings)
+    found = compare_with_network(
+        network, config, settings, content, pictures, limits.max_seconds, raw_form
+    )
     _log.info("TFLiteRewriter: %s", found)
     refuse_broken_file(found, limits)
-    content = _described(content, class_names, config, found, facts, examples, provenance)
+    describe = functools.partial(
+        describe_detector,
+        labels=class_names,
+        **_description(class_names, config, found, facts, examples, provenance),
+    )
+    content, raw_content = describe(content), describe(raw_content, raw=(anchors, settings))
 
     description = {
         "input_size": size,
@@ -116,11 +130,14 @@ def TFLiteRewriter(
         LABELS_FILE: format_labels(class_names).encode(),
         SHIPPING_FACTS_FILE: json.dumps(description, indent=2, sort_keys=True).encode(),
         SHIPPING_MODEL_FILE: content,
+        RAW_MODEL_FILE: raw_content,
     }
     for name, data in files.items():
         write_whole(serving_path(shipping_model.uri, name), data)
     shipping_model.set_string_custom_property("sha256", hashlib.sha256(content).hexdigest())
-    judged = {PUSHED_MODEL_FILE: content, LABELS_FILE: files[LABELS_FILE]}
+    raw_sha256 = hashlib.sha256(raw_content).hexdigest()
+    shipping_model.set_string_custom_property(RAW_HASH_PROPERTY, raw_sha256)
+    judged = {name: files.get(name, content) for name in JUDGED_FILES}
     shipping_model.set_string_custom_property(HASH_PROPERTY, hash_together(judged))
     shipping_model.set_int_custom_property("size_bytes", len(content))
     shipping_model.set_string_custom_property("quantization", quantization)
@@ -131,8 +148,8 @@ def TFLiteRewriter(
             shipping_model.set_float_custom_property(name, value)
 
 
-def _described(content, class_names, config, found, facts, examples, provenance) -> bytes:
-    """The file with its metadata, which is the same for the same data, code, settings and seed.
+def _description(class_names, config, found, facts, examples, provenance) -> dict[str, Any]:
+    """What the files say of themselves: the same for the same data, code, settings and seed.
 
     So nothing in it tells one run from another that repeats it: the manifest names the run.
     """
@@ -159,13 +176,11 @@ def _described(content, class_names, config, found, facts, examples, provenance)
     }
     classes = ", ".join(class_names[:_NAMED_CLASSES])
     others = len(class_names) - _NAMED_CLASSES
-    return describe_detector(
-        content,
-        class_names,
-        name=made_from["name"],
-        description=f"Finds {classes}{f' and {others} more' if others > 0 else ''} in pictures of "
-        f"{config.input_size} x {config.input_size} pixels ({config.family}).",
-        version="-".join(value[:_VERSION_DIGITS] for value in fingerprints.values()),
-        provenance=told,
-        score_threshold=told["score_threshold"],
-    )
+    return {
+        "name": made_from["name"],
+        "description": f"Finds {classes}{f' and {others} more' if others > 0 else ''} in pictures "
+        f"of {config.input_size} x {config.input_size} pixels ({config.family}).",
+        "version": "-".join(value[:_VERSION_DIGITS] for value in fingerprints.values()),
+        "provenance": told,
+        "score_threshold": told["score_threshold"],
+    }

@@ -9,8 +9,10 @@ from tfx.types import standard_artifacts
 
 from models.networks.families import DetectorConfig
 from models.settings import PostProcessing
+from models.tflite.description import problem_with_description
 from models.tflite.detector import TFLiteDetector
 from models.tflite.export import export_tflite as export
+from models.tflite_metadata import read_metadata
 from models.training import checkpoint
 from pipeline.errors import UserError
 from pipeline.settings import RewriterSettings
@@ -84,13 +86,27 @@ def test_the_shipping_model_is_whole(rewrite):
     artifact = rewrite()
     folder = Path(artifact.uri) / "Format-Serving"
     assert sorted(path.name for path in folder.iterdir()) == [
+        "detect_raw.tflite",
         "detector.json",
         "labels.txt",
         "tflite",
     ]
     content = (folder / "tflite").read_bytes()
     assert artifact.get_string_custom_property("sha256") == hashlib.sha256(content).hexdigest()
-    assert artifact.get_string_custom_property("files_sha256") == hash_of(content, LABELS)
+    raw = (folder / "detect_raw.tflite").read_bytes()
+    assert artifact.get_string_custom_property("raw_sha256") == hashlib.sha256(raw).hexdigest()
+    together = artifact.get_string_custom_property("files_sha256")
+    assert together == hash_of(content, LABELS, raw)
+    assert problem_with_description(raw, (folder / "labels.txt").read_text()) is None
+    assert artifact.get_float_custom_property("map_of_raw_file") == pytest.approx(
+        artifact.get_float_custom_property("map_of_file"), abs=0.002
+    )
+    told = json.loads(read_metadata(content, "").files["provenance.json"])
+    figures = {"mAP50": "map50_of_file", "mAP": "map_of_file"}
+    assert told["comparison"] == {
+        **{name: artifact.get_float_custom_property(key) for name, key in figures.items()},
+        "pictures": 12,
+    }
     assert artifact.get_int_custom_property("size_bytes") == len(content)
     assert artifact.get_string_custom_property("quantization") == "none"
     for output in ("", "_boxes", "_classes", "_scores", "_count"):
