@@ -9,12 +9,14 @@ FIND_PYTHON = for python in "$$PYTHON310" python3.10 "$$HOME"/.pyenv/versions/3.
 	&& { echo "$$python"; break; }; done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast campaign lint format lock images clean clean-workdir
+.PHONY: help setup run page test test-fast fuzz campaign lint format lock images clean clean-workdir
 
 help:
 	@echo "make run        run the whole pipeline on the embedded demo"
+	@echo "make page       install what the camera page needs at run time (needs npm)"
 	@echo "make test       run all tests"
 	@echo "make test-fast  run all but the slow tests"
+	@echo "make fuzz       read broken data of every format: [CASES=1000] [SEED=1]"
 	@echo "make campaign   kill, damage, move and question real runs: [MINUTES=20] [SEED=1]"
 	@echo "make lint       check style (ruff) and the directions of imports (import-linter)"
 	@echo "make format     format the code (ruff)"
@@ -45,14 +47,31 @@ $(VENV)/.installed: requirements.lock
 run: setup
 	@$(PYTHON) local_runner.py
 
+# npm installs the versions and hashes of the lock file, or nothing.
+APP := pipeline/app
+page: $(APP)/node_modules/.package-lock.json
+$(APP)/node_modules/.package-lock.json: $(APP)/package.json $(APP)/package-lock.json
+	@command -v npm > /dev/null || { echo "error: npm not found. Install Node.js 18 or newer with" \
+		"npm, for example with: apt-get install nodejs npm" >&2; exit 1; }
+	@log=$$(npm ci --prefix $(APP) --ignore-scripts --no-audit --no-fund --fetch-retries=1 \
+		--fetch-retry-mintimeout=2000 --loglevel=error 2>&1) || \
+	{ echo "error: npm could not install the page's runtime:" $$(echo "$$log" | sed 's|^npm error||' | head -n 4) \
+		"Check that the npm registry is within reach (npm ping), and run make page again." >&2; \
+		exit 1; }
+	@touch $@
+
 test: setup
 	@$(PYTHON) -m pytest
 
 test-fast: setup
 	@$(PYTHON) -m pytest -m "not slow"
 
-MINUTES := 20
 SEED := 1
+CASES := 1000
+fuzz: setup
+	@$(PYTHON) -m tests.fuzz --seed $(SEED) --cases $(CASES)
+
+MINUTES := 20
 campaign: setup
 	@$(PYTHON) -m tests.campaign --minutes $(MINUTES) --seed $(SEED)
 

@@ -108,7 +108,7 @@ def eval_pictures(folder: Path) -> list[tuple[bytes, np.ndarray, list[str]]]:
     summary = json.loads((folder / "summary.json").read_text())
     files = sorted(Path(summary["images"]["reports"], "Split-eval").iterdir())
     found = []
-    for record in tf.data.TFRecordDataset([str(file) for file in files], compression_type="GZIP"):
+    for record in tf.data.TFRecordDataset([str(file) for file in files]):
         features = tf.train.Example.FromString(record.numpy()).features.feature
         sides = [
             features[f"image/object/bbox/{side}"].float_list.value

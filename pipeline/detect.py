@@ -137,7 +137,7 @@ def find_pictures(path: str) -> list[Path]:
 def run_detector(
     files: ModelFiles, pictures: Sequence[Path], out: Path, min_score: float
 ) -> Iterator[dict[str, Any]]:
-    """Detects objects in each picture and draws them into a copy of it.
+    """Detects objects in each picture and draws them into a copy of it; both see it upright.
 
     Args:
       files: the detector.
@@ -158,7 +158,7 @@ def run_detector(
     import tensorflow as tf
 
     from models.drawing import draw_detections
-    from models.image import decode_image, resize
+    from models.image import decode_image, orientation_of, resize, upright
     from models.networks.post_processing import suppress
     from models.settings import PostProcessing
     from models.tflite.detector import TFLiteDetector
@@ -174,7 +174,8 @@ def run_detector(
         try:
             if picture.exists() and not picture.is_file():
                 raise OSError("not a file, but a folder, a pipe or a device")
-            image = decode_image(picture.read_bytes())
+            encoded = picture.read_bytes()
+            image = upright(decode_image(encoded).numpy(), orientation_of(encoded))
         except (OSError, tf.errors.InvalidArgumentError) as error:
             yield {"file": str(picture), "error": _plain(error)}
             continue
@@ -193,7 +194,7 @@ def run_detector(
         height, width, _ = image.shape
         shown = suppress(boxes, scores, one_answer)
         drawn = draw_detections(
-            image.numpy(),
+            image,
             boxes[shown],
             [labels[row] for row in shown],
             scores[shown],

@@ -58,7 +58,8 @@ def summarize(
     Returns:
       JSON. `status` ("pushed", "not_blessed" or "failed"; "running" in the summary.json of a run
       that is under way), `components`, `images`, `metrics`
-      (of the .tflite that ships: `mAP50`, `mAP`, `per_class`), `classes_not_evaluated`, `plan`
+      (of the .tflite that ships: `mAP50`, `mAP`, `per_class`), `test` (`images`, `mAP50` and `mAP`
+      of a pushed file on the test images; null without), `classes_not_evaluated`, `plan`
       (see `pipeline.training.time_budget.make_plan`; null without `training.minutes`),
       `size_bytes`, `latency_ms`, `blessed`, `reasons`, `gate`, `pushed_path`, `report` (the page),
       `run_id` and paths.
@@ -87,6 +88,7 @@ def summarize(
         "components": statuses(components),
         "images": _images(examples),
         "metrics": _metrics(evaluation),
+        "test": _test(pushed),
         "classes_not_evaluated": _not_evaluated(evaluation, shipping),
         "plan": _plan(output("Trainer", "model")) if config.training.minutes else None,
         "size_bytes": shipping.properties["size_bytes"] if shipping else None,
@@ -128,9 +130,9 @@ def _report(
     report: ArtifactRecord | None, pushed: ArtifactRecord | None, run_folder: Path
 ) -> str | None:
     """The page: in the run's folder, or on Vertex AI beside the pushed model, if there is one."""
-    if report is None or "://" not in report.uri:
-        return str(run_folder / REPORT_FILE)
-    folder = pushed.properties["pushed_destination"] if pushed else report.uri
+    beside = [pushed.properties["pushed_destination"]] if pushed else []
+    places = beside + ([report.uri] if report else [])
+    folder = next((place for place in places if "://" in place), str(run_folder))
     return f"{folder}/{REPORT_FILE}"
 
 
@@ -151,10 +153,12 @@ def _images(examples: ArtifactRecord | None) -> dict | None:
     return {
         "train": facts["num_train"],
         "eval": facts["num_eval"],
+        "test": facts.get("num_test", 0),
         "negatives": facts["num_negatives"],
         "set_aside": facts["num_set_aside"],
         "set_aside_reasons": facts["set_aside_reasons"],
         "ignored": facts["num_ignored"],
+        "turned": facts.get("num_turned", 0),
         "leaked": facts["leaked_images"],
         "data_fingerprint": facts["data_fingerprint"],
         "reports": examples.uri,
@@ -181,6 +185,13 @@ def _metrics(evaluation: dict | None) -> dict | None:
             per_class.setdefault(class_name, {})[kind] = value
     # Metrics without a value, for lack of labelled objects, are absent.
     return {"mAP50": metrics.get("mAP50"), "mAP": metrics.get("mAP"), "per_class": per_class}
+
+
+def _test(pushed: ArtifactRecord | None) -> dict | None:
+    """The figures on the images that chose nothing."""
+    if pushed is None or "test_images" not in pushed.properties:
+        return None
+    return {name: pushed.properties.get(f"test_{name}") for name in ("images", "mAP50", "mAP")}
 
 
 def _not_evaluated(evaluation: dict | None, shipping: ArtifactRecord | None) -> list[str] | None:
@@ -260,6 +271,7 @@ def _sections(summary: dict[str, Any]):
             f"mAP@.5 {_figure(metrics['mAP50'])}, mAP@[.5:.95] {_figure(metrics['mAP'])} on the "
             f"{images['eval']} evaluation images",
             f"AP@.5 by class: {per_class}",
+            *_test_lines(summary),
             *(
                 [f"WARNING: not evaluated, in no evaluation image: {', '.join(missing)}"]
                 if missing
@@ -297,6 +309,16 @@ def _sections(summary: dict[str, Any]):
     yield f"{summary['status'].replace('_', ' ')} in {summary['seconds']:.0f} s", []
 
 
+def _test_lines(summary: dict) -> list[str]:
+    test, count = summary["test"], summary["images"]["test"]
+    if test:
+        return [
+            f"test: mAP@.5 {_figure(test['mAP50'])}, mAP@[.5:.95] {_figure(test['mAP'])} on the "
+            f"{test['images']} test images, which chose nothing"
+        ]
+    return [f"test: the {count} test images are scored when a file is pushed"] if count else []
+
+
 def _figure(value: float | None) -> str:
     return "not a number" if value is None else f"{value:.3f}"
 
@@ -308,8 +330,9 @@ def _latency(milliseconds: float | None) -> str:
 
 
 def _image_lines(images: dict) -> list[str]:
+    to_test = f", {images['test']} to test on" if images["test"] else ""
     lines = [
-        f"{images['train']} to train on, {images['eval']} to evaluate on "
+        f"{images['train']} to train on, {images['eval']} to evaluate on{to_test} "
         f"({images['negatives']} of them without objects)"
     ]
     reasons = ", ".join(f"{count} {kind}" for kind, count in images["set_aside_reasons"].items())
@@ -318,8 +341,13 @@ def _image_lines(images: dict) -> list[str]:
         lines.append(f"skipped images with their reasons: {images['reports']}/{SKIPPED_FILE}")
     if images["ignored"]:
         lines.append(f"{images['ignored']} files ignored: {images['reports']}/ignored.jsonl")
+    if images["turned"]:
+        lines.append(f"{images['turned']} turned upright, as their EXIF data say")
     if images["leaked"]:
-        lines.append(f"WARNING: {images['leaked']} images are in both training and evaluation")
+        lines.append(
+            f"WARNING: {images['leaked']} images are on more than one side, such as in training "
+            "and in evaluation"
+        )
     return lines
 
 

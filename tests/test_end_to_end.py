@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import presets
+from pipeline.report import __main__ as report
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -47,8 +48,16 @@ def test_the_demo_passes_its_own_gates_and_is_pushed(project, demo):
     assert {component["status"] for component in summary["components"].values()} == {"complete"}
     assert (summary["images"]["train"], summary["images"]["eval"]) == (632, 168)
     assert summary["images"]["set_aside"] == 0
-    for part in ("gate: blessed", "mAP@.5", "Trainer", "pipeline.detect", "tensorboard"):
+    for part in ("gate: blessed", "mAP@.5", "Trainer", "pipeline.detect", "tensorboard", "report "):
         assert part in text
+    page = Path(summary["report"])
+    assert page == Path(summary["run_folder"], "report.html")
+    assert "Pushed as version 1: mAP@.5 is" in page.read_text()
+    assert page.stat().st_size < 5e6
+    manifest = json.loads(Path(summary["pushed_path"], "manifest.json").read_text())
+    threshold = manifest["score_thresholds"]["all"]["threshold"]
+    assert f'<b id="threshold">{threshold:.2f}</b>' in page.read_text()
+    assert "RunReport" in page.read_text()  # its lineage knows it
     assert "Traceback" not in text
     assert not project.states()  # the training is finished
     config = json.loads(Path(summary["run_folder"], "config.json").read_text())
@@ -120,6 +129,11 @@ def test_a_higher_threshold_is_judged_without_training_and_not_pushed(project, d
     assert summary["components"]["Trainer"]["status"] == "cached"
     assert summary["components"]["Evaluator"]["status"] == "complete"
     assert "not blessed: nothing was pushed" in text
+    page = Path(summary["report"])
+    assert "Not pushed: mAP@.5 is" in page.read_text()
+    page.unlink()
+    assert report.main([summary["run_folder"]]) == 0
+    assert "Not pushed: mAP@.5 is" in page.read_text()
 
 
 def test_a_killed_training_resumes_and_the_gate_rejects_its_poor_model(project, demo):
@@ -157,7 +171,7 @@ def test_a_moved_workdir_takes_its_cache_along(project, demo):
     assert code == 3, text
     states = {name: component["status"] for name, component in summary["components"].items()}
     # The settings name the new places, so the Pusher runs.
-    rest = {"LatestBlessedModel": "complete", "Pusher": "complete"}
+    rest = dict.fromkeys(("LatestBlessedModel", "Pusher", "Report"), "complete")
     assert states == dict.fromkeys(states, "cached") | rest
     assert len(summary["reasons"]) == 2
     assert not (moved / "tmp").exists()

@@ -43,13 +43,33 @@ def pairwise_iou(boxes_a, boxes_b):
     """
     a = boxes_a[..., :, None, :]  # [..., N, 1, 4]
     b = boxes_b[..., None, :, :]  # [..., 1, M, 4]
+    intersection = _intersection(a, b)  # [..., N, M]
+    union = _area(a) + _area(b) - intersection
+    return intersection / ops.maximum(union, _EPSILON)
+
+
+def pairwise_covered(boxes_a, boxes_b):
+    """How much of each box of the first set every box of the second one covers.
+
+    Args:
+      boxes_a: [..., N, 4] corners.
+      boxes_b: [..., M, 4] corners, with leading dimensions that broadcast.
+
+    Returns:
+      [..., N, M] in 0..1, fractions of the areas of `boxes_a`.
+    """
+    a, b = boxes_a[..., :, None, :], boxes_b[..., None, :, :]
+    return _intersection(a, b) / ops.maximum(_area(a), _EPSILON)
+
+
+def _intersection(a, b):
     height = ops.maximum(ops.minimum(a[..., 2], b[..., 2]) - ops.maximum(a[..., 0], b[..., 0]), 0)
     width = ops.maximum(ops.minimum(a[..., 3], b[..., 3]) - ops.maximum(a[..., 1], b[..., 1]), 0)
-    intersection = height * width  # [..., N, M]
-    area_a = (a[..., 2] - a[..., 0]) * (a[..., 3] - a[..., 1])
-    area_b = (b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1])
-    union = area_a + area_b - intersection
-    return intersection / ops.maximum(union, _EPSILON)
+    return height * width
+
+
+def _area(boxes):
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
 def encode(boxes, anchors):

@@ -19,6 +19,8 @@ CROP_MIN_OBJECT_COVERED = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 _CROP_ATTEMPTS = 20
 _LOG_ASPECT = math.log(2.0)
 _GRAY = 127.5
+# In place of the class of a box that is a crowd.
+CROWD = -2
 # Luma weights of ITU-R BT.601, to tell colour from brightness.
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -30,7 +32,7 @@ def random_views(
 
     Args:
       batch: `canvas` uint8 [B, C, C, 3], `boxes` float32 [B, M, 4], `class_ids` int32 [B, M], see
-        `models.training.input_pipeline`.
+        `models.training.input_pipeline`; the class id of a crowd is `CROWD`.
       size: S, side of the views.
       settings: see `models.settings.Augmentation`.
       seed: int64 [2].
@@ -42,6 +44,8 @@ def random_views(
     boxes, class_ids = batch["boxes"], batch["class_ids"]
     windows = random_windows(boxes, class_ids >= 0, settings, seeds[0])
     boxes, keep = boxes_in_windows(boxes, windows, settings.min_visible)
+    # Any part of a crowd that is visible is one.
+    keep |= (class_ids == CROWD) & tf.reduce_all(boxes[..., 2:] > boxes[..., :2], axis=-1)
     images = sample_windows(batch["canvas"], windows, size)
     images = tf.cast(tf.round(jitter_colors(images, settings, seeds[1])), tf.uint8)
     return images, tf.where(keep[..., None], boxes, 0.0), tf.where(keep, class_ids, -1)

@@ -21,7 +21,7 @@ def resample(num_images: int, count: int, seed: int) -> np.ndarray:
 
 
 def resampled_map(
-    groundtruth: Sequence[tuple[np.ndarray, np.ndarray]],
+    groundtruth: Sequence[tuple],
     detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     num_classes: int,
     samples: np.ndarray,
@@ -54,16 +54,18 @@ def _average_precisions(matches: ClassMatches, samples: np.ndarray):
     """Yields, for each sample with an object, its row and the precisions, float64 [10 overlaps]."""
     order = np.argsort(-matches.scores, kind="stable")
     pictures, matched = matches.pictures[order], matches.matched[:, order]
+    # Most often all detections count at all overlaps.
+    counted = ~matches.ignored[:, order] if matches.ignored.any() else np.ones((1, 1), bool)
     # Precision peaks and recall grows at matched detections only, a few of all.
     peaks = np.flatnonzero(matched.any(axis=0))  # [P]
     matched = matched[:, peaks]  # [10, P]
     num_objects = samples @ matches.num_objects
     for row in np.flatnonzero(num_objects):
         times = samples[row][pictures]
-        detected = np.maximum(np.cumsum(times)[peaks], 1)  # [P]
+        detected = np.cumsum(counted * times, axis=1)[:, peaks]  # [10 or 1, P]
         true = np.cumsum(matched * times[peaks], axis=1)  # [10, P]
         # The precision at a recall is the best at that recall or a higher one.
-        best = np.maximum.accumulate((true / detected)[:, ::-1], axis=1)[:, ::-1]
+        best = np.maximum.accumulate((true / np.maximum(detected, 1))[:, ::-1], axis=1)[:, ::-1]
         # Of the recalls 0, 0.01 ... 1, how many each detection is the first to reach.
         reached = 1 + np.floor(100 * true / num_objects[row] + 1e-9)
         yield row, (best * np.diff(reached, axis=1, prepend=0)).sum(axis=1) / 101

@@ -1,6 +1,7 @@
 """COCO's average precision, by pycocotools, for detections held as arrays."""
 
 import contextlib
+import copy
 import io
 import threading
 from collections.abc import Sequence
@@ -12,8 +13,29 @@ from pycocotools.cocoeval import COCOeval
 
 # Detections kept per picture and class, best scores first (COCO's maxDets).
 _MAX_DETECTIONS = 100
+# pycocotools needs a dictionary for every box, 100 kB a picture. That many are matched at once.
+_PICTURES_AT_A_TIME = 256
 
 _SILENCE = threading.Lock()
+
+
+class GroundTruth(NamedTuple):
+    """The labelled objects of a picture.
+
+    Attributes:
+      boxes: [n, 4] float, (ymin, xmin, ymax, xmax), normalised to the picture.
+      class_ids: [n] int.
+      difficult: [n] bool, None for none: objects that count neither as found nor as missed, as in
+        Pascal VOC's evaluation. Any number of detections may overlap one.
+      crowd: [n] bool, None for none: regions of many objects, in which detections are neither right
+        nor wrong, as in COCO's evaluation. Detections are in a region by the fraction of their own
+        area.
+    """
+
+    boxes: np.ndarray
+    class_ids: np.ndarray
+    difficult: np.ndarray | None = None
+    crowd: np.ndarray | None = None
 
 
 class ClassMatches(NamedTuple):
@@ -23,13 +45,26 @@ class ClassMatches(NamedTuple):
       pictures: int64 [D], the picture of each detection, ascending.
       scores: float64 [D].
       matched: bool [10, D], whether a detection has an object at overlaps 0.5, 0.55 ... 0.95.
-      num_objects: int64 [number of pictures].
+      ignored: bool [10, D], whether it has a difficult object or a crowd instead: does not count.
+      num_objects: int64 [number of pictures], without those.
     """
 
     pictures: np.ndarray
     scores: np.ndarray
     matched: np.ndarray
+    ignored: np.ndarray
     num_objects: np.ndarray
+
+
+class _Evaluation(COCOeval):
+    """COCO's, to which difficult objects are crowds that are overlapped as objects are."""
+
+    def computeIoU(self, imgId, catId):
+        truth = self._gts[imgId, catId]
+        self._gts[imgId, catId] = [object_ | {"iscrowd": object_["crowd"]} for object_ in truth]
+        overlaps = super().computeIoU(imgId, catId)
+        self._gts[imgId, catId] = truth
+        return overlaps
 
 
 def metric_names(class_names: Sequence[str]) -> list[str]:
@@ -39,7 +74,7 @@ def metric_names(class_names: Sequence[str]) -> list[str]:
 
 
 def coco_metrics(
-    groundtruth: Sequence[tuple[np.ndarray, np.ndarray]],
+    groundtruth: Sequence[tuple],
     detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     class_names: Sequence[str],
 ) -> dict[str, float]:
@@ -50,8 +85,8 @@ def coco_metrics(
     fixed where figures must repeat to the last digit.
 
     Args:
-      groundtruth: one (boxes, class_ids) a picture. boxes: [n, 4] float, (ymin, xmin, ymax, xmax),
-        normalised to the picture; class_ids: [n] int, positions in `class_names`. n may be 0.
+      groundtruth: one `GroundTruth` a picture, or its beginning, such as (boxes, class_ids), whose
+        class ids are positions in `class_names`. n may be 0.
       detections: one (boxes, class_ids, scores) a picture, in the same order. boxes: [k, 4];
         class_ids: [k]; scores: [k], any scale, higher is more certain. k may be 0.
       class_names: names by class id.
@@ -59,15 +94,15 @@ def coco_metrics(
     Returns:
       "mAP50": mean over classes of the average precision at an overlap of 0.5; "mAP": the same,
       averaged over overlaps 0.5, 0.55 ... 0.95; "AP50/<class>" and "AP/<class>" for each class.
-      Values 0..1. A class without ground truth is NaN and left out of the means; without any
-      ground truth the means are NaN, too.
+      Values 0..1. A class without ground truth that counts is NaN and left out of the means;
+      without any the means are NaN, too.
 
     Raises:
       ValueError: lengths that differ, class ids out of range, or values that are not finite.
     """
     num_classes = len(class_names)
     evaluation = _evaluate(groundtruth, detections, num_classes)
-    if not evaluation.cocoGt.anns:
+    if not evaluation.num_counted:
         return dict.fromkeys(metric_names(class_names), float("nan"))
     with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
         evaluation.accumulate()
@@ -88,7 +123,7 @@ SIZES = ("small", "medium", "large")
 
 
 def average_precision_by_size(
-    groundtruth: Sequence[tuple[np.ndarray, np.ndarray]],
+    groundtruth: Sequence[tuple],
     detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     num_classes: int,
     sizes: Sequence[tuple[int, int]],
@@ -114,7 +149,7 @@ def average_precision_by_size(
         for pictures in (groundtruth, detections)
     )
     evaluation = _evaluate(truth, found, num_classes, slice(1, 4))
-    if not evaluation.cocoGt.anns:
+    if not evaluation.num_counted:
         return {size: {"mAP50": float("nan"), "mAP": float("nan")} for size in SIZES}
     with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
         evaluation.accumulate()
@@ -132,7 +167,7 @@ def _mean(precision: np.ndarray) -> float:
 
 
 def match_detections(
-    groundtruth: Sequence[tuple[np.ndarray, np.ndarray]],
+    groundtruth: Sequence[tuple],
     detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     num_classes: int,
 ) -> list[ClassMatches]:
@@ -158,7 +193,10 @@ def match_detections(
         found = [(index, picture) for index, picture in enumerate(pictures) if picture]
         num_objects = np.zeros(num_images, np.int64)
         for index, picture in found:
-            num_objects[index] = len(picture["gtIds"])
+            num_objects[index] = np.sum(picture["gtIgnore"] == 0)
+        nothing = np.zeros((num_overlaps, 0), bool)
+        matched = np.concatenate([nothing] + [p["dtMatches"] for _, p in found], axis=1)
+        ignored = np.concatenate([nothing] + [p["dtIgnore"] for _, p in found], axis=1)
         matches.append(
             ClassMatches(
                 np.repeat(
@@ -166,11 +204,8 @@ def match_detections(
                     [len(picture["dtScores"]) for _, picture in found],
                 ),
                 np.concatenate([[], *(picture["dtScores"] for _, picture in found)]),
-                np.concatenate(
-                    [np.zeros((num_overlaps, 0), bool)]
-                    + [picture["dtMatches"] > 0 for _, picture in found],
-                    axis=1,
-                ),
+                matched & ~ignored,
+                ignored,
                 num_objects,
             )
         )
@@ -190,28 +225,66 @@ def _evaluate(groundtruth, detections, num_classes, sizes=_ALL_SIZES) -> COCOeva
             "Expected as many detections as pictures with ground truth. "
             f"Received: {len(groundtruth)} ground truths, {len(detections)} detections."
         )
+    results = []
+    num_counted = 0
+    for start in range(0, max(len(groundtruth), 1), _PICTURES_AT_A_TIME):
+        pictures = range(start, min(start + _PICTURES_AT_A_TIME, len(groundtruth)))
+        evaluation = _evaluate_pictures(pictures, groundtruth, detections, num_classes, sizes)
+        num_counted += sum(not one["iscrowd"] for one in evaluation.cocoGt.anns.values())
+        # A row a class and size.
+        rows = num_classes * len(evaluation.params.areaRng)
+        matched = np.array([_matched(picture) for picture in evaluation.evalImgs], object)
+        results.append(matched.reshape(rows, len(pictures)))
+    evaluation.evalImgs = list(np.concatenate(results, axis=1).flat)
+    evaluation.params.imgIds = list(range(len(groundtruth)))
+    evaluation._paramsEval = copy.deepcopy(evaluation.params)
+    evaluation.num_counted = num_counted
+    return evaluation
+
+
+def _evaluate_pictures(pictures: range, groundtruth, detections, num_classes, sizes) -> COCOeval:
     truth = [
-        annotation
-        for index, (boxes, class_ids) in enumerate(groundtruth)
-        for annotation in _annotations(index, boxes, class_ids, None, num_classes)
+        annotation | {"crowd": int(crowd), "iscrowd": int(crowd or difficult)}
+        for index in pictures
+        for annotation, difficult, crowd in _flagged(
+            index, GroundTruth(*groundtruth[index]), num_classes
+        )
     ]
     found = [
         annotation
-        for index, (boxes, class_ids, scores) in enumerate(detections)
-        for annotation in _annotations(index, boxes, class_ids, scores, num_classes)
+        for index in pictures
+        for annotation in _annotations(index, *detections[index], num_classes)
     ]
     # pycocotools prints its progress, and sys.stdout is the whole process's: one at a time.
     with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(
-            _coco(truth, len(groundtruth), num_classes),
-            _coco(found, len(groundtruth), num_classes),
-            iouType="bbox",
+        evaluation = _Evaluation(
+            _coco(truth, pictures, num_classes), _coco(found, pictures, num_classes), iouType="bbox"
         )
         evaluation.params.areaRng = evaluation.params.areaRng[sizes]
         evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[sizes]
         evaluation.params.maxDets = [_MAX_DETECTIONS]
         evaluation.evaluate()
     return evaluation
+
+
+def _matched(picture: dict | None) -> dict[str, np.ndarray] | None:
+    """What is needed of the result for a picture and class, a thirtieth of its bytes."""
+    return picture and {
+        "dtScores": np.array(picture["dtScores"]),
+        "dtMatches": picture["dtMatches"] > 0,
+        "dtIgnore": np.asarray(picture["dtIgnore"], bool),
+        "gtIgnore": np.asarray(picture["gtIgnore"]),
+    }
+
+
+def _flagged(index: int, truth: GroundTruth, num_classes: int):
+    """A picture's objects as COCO annotations, each with whether it is difficult, and a crowd."""
+    annotations = list(_annotations(index, truth.boxes, truth.class_ids, None, num_classes))
+    flags = [
+        [False] * len(annotations) if values is None else values
+        for values in (truth.difficult, truth.crowd)
+    ]
+    return zip(annotations, *flags, strict=True)
 
 
 def _annotations(index, boxes, class_ids, scores, num_classes):
@@ -242,15 +315,14 @@ def _annotations(index, boxes, class_ids, scores, num_classes):
             "category_id": int(class_id),
             "bbox": [xmin, ymin, width, height],
             "area": width * height,
-            "iscrowd": 0,
         }
         yield annotation if scores is None else annotation | {"score": score}
 
 
-def _coco(annotations, num_images, num_classes):
+def _coco(annotations, pictures, num_classes):
     coco = COCO()
     coco.dataset = {
-        "images": [{"id": index} for index in range(num_images)],
+        "images": [{"id": index} for index in pictures],
         "categories": [{"id": index} for index in range(num_classes)],
         # From 1: pycocotools takes a match with id 0 for no match.
         "annotations": [

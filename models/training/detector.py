@@ -13,7 +13,7 @@ from models.training.losses import (
     sigmoid_focal_loss,
     smooth_l1_loss,
 )
-from models.training.matching import Targets, assign_targets
+from models.training.matching import Targets, anchors_in_crowds, assign_targets
 
 LOSS_TERMS = ("loss", "classification_loss", "localization_loss")
 
@@ -59,8 +59,9 @@ class Detector(keras.Model):
       settings: of the loss.
 
     Inputs are uint8 [B, S, S, 3]. Targets are a dict of `boxes` float32 [B, M, 4] (ymin, xmin,
-    ymax, xmax, normalised), `class_ids` int32 [B, M] (-1 is padding) and `image_index`
-    int32 [B], which names the image when its loss is not finite.
+    ymax, xmax, normalised), `class_ids` int32 [B, M] (-1 is no object) and `image_index`
+    int32 [B], which names the image when its loss is not finite; where images may show crowds, also
+    `crowd` bool [B, M], which of the boxes are one.
     """
 
     def __init__(self, network: keras.Model, config: DetectorConfig, settings: TrainingSettings):
@@ -94,7 +95,11 @@ class Detector(keras.Model):
         matches = ops.sum(targets.matched, axis=1)  # [B]
         mean_matches, _ = ops.moments(matches, axes=[0], synchronized=True)
         normalizer = ops.maximum(ops.stop_gradient(mean_matches), 1.0 / settings.batch_size)
-        class_loss, box_loss = self._class_and_box_loss(y_pred, targets)
+        ignored = None
+        if "crowd" in y:
+            in_crowds = anchors_in_crowds(y["boxes"], y["crowd"], self.anchors)
+            ignored = in_crowds & (targets.matched == 0)
+        class_loss, box_loss = self._class_and_box_loss(y_pred, targets, ignored)
         classification = class_loss / normalizer  # [B]
         localization = settings.localization_weight * box_loss / normalizer  # [B]
         losses = classification + localization
@@ -107,8 +112,8 @@ class Detector(keras.Model):
             total = total + super().compute_loss(x, None, None, None, training)
         return total
 
-    def _class_and_box_loss(self, outputs, targets: Targets):
-        """Class loss and box loss, float32 [B] each."""
+    def _class_and_box_loss(self, outputs, targets: Targets, ignored):
+        """Class loss and box loss, float32 [B] each; `ignored` is bool [B, N] or None."""
         settings = self.settings
         encodings, logits = outputs["box_encodings"], outputs["class_logits"]
         iou = giou = None
@@ -120,11 +125,11 @@ class Detector(keras.Model):
             iou, giou = overlaps_of_pairs(boxes, targets.boxes)
         if settings.class_loss == "focal":
             class_loss = sigmoid_focal_loss(
-                logits, targets.class_targets, settings.focal_alpha, settings.focal_gamma
+                logits, targets.class_targets, settings.focal_alpha, settings.focal_gamma, ignored
             )
         else:
             class_loss = quality_focal_loss(
-                logits, targets.class_targets, iou, settings.focal_gamma
+                logits, targets.class_targets, iou, settings.focal_gamma, ignored
             )
         if settings.box_loss == "giou":
             return class_loss, giou_loss(giou, targets.matched)

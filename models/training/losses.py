@@ -7,7 +7,7 @@ _MIN_WRONGNESS = 1e-7
 _EPSILON = 1e-8
 
 
-def sigmoid_focal_loss(logits, class_targets, alpha: float, gamma: float):
+def sigmoid_focal_loss(logits, class_targets, alpha: float, gamma: float, ignored=None):
     """Focal loss over all anchors and classes.
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", equation 5. The cross-entropy is
@@ -18,6 +18,7 @@ def sigmoid_focal_loss(logits, class_targets, alpha: float, gamma: float):
       class_targets: float32 [B, N, C], 0 or 1.
       alpha: weight of the targets that are 1; those that are 0 weigh 1 - alpha.
       gamma: how much well classified examples are discounted.
+      ignored: bool [B, N], anchors that do not count; None counts all.
 
     Returns:
       float32 [B], summed over anchors and classes.
@@ -26,10 +27,10 @@ def sigmoid_focal_loss(logits, class_targets, alpha: float, gamma: float):
     wrongness = class_targets * (1 - probability) + (1 - class_targets) * probability
     wrongness = ops.maximum(wrongness, _MIN_WRONGNESS)
     weight = class_targets * alpha + (1 - class_targets) * (1 - alpha)
-    return ops.sum(weight * wrongness**gamma * _cross_entropy(logits, class_targets), axis=(1, 2))
+    return _total(weight * wrongness**gamma * _cross_entropy(logits, class_targets), ignored)
 
 
-def quality_focal_loss(logits, class_targets, overlaps, gamma: float):
+def quality_focal_loss(logits, class_targets, overlaps, gamma: float, ignored=None):
     """Focal loss whose targets say how well the predicted boxes fit.
 
     Source: Li et al., "Generalized Focal Loss", equation 2.
@@ -39,13 +40,21 @@ def quality_focal_loss(logits, class_targets, overlaps, gamma: float):
       class_targets: float32 [B, N, C], 0 or 1.
       overlaps: float32 [B, N] in 0..1, IoU of the predicted boxes with their objects.
       gamma: how much well classified examples are discounted.
+      ignored: bool [B, N], anchors that do not count; None counts all.
 
     Returns:
       float32 [B], summed over anchors and classes.
     """
     targets = class_targets * ops.stop_gradient(overlaps)[:, :, None]
     wrongness = ops.maximum(ops.abs(targets - ops.sigmoid(logits)), _MIN_WRONGNESS)
-    return ops.sum(wrongness**gamma * _cross_entropy(logits, targets), axis=(1, 2))
+    return _total(wrongness**gamma * _cross_entropy(logits, targets), ignored)
+
+
+def _total(loss, ignored):
+    """float32 [B, N, C] to [B]."""
+    if ignored is not None:
+        loss = ops.where(ignored[:, :, None], 0.0, loss)
+    return ops.sum(loss, axis=(1, 2))
 
 
 def _cross_entropy(logits, targets):

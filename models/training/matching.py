@@ -12,6 +12,8 @@ from models.networks import boxes as box_ops
 # Of each map, the anchors of 3 x 3 cells around a box's center may learn it: ATSS's nine, found
 # without sorting.
 _REACH = 1.5
+# An anchor lies in a crowd that covers this much of it: MMDetection's `ignore_iof_thr`.
+_IN_CROWD = 0.5
 
 
 class Targets(NamedTuple):
@@ -79,6 +81,26 @@ def assign_targets(
     classes = ops.one_hot(ops.maximum(class_ids, 0), num_classes, dtype="float32")  # [B, M, C]
     class_targets = ops.matmul(selector, classes) * matched[:, :, None]
     return Targets(class_targets, matched_boxes, matched)
+
+
+def anchors_in_crowds(boxes, crowd, anchors):
+    """Finds the anchors that lie in a region of many objects.
+
+    Which objects such a region shows, and where, nobody has labelled: its anchors are neither
+    examples of objects nor of background. Those that are responsible for a labelled object are.
+
+    Args:
+      boxes: float32 [B, M, 4] corners, normalised; rows of padding are arbitrary.
+      crowd: bool [B, M], which of them are such regions.
+      anchors: float32 [N, 4] centers.
+
+    Returns:
+      bool [B, N].
+    """
+    regions = ops.where(crowd[:, :, None], boxes, 0.0)
+    anchor_corners = box_ops.centers_to_corners(ops.convert_to_tensor(anchors))
+    covered = box_ops.pairwise_covered(anchor_corners[None], regions)  # [B, N, M]
+    return ops.max(covered, axis=2) >= _IN_CROWD
 
 
 def _atss_candidates(boxes, iou, anchors, cell_sizes):

@@ -35,7 +35,7 @@ def with_mosaics(
         rolled = {name: tf.roll(values, -number, axis=0)[:count] for name, values in batch.items()}
         images, boxes, class_ids = random_views(rolled, side, settings, quarter_seed)
         moved = tf.minimum((boxes + tf.constant(2 * corner, tf.float32)) * scale, 1.0)
-        quarters.append((images, tf.where(class_ids[..., None] >= 0, moved, 0.0), class_ids))
+        quarters.append((images, tf.where(class_ids[..., None] != -1, moved, 0.0), class_ids))
     images, boxes, class_ids = zip(*quarters, strict=True)
     rows = [tf.concat(images[:2], axis=2), tf.concat(images[2:], axis=2)]
     mosaics = tf.concat(rows, axis=1)[:, :size, :size]

@@ -9,7 +9,7 @@ import numpy as np
 from models.networks.families import DetectorConfig, normalize
 from models.networks.post_processing import Detections, post_process
 from models.settings import PostProcessing
-from models.training.coco import coco_metrics
+from models.training.coco import GroundTruth, coco_metrics
 
 
 class Scores(NamedTuple):
@@ -18,12 +18,12 @@ class Scores(NamedTuple):
     Attributes:
       metrics: see `models.training.coco.coco_metrics`.
       detections: of each image, in order.
-      groundtruth: (boxes [n, 4], class_ids [n]) of each image.
+      groundtruth: of each image, in order.
     """
 
     metrics: dict[str, float]
     detections: list[Detections]
-    groundtruth: list[tuple[np.ndarray, np.ndarray]]
+    groundtruth: list[GroundTruth]
 
 
 def score(
@@ -53,8 +53,12 @@ def score(
             outputs["box_encodings"], outputs["class_logits"], strict=True
         ):
             detections.append(post_process(encodings, logits, anchors, post_processing))
-        boxes, class_ids = np.asarray(targets["boxes"]), np.asarray(targets["class_ids"])
-        for row in range(len(boxes)):
-            real = class_ids[row] >= 0
-            groundtruth.append((boxes[row, real], class_ids[row, real]))
+        objects = {
+            name: np.asarray(targets[name]) for name in GroundTruth._fields if name in targets
+        }
+        for row, class_ids in enumerate(objects["class_ids"]):
+            real = class_ids >= 0
+            groundtruth.append(
+                GroundTruth(**{name: values[row, real] for name, values in objects.items()})
+            )
     return Scores(coco_metrics(groundtruth, detections, class_names), detections, groundtruth)

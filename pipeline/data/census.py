@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from pipeline.data.labelled_image import LabelledImage, Unusable
-from pipeline.data.split import EVAL, TRAIN, hash_side
+from pipeline.data.split import EVAL, TEST, TRAIN, hash_side
 from pipeline.errors import UserError
 from pipeline.files import IGNORED_FILE, IMAGES_FILE, SKIPPED_FILE
 
@@ -27,10 +27,11 @@ class Checked:
       file: unique, relative to the input's root: an XML, or a shard and the number of a record.
       image_id: empty when unknown.
       picture: the picture's file, relative to the input's root; for a record, the same as `file`.
-      side: "train" or "eval" if the user gave one folder or shard pattern for each.
+      side: "train", "eval" or "test", if the user or the data says so.
       sha256: of the picture; this and the next two are empty when the input is unusable.
       annotation_sha256: of boxes and classes.
       classes: number of objects of each class.
+      turned: whether the picture was turned upright, as its EXIF data say.
       kind: see `Unusable`; empty when it is usable.
       reason: likewise.
     """
@@ -42,6 +43,7 @@ class Checked:
     sha256: str = ""
     annotation_sha256: str = ""
     classes: Mapping[str, int] = field(default_factory=dict)
+    turned: bool = False
     kind: str = ""
     reason: str = ""
 
@@ -56,16 +58,8 @@ class Checked:
             sha256=image.sha256,
             annotation_sha256=image.annotation_sha256,
             classes=dict(sorted(Counter(image.objects).items())),
+            turned=bool(image.file_sha256),
         )
-
-    def to_json(self) -> str:
-        """Returns one line of JSON in ASCII."""
-        return json.dumps(asdict(self))
-
-    @staticmethod
-    def from_json(line: str) -> "Checked":
-        """Reads what `to_json` wrote."""
-        return Checked(**json.loads(line))
 
 
 @dataclass(frozen=True)
@@ -113,15 +107,17 @@ class Census:
             f"{side}\t{item.image_id}\t{item.sha256}\t{item.annotation_sha256}\n"
             for item, side in self.kept
         )
-        pictures = {s: {item.sha256 for item, on in self.kept if on == s} for s in (TRAIN, EVAL)}
+        sides = Counter(sha256 for sha256, _ in {(item.sha256, on) for item, on in self.kept})
         kinds = Counter(item.kind for item in self.set_aside)
         return {
             "num_train": self.count(TRAIN),
             "num_eval": self.count(EVAL),
+            "num_test": self.count(TEST),
             "num_negatives": sum(1 for item, _ in self.kept if not item.classes),
             "num_set_aside": len(self.set_aside),
             "num_ignored": len(self.ignored),
-            "leaked_images": len(pictures[TRAIN] & pictures[EVAL]),
+            "num_turned": sum(1 for item, _ in self.kept if item.turned),
+            "leaked_images": sum(1 for count in sides.values() if count > 1),
             "data_fingerprint": hashlib.sha256(
                 "".join(prints).encode("utf-8", "surrogateescape")
             ).hexdigest(),
@@ -171,7 +167,7 @@ def take_census(
         elif item.kind == BROKEN_FILE:
             set_aside.append(item)
         elif rule.listed is not None and item.image_id not in rule.listed:
-            ignored.append(Ignored(item.file, "in neither of the split lists"))
+            ignored.append(Ignored(item.file, "in none of the split lists"))
         elif item.kind:
             set_aside.append(item)
         elif item.image_id in kept:

@@ -38,7 +38,7 @@ class LabelledImage:
     Attributes:
       image_id: names the image in the data set and decides its split.
       filename: of the picture, without folders.
-      encoded: the picture's file, untouched.
+      encoded: the picture's file, untouched unless `file_sha256` is given.
       image_format: "jpeg" or "png", by content.
       height: of the decoded picture, pixels.
       width: of the decoded picture, pixels.
@@ -48,6 +48,7 @@ class LabelledImage:
         missed; empty if none is.
       crowd: whether every box is a region of many objects rather than one object, which is neither
         trained on nor evaluated; empty if none is.
+      file_sha256: hex digest of the picture's file, if `encoded` shows it turned upright.
 
     Raises:
       ValueError: flags that are not one a box.
@@ -63,6 +64,7 @@ class LabelledImage:
     names: tuple[str, ...]
     difficult: tuple[bool, ...] = ()
     crowd: tuple[bool, ...] = ()
+    file_sha256: str = ""
 
     def __post_init__(self):
         for name in ("difficult", "crowd"):
@@ -84,8 +86,8 @@ class LabelledImage:
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Hex digest of the picture's file."""
-        return hashlib.sha256(self.encoded).hexdigest()
+        """Hex digest of the picture's file, as its owner has it."""
+        return self.file_sha256 or hashlib.sha256(self.encoded).hexdigest()
 
     @property
     def annotation_sha256(self) -> str:

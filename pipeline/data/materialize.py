@@ -74,7 +74,9 @@ class TransformFiles(beam.DoFn):
 
         if canvas_size not in self._functions:
             signature = [tf.TensorSpec([None], tf.string)]
-            self._functions[canvas_size] = tf.function(transform, input_signature=signature)
+            self._functions[canvas_size] = tf.function(
+                transform, input_signature=signature, autograph=False
+            )
         return self._functions[canvas_size]
 
 

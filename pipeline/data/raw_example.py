@@ -72,13 +72,10 @@ def labelled_pictures(
 
     Args:
       examples: a raw Examples artifact.
-      split: "train" or "eval".
+      split: see `pipeline.data.split`.
       count: how many, fewer if there are fewer.
     """
-    files = io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))
-    records = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(files)))
-    for record in records.take(count).as_numpy_iterator():
-        example = tf.train.Example.FromString(record)
+    for example in raw_examples(examples, split, count):
         encoded = example.features.feature[features.IMAGE_ENCODED].bytes_list.value[0]
         image_id = example.features.feature[features.SOURCE_ID].bytes_list.value[0]
         yield LabelledPicture(
@@ -87,6 +84,14 @@ def labelled_pictures(
             *read_flags(example),
             image_id.decode("utf-8", "surrogateescape"),
         )
+
+
+def raw_examples(examples: Artifact, split: str, count: int = ALL) -> Iterator[tf.train.Example]:
+    """Yields the first examples of a split, as `labelled_pictures` does."""
+    files = io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))
+    records = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(files)))
+    for record in records.take(count).as_numpy_iterator():
+        yield tf.train.Example.FromString(record)
 
 
 def read_objects(example: tf.train.Example) -> tuple[np.ndarray, list[str]]:

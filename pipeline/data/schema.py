@@ -44,12 +44,6 @@ def make_schema(class_names: Sequence[str]) -> schema_pb2.Schema:
         representations[name].dense_tensor.shape.SetInParent()
         return feature
 
-    def of_objects(name: str, kind: int) -> schema_pb2.Feature:
-        # Absent, or empty, in an image without objects.
-        feature = schema.feature.add(name=name, type=kind)
-        representations[name].ragged_tensor.feature_path.step.append(name)
-        return feature
-
     # ExampleGen ensures that every example has a picture, but StatisticsGen leaves out its bytes:
     # requiring their presence here, or a shape, would be an anomaly.
     picture = required(features.IMAGE_ENCODED, _BYTES)
@@ -61,11 +55,28 @@ def make_schema(class_names: Sequence[str]) -> schema_pb2.Schema:
     for name in (features.IMAGE_HEIGHT, features.IMAGE_WIDTH):
         required(name, _INT).int_domain.min = 1
     for name in features.BOX:
-        feature = of_objects(name, _FLOAT)
+        feature = _of_objects(schema, name, _FLOAT)
         feature.float_domain.min, feature.float_domain.max = 0.0, 1.0
         feature.float_domain.disallow_nan = True
-    of_objects(features.CLASS_TEXT, _BYTES).domain = CLASS_DOMAIN
+    _of_objects(schema, features.CLASS_TEXT, _BYTES).domain = CLASS_DOMAIN
+    _add_flags(schema)
     return schema
+
+
+def _add_flags(schema: schema_pb2.Schema) -> None:
+    """Adds the flags of objects, if an older schema does not have them."""
+    known = {feature.name for feature in schema.feature}
+    for name in features.FLAGS:
+        if name not in known:
+            _of_objects(schema, name, _INT).int_domain.CopyFrom(schema_pb2.IntDomain(min=0, max=1))
+
+
+def _of_objects(schema: schema_pb2.Schema, name: str, kind: int) -> schema_pb2.Feature:
+    # Absent, or empty, in an image without objects.
+    feature = schema.feature.add(name=name, type=kind)
+    representations = schema.tensor_representation_group[""].tensor_representation
+    representations[name].ragged_tensor.feature_path.step.append(name)
+    return feature
 
 
 def class_names_of(schema: schema_pb2.Schema) -> list[str]:
@@ -96,7 +107,7 @@ def class_names_of(schema: schema_pb2.Schema) -> list[str]:
 
 
 def load_schema(folder: str) -> schema_pb2.Schema:
-    """Reads a curated schema.
+    """Reads a curated schema, and adds the flags of objects if it is older than they are.
 
     Args:
       folder: holds `schema.pbtxt`.
@@ -113,4 +124,5 @@ def load_schema(folder: str) -> schema_pb2.Schema:
             "Leave --schema out to infer a schema from the data."
         ) from error
     class_names_of(schema)
+    _add_flags(schema)
     return schema

@@ -7,8 +7,11 @@ from pipeline.errors import UserError
 
 TRAIN, EVAL = "train", "eval"
 SIDES = (TRAIN, EVAL)
+# Only of a split that the data or the user brings: chooses neither weights nor the verdict.
+TEST = "test"
+ALL_SIDES = (*SIDES, TEST)
 # Names of the user's split lists in the settings and the fingerprint groups.
-TRAIN_LIST, EVAL_LIST = "train_list", "eval_list"
+TRAIN_LIST, EVAL_LIST, TEST_LIST = "train_list", "eval_list", "test_list"
 
 
 def percent_of(eval_fraction: float) -> int:
@@ -45,34 +48,37 @@ def sided_id(side: str, image_id: str) -> str:
     return f"{side}/{image_id}" if side else image_id
 
 
-def parse_lists(train: str, eval_: str) -> dict[str, str]:
+def parse_lists(train: str, eval_: str, test: str | None = None) -> dict[str, str]:
     """Reads the user's split.
 
     Args:
       train: text with one image a line, id or file name first. Further columns (as in the
         trainval.txt of Oxford-IIIT Pets), empty lines and lines that start with `#` are ignored.
       eval_: likewise.
+      test: likewise; None without a test side.
 
     Returns:
       The side of every listed image id.
 
     Raises:
-      UserError: when an image is on both sides, or a list is empty.
+      UserError: when an image is on two sides, or a list is empty.
     """
     listed = {}
-    for side, text in ((TRAIN, train), (EVAL, eval_)):
+    for side, text in zip(ALL_SIDES, (train, eval_, test), strict=True):
+        if text is None:
+            continue
         lines = [line.split() for line in text.splitlines()]
         ids = {image_id_of(line[0]) for line in lines if line and not line[0].startswith("#")}
         if not ids:
             raise UserError(
                 f"Expected image ids in the {side} list, one a line. Received: an empty list. "
-                "Fill it, or leave out both lists to split by eval_fraction."
+                "Fill it, or leave out the lists to split by eval_fraction."
             )
         both = sorted(ids & listed.keys())
         if both:
             raise UserError(
-                "Expected every image in one of the two split lists. Received: "
-                f"{len(both)} in both, among them {', '.join(both[:10])}. Remove them from one."
+                "Expected every image in one of the split lists. Received: "
+                f"{len(both)} in two, among them {', '.join(both[:10])}. Remove them from one."
             )
         listed.update(dict.fromkeys(ids, side))
     return listed

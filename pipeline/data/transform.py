@@ -21,7 +21,7 @@ from tfx.utils import io_utils
 from pipeline import features
 from pipeline.data.materialize import Task, TransformFiles
 from pipeline.data.schema import class_names_of
-from pipeline.data.split import TRAIN
+from pipeline.data.split import TEST, TRAIN
 
 _EXAMPLES = "transformed_examples"
 PREPROCESSING_FN = "pipeline.data.transform.preprocessing_fn"
@@ -48,7 +48,13 @@ def preprocessing_fn(inputs, custom_config):
     flat_boxes = tf.RaggedTensor.from_row_splits(tf.reshape(boxes, [-1]), row_splits * 4)
 
     names = inputs[features.CLASS_TEXT]
-    tft.vocabulary(names.flat_values, vocab_filename=CLASS_COUNTS_VOCABULARY, store_frequency=True)
+    difficult, crowd = (_aligned(inputs[name], names) for name in features.FLAGS)
+    is_object = crowd.flat_values == 0
+    tft.vocabulary(
+        tf.boolean_mask(names.flat_values, is_object),
+        vocab_filename=CLASS_COUNTS_VOCABULARY,
+        store_frequency=True,
+    )
     table = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(
             tf.constant(custom_config["class_names"]),
@@ -58,18 +64,28 @@ def preprocessing_fn(inputs, custom_config):
     )
     class_ids = names.with_flat_values(table.lookup(names.flat_values))
 
-    height, width = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    objects = tf.boolean_mask(boxes, is_object)
+    height, width = objects[:, 2] - objects[:, 0], objects[:, 3] - objects[:, 1]
     box_sizes, box_ratios = _quantiles(tf.sqrt(height * width)), _quantiles(height / width)
     max_boxes = tft.max(names.row_lengths())
     batch = tf.shape(inputs[features.SOURCE_ID])[0]
     return {
         features.BOXES_FLAT: flat_boxes,
         features.CLASS_IDS: class_ids,
+        features.IS_DIFFICULT: difficult,
+        features.IS_CROWD: crowd,
         features.TRANSFORMED_ID: inputs[features.SOURCE_ID],
         features.MAX_BOXES: tf.fill([batch, 1], max_boxes),
         features.BOX_SIZES: tf.tile(box_sizes[None], [batch, 1]),
         features.BOX_RATIOS: tf.tile(box_ratios[None], [batch, 1]),
     }
+
+
+def _aligned(flags: tf.RaggedTensor, names: tf.RaggedTensor) -> tf.RaggedTensor:
+    """int64 [B, None] with a flag for each name; 0 in images whose flags are absent."""
+    dense = flags.to_tensor()
+    missing = tf.maximum(names.bounding_shape(axis=1, out_type=tf.int32) - tf.shape(dense)[1], 0)
+    return tf.RaggedTensor.from_tensor(tf.pad(dense, [[0, 0], [0, missing]]), names.row_lengths())
 
 
 def _quantiles(values: tf.Tensor) -> tf.Tensor:
@@ -99,10 +115,12 @@ class TransformExecutor(transform_executor.Executor):
     def _write_examples(
         self, raw: Artifact, transformed: Artifact, graph: str, canvas_size: int
     ) -> None:
-        transformed.split_names = raw.split_names
+        # Nothing that learns or chooses gets to see the test side.
+        splits = [s for s in artifact_utils.decode_split_names(raw.split_names) if s != TEST]
+        transformed.split_names = artifact_utils.encode_split_names(splits)
         examples_utils.set_payload_format(transformed, examples_utils.get_payload_format(raw))
         tasks = []
-        for split in artifact_utils.decode_split_names(raw.split_names):
+        for split in splits:
             source, target = (
                 artifact_utils.get_split_uri([artifact], split) for artifact in (raw, transformed)
             )

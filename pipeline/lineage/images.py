@@ -28,7 +28,7 @@ class Sighting:
 
     Attributes:
       examples: the artifact.
-      split: "train", "eval", or "set_aside" if it was skipped, so that no model saw it.
+      split: "train", "eval", "test", or "set_aside" if it was skipped, so that no model saw it.
       image: its line in the report file.
     """
 

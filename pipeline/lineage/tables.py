@@ -239,6 +239,11 @@ def _fate(fate: Fate, trained_in: Run | None) -> Iterator[str]:
             f"  pushed       version {push.version}, {iso(push.artifact.created_ms)}, "
             f"{push.destination} ({state})"
         )
+        facts = push.artifact.properties
+        if "test_images" in facts:
+            figures = {name: facts.get(f"test_{name}") for name in ("mAP50", "mAP")}
+            shown = ", ".join(f"{k} {v:.3f}" for k, v in figures.items() if v is not None)
+            yield f"    test         {shown or 'no figures'}, on {facts['test_images']} images"
 
 
 def _withdrawal(push: Push) -> str:

@@ -14,10 +14,12 @@ DATA_FACTS = (
     "data_fingerprint",
     "num_train",
     "num_eval",
+    "num_test",
     "num_negatives",
     "num_set_aside",
     "set_aside_reasons",
     "num_ignored",
+    "num_turned",
     "leaked_images",
 )
 

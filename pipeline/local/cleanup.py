@@ -21,6 +21,7 @@ from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from pipeline.errors import UserError
+from pipeline.files import CONFIG_FILE
 from pipeline.local.workdir import Workdir
 from pipeline.metadata import store as stores
 from pipeline.metadata.records import RUN_CONTEXT
@@ -72,6 +73,10 @@ def find_leftovers(
         made = {e.id for e in executions if e.last_known_state == mlmd.Execution.COMPLETE}
         if not good.executions & made:
             found.append((folder, "old run"))
+    used = "".join((run / CONFIG_FILE).read_text() for run in kept if (run / CONFIG_FILE).exists())
+    for folder in places.unpacked.glob("*"):
+        if f"{folder.parent.name}/{folder.name}" not in used:
+            found.append((folder, "archive of old runs"))
     for folder in places.checkpoints.glob("*"):
         if kept and _last_change(folder) < _started(kept[0]):
             found.append((folder, "unfinished training of old runs"))

@@ -1,5 +1,6 @@
 """Completes a configuration before a run, and finds what would stop the run much later."""
 
+import functools
 import glob
 import os
 from pathlib import Path
@@ -7,18 +8,23 @@ from pathlib import Path
 from models.weights.source import files_of, sha256_of
 from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
+from pipeline.data import archives
 from pipeline.errors import UserError
-from pipeline.files import SCHEMA_FILE
+from pipeline.files import SCHEMA_FILE, hash_file
 from pipeline.fingerprint import ROOT
+from pipeline.local.console import say
 from pipeline.local.workdir import Workdir
 from pipeline.settings import DataSettings
 
 
 def complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
-    """Fills in the run's places, as absolute paths, and draws the demo's data if there is no other.
+    """Fills in the run's places, as absolute paths.
+
+    Unpacks data that come as an archive, and draws the demo's if there are none.
 
     Raises:
-      UserError: a place that does not exist or cannot be written, a missing setting.
+      UserError: a place that does not exist or cannot be written, a missing setting, an archive
+        that can't be unpacked.
     """
     filled = {
         "execution.pipeline_root": str(places.pipeline_root),
@@ -31,9 +37,9 @@ def complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
         from pipeline.demo.data import write_demo_data
 
         filled["data.path"] = str(write_demo_data(places.data / "demo"))
-    for name in ("path", "train", "eval"):
+    for name in ("path", "train", "eval", "test"):
         if path := getattr(config.data, name):
-            filled[f"data.{name}"] = _absolute(path)
+            filled[f"data.{name}"] = _unpacked(_absolute(path), places, config.data.max_unpacked_gb)
     if config.schema_dir:
         filled["schema_dir"] = _schema_folder(config.schema_dir)
     weights = config.warm_start.weights
@@ -49,7 +55,7 @@ def require_data(data: DataSettings) -> None:
     Raises:
       UserError: when nothing exists at a local path; paths with `{SPAN}` are not checked.
     """
-    for path in (data.path, data.train, data.eval):
+    for path in (data.path, data.train, data.eval, data.test):
         if "://" in path or "{" in path:
             continue
         if path and not os.path.exists(path) and not glob.glob(path):
@@ -62,6 +68,24 @@ def require_data(data: DataSettings) -> None:
 def _absolute(path: str) -> str:
     """Makes a local path absolute; a URL stays as it is."""
     return path if "://" in path else os.path.abspath(path)
+
+
+def _unpacked(path: str, places: Workdir, max_gigabytes: float) -> str:
+    """The folder of an archive's content, unpacked once; any other path stays as it is."""
+    if not archives.is_archive(path) or not os.path.isfile(path):
+        return path
+    file = os.stat(path)
+    folder = places.unpacked / _content_sha256(path, file.st_size, file.st_mtime_ns)
+    if not folder.is_dir():
+        say(f"unpacking {path} into {folder} ...")
+        archives.unpack(Path(path), folder, max_gigabytes)
+    return str(archives.root_of(folder))
+
+
+@functools.lru_cache
+def _content_sha256(path: str, size: int, changed: int) -> str:
+    # A run asks more than once; an archive may have many gigabytes.
+    return hash_file(path)["sha256"]
 
 
 def _require_writable(destination: str) -> None:

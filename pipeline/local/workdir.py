@@ -8,6 +8,7 @@ latest_run           symlink to the last of them
 checkpoints/         unfinished training runs
 schema/<name>/       inferred schemas, to review and commit
 data/                the embedded data set
+unpacked/<sha256>/   data sets that came as archives
 tmp/                 temporary files of the run that is under way
 """
 
@@ -61,6 +62,7 @@ class Workdir:
         self.checkpoints = self.root / "checkpoints"
         self.metadata = self.root / "metadata.sqlite"
         self.data = self.root / "data"
+        self.unpacked = self.root / "unpacked"
         self.temporary = self.root / "tmp"
 
     @contextlib.contextmanager

@@ -31,17 +31,13 @@ def compare(before: Side, after: Side) -> dict[str, Any]:
     Returns:
       {runs: [{id, text}], shared, only: [before, after], metrics: [{name, before, after}], classes:
       likewise, the largest change first, kinds: [{name, before, after}], changes: {better, worse,
-      other: [{id, before: [kinds], after, picture}]}}.
+      other: [{id, before: [kinds], after, views}]}}, see `_views`.
     """
     sides = [facts for facts, _ in (before, after)]
     outcomes = [facts["mistakes"]["outcomes"] for facts in sides]
     shared = sorted(outcomes[0].keys() & outcomes[1].keys())
     words = {kind: each["words"] for kind, each in sides[1]["mistakes"]["kinds"].items()}
-    pictures = {
-        picture["id"]: picture
-        for facts in sides  # the later run's picture of an id
-        for picture in facts["mistakes"]["pictures"]
-    }
+    pictures = [{row["id"]: row for row in facts["mistakes"]["pictures"]} for facts in sides]
     changes: dict[str, list] = {BETTER: [], WORSE: [], OTHER: []}
     for image_id in shared:
         one, other = (set(each[image_id]) for each in outcomes)
@@ -53,7 +49,7 @@ def compare(before: Side, after: Side) -> dict[str, Any]:
                 "id": image_id,
                 "before": [words[kind] for kind in words if kind in one],
                 "after": [words[kind] for kind in words if kind in other],
-                "picture": pictures.get(image_id),
+                "views": _views(*(found.get(image_id) for found in pictures), one, other),
             }
         )
     return {
@@ -69,6 +65,24 @@ def compare(before: Side, after: Side) -> dict[str, Any]:
         ],
         "changes": changes,
     }
+
+
+def _views(
+    before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, one: set, other: set
+) -> list[dict[str, Any]] | None:
+    """The picture with what was found before and after; None if a run has kept no view of it.
+
+    A run keeps views of pictures with mistakes. One without has found what is labelled.
+    """
+    either = before or after
+    if either is None or (one and not before) or (other and not after):
+        return None
+    right = [
+        each if each["kind"] == "ignored" else {**each, "kind": "right"}
+        for each in either["objects"]
+    ]
+    shared = {name: either[name] for name in ("jpeg", "width", "height")}
+    return [{**shared, "items": view["detections"] if view else right} for view in (before, after)]
 
 
 def _pair(values) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
-from tfx.types.artifact import Artifact, Property, PropertyType
+from tfx.types.artifact import Artifact
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from pipeline.files import REPORT_FACTS_FILE, REPORT_FILE, write_whole
@@ -19,10 +19,9 @@ from pipeline.report.page import render
 
 
 class RunReport(Artifact):
-    """The facts of a run and their page, see `pipeline.report`. `pushed` is 1 or 0."""
+    """The facts of a run and their page, see `pipeline.report`."""
 
-    TYPE_NAME = "RunReport"
-    PROPERTIES = {"pushed": Property(type=PropertyType.INT)}
+    TYPE_NAME = "pipeline.RunReport"  # and where Vertex AI's tasks find it
 
 
 class Executor(base_executor.BaseExecutor):
@@ -41,7 +40,6 @@ class Executor(base_executor.BaseExecutor):
         report = artifact_utils.get_single_instance(output_dict["report"])
         run_id = (self._context and self._context.pipeline_run_id) or ""
         facts = make_facts(inputs, json.loads(exec_properties["settings"]), run_id)
-        report.pushed = int(facts["verdict"]["pushed"])
         page = render(facts, None).encode()
         content = json.dumps(facts, allow_nan=False).encode()
         write_whole(os.path.join(report.uri, REPORT_FACTS_FILE), content)
@@ -76,8 +74,8 @@ class Report(base_component.BaseComponent):
 
     Args:
       inputs: channels by the names of `ReportSpec.INPUTS`: what the other components put out.
-      settings: of the run: the sections `model`, `augmentation`, `training` and `report`, with
-        `quantization` and `canvas_size`.
+      settings: of the run: the sections `model`, `augmentation`, `training` and `report`, and
+        `quantization`.
       code_fingerprint: part of the cache key, so that an edited page is made again.
     """
 

@@ -1,11 +1,13 @@
 """All facts of a report, from the artifacts of a run: JSON, pictures included.
 
+version     of this JSON, see `pipeline.report.page`
+run_id      of the pipeline's run; empty if the orchestrator does not tell
 verdict     pushed or not and why, the gate's and the device check's figures
 quality     see `quality`
 mistakes    {threshold, kinds: {kind: {words, count}}, pictures: worst first, hidden: how many more,
             outcomes: {image id: kinds of its mistakes}, baseline: the same of the last blessed
-            model}
-data        see `data_facts`; with `sample` (`training_facts`) and `looks`, pictures of pairs
+            model, None if there is none}
+data        see `data_facts`; with `sample`, see `training_facts`
 training    {curves, steps, quantization, quantized_from, agreement, step, score, float_score}
 artifacts   [{channel, type, id, uri}]
 fingerprints
@@ -32,8 +34,9 @@ from pipeline.files import (
     SHIPPING_FACTS_FILE,
     serving_path,
 )
-from pipeline.report.data_facts import data_facts, first_of
+from pipeline.report.data_facts import data_facts, show_pairs
 from pipeline.report.mistakes import count_kinds, sort_worst_first, take_apart
+from pipeline.report.page import VERSION
 from pipeline.report.pictures import Budget, open_picture, to_data_uri
 from pipeline.report.quality import quality
 from pipeline.report.training_facts import curves, training_sample
@@ -47,11 +50,7 @@ from pipeline.shipping.judged_pictures import (
 )
 from pipeline.shipping.score_threshold import ALL
 
-VERSION = 1
-"""Of this JSON."""
 _SIDE = 320
-_PAIR_SIDE = 160
-_PAIRS = 12
 _MOST_PICTURES = 150
 # Of the page's bytes: the sample and the pairs take about a tenth, markup and curves as much.
 _SHARE_OF_MISTAKES, _SHARE_OF_PAIRS = 0.7, 0.08
@@ -64,7 +63,7 @@ def make_facts(
 
     Args:
       inputs: artifacts by the channels of `pipeline.report.component.ReportSpec`.
-      settings: sections of the configuration, and `canvas_size`; see the component.
+      settings: sections of the configuration, see the component.
       run_id: of the pipeline's run; empty if the orchestrator does not tell.
 
     Returns:
@@ -113,8 +112,22 @@ def _verdict(inputs: Mapping[str, types.Artifact]) -> dict[str, Any]:
         "conditions": conditions,
         "metrics": evaluation.metrics,
         "baseline_metrics": evaluation.baseline_metrics,
+        "test": _test(pushed),
         "device": device,
     }
+
+
+def _test(pushed: types.Artifact) -> dict[str, Any] | None:
+    """The figures on the images that chose nothing; None unless a file was pushed and scored."""
+    if not pushed.get_int_custom_property("test_images"):
+        return None
+    figures = {
+        name: pushed.get_float_custom_property(f"test_{name}")
+        if pushed.has_custom_property(f"test_{name}")
+        else None
+        for name in ("mAP50", "mAP")
+    }
+    return {"images": pushed.get_int_custom_property("test_images"), **figures}
 
 
 def _mistakes(
@@ -171,28 +184,19 @@ def _data(
 ) -> dict[str, Any]:
     examples, shipping = inputs["examples"], inputs["shipping_model"].uri
     found = data_facts(examples, settings["report"]["max_images"])
-    wanted = first_of(found["duplicates"], _PAIRS)
-    looks = {}
-    for split in {split for split, _ in wanted}:
-        for picture in labelled_pictures(examples, split, settings["report"]["max_images"]):
-            if (split, picture.image_id) in wanted:
-                image = open_picture(picture.encoded, _PAIR_SIDE)
-                jpeg = to_data_uri(image, _PAIR_SIDE)
-                if budget.spend(jpeg):
-                    looks.setdefault(split, {})[picture.image_id] = jpeg
+    show_pairs(found["duplicates"], examples, settings["report"]["max_images"], budget)
     path = serving_path(shipping, LABELS_FILE)
     with fileio.open(path, "r") as file:
         names = parse_labels(file.read(), path)
     train = artifact_utils.get_split_uri([inputs["transformed_examples"]], TRAIN)
     sample = training_sample(
         [io_utils.all_files_pattern(train)],
-        canvas_size=settings["canvas_size"],
         input_size=settings["model"]["input_size"],
         augmentation=Augmentation(**settings["augmentation"]),
         seed=settings["training"]["seed"],
         class_names=names,
     )
-    return {**found, "looks": looks, "sample": sample}
+    return {**found, "sample": sample}
 
 
 def _training(inputs: Mapping[str, types.Artifact], settings: Mapping[str, Any]) -> dict[str, Any]:

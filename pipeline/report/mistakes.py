@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.shipping.judged_pictures import CANDIDATE, JudgedPicture
+from pipeline.shipping.judged_pictures import CANDIDATE, Found, JudgedPicture
 
 MISSED, CLASS, PLACE, BOTH, TWICE, NOTHING = "missed", "class", "place", "both", "twice", "nothing"
 KINDS = {
@@ -21,15 +21,18 @@ KINDS = {
     NOTHING: "nothing there",
 }
 """In words; the gravest first."""
-RIGHT = "right"
+RIGHT, IGNORED = "right", "ignored"
+"""No mistakes: a detection with its object, and what counts neither way."""
 _FOREGROUND, _BACKGROUND = 0.5, 0.1
+# A poor detector's median is no certainty.
+_CERTAIN = 0.5
 
 
 class Finding(NamedTuple):
     """A detection or an object, and what it is.
 
     Attributes:
-      kind: a key of `KINDS`, or `RIGHT`.
+      kind: a key of `KINDS`, `RIGHT`, or `IGNORED`.
       label: the class, found or labelled.
       box: (ymin, xmin, ymax, xmax), normalised.
       score: of a detection; None for an object.
@@ -47,7 +50,8 @@ class Outcome(NamedTuple):
     """A picture, taken apart.
 
     Attributes:
-      objects: all that is labelled, `RIGHT`, `MISSED`, or the kind of the mistake that covers it.
+      objects: all that is labelled: `RIGHT`, `MISSED`, the kind of the mistake that covers it, or
+        `IGNORED` if it is difficult or a crowd.
       detections: all that the threshold keeps, the most certain first; never `MISSED`.
     """
 
@@ -57,7 +61,7 @@ class Outcome(NamedTuple):
     @property
     def mistakes(self) -> list[Finding]:
         """Detections that are wrong, and objects that were missed."""
-        return [each for each in self.detections if each.kind != RIGHT] + [
+        return [each for each in self.detections if each.kind in KINDS] + [
             each for each in self.objects if each.kind == MISSED
         ]
 
@@ -91,14 +95,16 @@ def take_apart(picture: JudgedPicture, threshold: float | None, model: str = CAN
     same = np.array(
         [[mine == theirs for theirs in picture.labels] for mine in found.labels], bool
     ).reshape(overlap.shape)
-    states = [MISSED] * len(picture.labels)
+    counts = picture.counts
+    excused = in_ignored(picture, found)
+    states = [MISSED if counted else IGNORED for counted in counts]
     matched: dict[int, int] = {}  # detection to object
     for index in order:
         free = [
             (overlap[index, other], other)
             for other in range(len(states))
             if same[index, other]
-            and states[other] != RIGHT
+            and states[other] == MISSED
             and overlap[index, other] >= _FOREGROUND
         ]
         if free:
@@ -106,9 +112,12 @@ def take_apart(picture: JudgedPicture, threshold: float | None, model: str = CAN
             states[matched[index]] = RIGHT
     detections = []
     for index in order:
-        kind, other = (
-            (RIGHT, matched[index]) if index in matched else _kind(overlap[index], same[index])
-        )
+        if index in matched:
+            kind, other = RIGHT, matched[index]
+        elif excused[index]:
+            kind, other = IGNORED, -1
+        else:
+            kind, other = _kind(overlap[index] * counts, same[index])
         if kind in (CLASS, PLACE) and states[other] == MISSED:
             states[other] = kind  # it was seen, though not for what it is
         detections.append(
@@ -125,6 +134,25 @@ def take_apart(picture: JudgedPicture, threshold: float | None, model: str = CAN
         for state, label, box in zip(states, picture.labels, picture.boxes, strict=True)
     ]
     return Outcome(objects, detections)
+
+
+def in_ignored(picture: JudgedPicture, found: Found) -> np.ndarray:
+    """Which detections lie where nothing counts: on a difficult object of their class, or in a
+    crowd of it, by the fraction of their own area.
+
+    Returns:
+      bool [k].
+    """
+    overlap = overlaps(found.boxes, picture.boxes)
+    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (found.boxes, picture.boxes)]
+    shared = overlap * (areas[0][:, None] + areas[1][None, :]) / (1 + overlap)
+    inside = shared / np.maximum(areas[0][:, None], 1e-12)
+    same = np.array(
+        [[mine == theirs for theirs in picture.labels] for mine in found.labels], bool
+    ).reshape(overlap.shape)
+    on_difficult = (overlap >= _FOREGROUND) & picture.difficult
+    in_crowd = (inside >= _FOREGROUND) & picture.crowd
+    return (same & (on_difficult | in_crowd)).any(axis=1)
 
 
 def _kind(overlap: np.ndarray, same: np.ndarray) -> tuple[str, int]:
@@ -167,7 +195,7 @@ def sort_worst_first(
         for each in outcome.detections
         if each.kind == RIGHT
     ]
-    certain = float(np.median(right)) if right else 1.0
+    certain = max(float(np.median(right)) if right else 1.0, _CERTAIN)
     rows = []
     for image_id, outcome in outcomes.items():
         mistakes = outcome.mistakes

@@ -1,22 +1,31 @@
 "use strict";
 const filters = document.getElementById("filters");
+const FIRST = 24;
 const cards = [...document.querySelectorAll(".card")];
 
 if (filters) {
   const buttons = [...filters.querySelectorAll("button")];
   const byClass = document.getElementById("by-class");
   const dialog = document.getElementById("enlarged");
-  let open = null;
+  const more = document.getElementById("more");
+  let open = null, matching = cards, limit = FIRST;
 
-  const visible = () => cards.filter((card) => !card.hidden);
   const has = (card, list, value) => value === "" || card.dataset[list].split(" ").includes(value);
 
   function filter() {
     const kind = buttons.find((button) => button.ariaPressed === "true").dataset.kind;
-    for (const card of cards) {
-      card.hidden = !(has(card, "kinds", kind) && has(card, "labels", byClass.value));
-    }
-    document.getElementById("shown").value = `${visible().length} of ${cards.length} pictures`;
+    matching = cards.filter((card) => has(card, "kinds", kind) && has(card, "labels", byClass.value));
+    limit = FIRST;
+    show();
+  }
+
+  function show() {
+    cards.forEach((card) => (card.hidden = true));
+    matching.slice(0, limit).forEach((card) => (card.hidden = false));
+    const rest = matching.length - limit;
+    more.hidden = rest <= 0;
+    more.textContent = `Show ${rest} more`;
+    document.getElementById("shown").value = `${matching.length} of ${cards.length} pictures`;
   }
 
   function enlarge(card) {
@@ -28,8 +37,8 @@ if (filters) {
   }
 
   function step(by) {
-    const shown = visible();
-    if (by) enlarge(shown[(shown.indexOf(open) + by + shown.length) % shown.length]);
+    const place = matching.indexOf(open) + by + matching.length;
+    if (by) enlarge(matching[place % matching.length]);
     else dialog.close();
   }
 
@@ -49,6 +58,10 @@ if (filters) {
   dialog.addEventListener("keydown", (event) => {
     if (event.key === "ArrowRight") step(1);
     if (event.key === "ArrowLeft") step(-1);
+  });
+  more.addEventListener("click", () => {
+    limit = Infinity;
+    show();
   });
   filters.hidden = false;
   filter();

@@ -15,6 +15,8 @@ from markupsafe import Markup
 
 from pipeline.report.charts import NUM_COLORS, chart
 
+VERSION = 1
+"""Of the facts that this page shows. Raise it when what it needs of them changes."""
 _FOLDER = Path(__file__).parent
 _TEMPLATES = ("page.html", "comparison.html", "parts.html", "style.css", "page.js")
 _LONGEST_NAME = 80
@@ -79,7 +81,9 @@ def printable(value: Any) -> Any:
         if value.isascii() and value.isprintable():
             return value
         return "".join(
-            "\N{REPLACEMENT CHARACTER}" if unicodedata.category(each) in _INVISIBLE else each
+            "\N{REPLACEMENT CHARACTER}"
+            if unicodedata.category(each) in _INVISIBLE and each != "\n"  # messages have lines
+            else each
             for each in value
         )
     if isinstance(value, Mapping):
@@ -222,7 +226,18 @@ def _against(facts: Mapping[str, Any]) -> str:
         return f"{text}."
     low, high = interval["mAP50"]
     meaning = "which may be chance" if low <= 0 <= high else "more than chance explains"
-    return f"{text} (95% interval {low:+.3f} to {high:+.3f}, {meaning})."
+    better, worse = _changed_sides(facts["mistakes"])
+    return (
+        f"{text} (95% interval {low:+.3f} to {high:+.3f}, {meaning}). At the threshold below, "
+        f"{better} of its pictures with mistakes have none now, and {worse} without have some."
+    )
+
+
+def _changed_sides(mistakes: Mapping[str, Any]) -> tuple[int, int]:
+    """How many pictures got better than with the last blessed model, and how many worse."""
+    earlier, now = mistakes["baseline"], mistakes["outcomes"]
+    better = sum(bool(earlier[key]) and not now[key] for key in now)
+    return better, sum(bool(now[key]) and not earlier[key] for key in now)
 
 
 def _precision_recall(quality: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from models.training.coco import (
     coco_metrics,
     match_detections,
 )
-from pipeline.report.mistakes import overlaps
+from pipeline.report.mistakes import in_ignored, overlaps
 from pipeline.shipping.judged_pictures import (
     BASELINE,
     CANDIDATE,
@@ -25,7 +25,7 @@ from pipeline.shipping.judged_pictures import (
 from pipeline.shipping.score_threshold import ALL, CLASSES
 
 BACKGROUND = "background"
-_NUM_SAMPLES, _SEED = 1000, 1
+_NUM_SAMPLES, _SEED = 400, 1
 _TAILS = (0.025, 0.975)
 # With fewer pictures with objects an interval says nothing.
 _LEAST_LABELLED = 5
@@ -49,7 +49,7 @@ def quality(pictures: Sequence[JudgedPicture], thresholds: Mapping[str, Any]) ->
     threshold = best["threshold"] if best else None
     return {
         "images": len(pictures),
-        "objects": sum(len(picture.labels) for picture in pictures),
+        "objects": sum(int(picture.counts.sum()) for picture in pictures),
         "thresholds": thresholds,
         **_intervals(pictures, names),
         "classes": _classes(truth, found, names, matches, thresholds, threshold),
@@ -65,7 +65,7 @@ def _intervals(pictures: Sequence[JudgedPicture], names: Sequence[str]) -> dict[
     `interval` and `change_interval` are {"mAP50": [low, high], "mAP": ...}, or None with too few
     pictures to tell, or without a baseline.
     """
-    if sum(bool(picture.labels) for picture in pictures) < _LEAST_LABELLED:
+    if sum(picture.counts.any() for picture in pictures) < _LEAST_LABELLED:
         return {"interval": None, "change_interval": None}
     samples = resample(len(pictures), _NUM_SAMPLES, _SEED)
     values = {
@@ -95,7 +95,8 @@ def _classes(
     metrics = coco_metrics(truth, found, names)
     rows = []
     for name, each in zip(names, matches, strict=True):
-        kept = each.scores >= threshold if threshold is not None else each.scores > math.inf
+        kept = each.scores >= (math.inf if threshold is None else threshold)
+        kept &= ~each.ignored[0]
         right, objects = int(each.matched[0][kept].sum()), int(each.num_objects.sum())
         rows.append(
             {
@@ -114,8 +115,9 @@ def _classes(
 
 def _curve(matches: ClassMatches) -> list[float]:
     """Precisions at the recalls 0, 0.01 ... 1, as in COCO: the best at that recall or above."""
-    order = np.argsort(-matches.scores, kind="stable")
-    right = np.cumsum(matches.matched[0][order])
+    counted = ~matches.ignored[0]
+    order = np.argsort(-matches.scores[counted], kind="stable")
+    right = np.cumsum(matches.matched[0][counted][order])
     precision = right / np.arange(1, len(right) + 1)
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     places = np.searchsorted(right / matches.num_objects.sum(), _RECALLS - 1e-9, side="left")
@@ -143,7 +145,9 @@ def _confusion(
             and found.scores[index] >= threshold
             and found.labels[index] in ids
         ]
-        free_objects, free = set(range(len(picture.labels))), list(kept)
+        free = list(kept)
+        free_objects = set(np.flatnonzero(picture.counts))
+        excused = in_ignored(picture, found)
         overlap = overlaps(found.boxes, picture.boxes)
         for same_class in (True, False):  # an object's own class first
             for index in list(free):
@@ -158,6 +162,7 @@ def _confusion(
                     counts[ids[picture.labels[other]], ids[found.labels[index]]] += 1
                     free_objects.discard(other)
                     free.remove(index)
+            free = [index for index in free if not excused[index]]
         for other in free_objects:
             counts[ids[picture.labels[other]], background] += 1
         for index in free:
@@ -175,7 +180,7 @@ def _sizes(
         [
             [],
             *(
-                np.prod(p.boxes[:, 2:] - p.boxes[:, :2], axis=1) * p.width * p.height
+                np.prod(p.boxes[:, 2:] - p.boxes[:, :2], axis=1)[p.counts] * p.width * p.height
                 for p in pictures
             ),
         ]

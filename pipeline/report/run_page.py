@@ -25,7 +25,7 @@ from pipeline.lineage.backend import Backend
 from pipeline.lineage.graph import to_json
 from pipeline.lineage.graph_html import picture
 from pipeline.metadata.records import Execution, Run
-from pipeline.report.page import render
+from pipeline.report.page import VERSION, render
 
 _FINGERPRINTS = ("code", "configuration", "environment")
 _REPORT, _CHANNEL = "Report", "report"
@@ -113,13 +113,20 @@ def _lineage(backend: Backend, run: Run) -> Markup:
 
 
 def _facts(uri: Path) -> dict[str, Any]:
+    path = uri / REPORT_FACTS_FILE
     try:
-        return json.loads((uri / REPORT_FACTS_FILE).read_text())
+        facts = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(
-            f"Expected the facts of the report in {uri / REPORT_FACTS_FILE}. Received: none that "
-            f"can be read ({error}). Run the pipeline again: what is missing is made again."
+            f"Expected the facts of the report in {path}. Received: none that can be read "
+            f"({error}). Run the pipeline again: what is missing is made again."
         ) from error
+    if facts["version"] != VERSION:
+        raise UserError(
+            f"Expected facts of version {VERSION} in {path}. Received: {facts['version']}, which "
+            "another version of this program made. Run the pipeline again: they are made anew."
+        )
+    return facts
 
 
 def find_run(given: str, workdir: str) -> Path:

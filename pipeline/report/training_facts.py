@@ -14,7 +14,7 @@ from pipeline.report.pictures import to_data_uri
 from pipeline.training.transformed_examples import read_transformed_examples
 
 _NUM_SAMPLES = 12
-# Pictures to draw the sample from; the first ones are as good as any.
+# Pictures to draw the sample from, the first of the split.
 _SAMPLED_FROM = 48
 _SIDE = 256
 
@@ -41,7 +41,6 @@ def curves(model_run_uri: str) -> dict[str, list[list[float]]]:
 def training_sample(
     patterns: list[str],
     *,
-    canvas_size: int,
     input_size: int,
     augmentation: Augmentation,
     seed: int,
@@ -51,7 +50,6 @@ def training_sample(
 
     Args:
       patterns: of Transform's files of the training split.
-      canvas_size: of the canvases in them.
       input_size: of the network.
       augmentation: as trained with.
       seed: of the training.
@@ -60,7 +58,7 @@ def training_sample(
     Returns:
       [{jpeg: data URI, boxes: [{label, box}]}]; boxes are (ymin, xmin, ymax, xmax), normalised.
     """
-    examples = read_transformed_examples(patterns, features.CANVAS, canvas_size, _SAMPLED_FROM)
+    examples = read_transformed_examples(patterns, features.CANVAS, limit=_SAMPLED_FROM)
     batches = training_batches(
         examples.records,
         input_size=input_size,

@@ -13,7 +13,7 @@ import numpy as np
 import tfx.v1  # noqa: F401 - TFX patches EvalConfig into TFMA, so it comes first
 from tensorflow_model_analysis.metrics import metric_types
 
-from models.training.coco import coco_metrics
+from models.training.coco import GroundTruth, coco_metrics
 
 UNKNOWN_CLASS_DETECTIONS = "unknown_class_detections"
 """Metric: the number of detections left out because their class is not evaluated."""
@@ -29,6 +29,8 @@ class Picture(NamedTuple):
       detected_boxes: float32 [k, 4], like `boxes`.
       detected_labels: k class names.
       scores: float32 [k].
+      difficult: bool [n], see `models.training.coco.GroundTruth`.
+      crowd: bool [n], likewise.
     """
 
     source_id: str
@@ -37,6 +39,8 @@ class Picture(NamedTuple):
     detected_boxes: np.ndarray
     detected_labels: Sequence[str]
     scores: np.ndarray
+    difficult: np.ndarray | None = None
+    crowd: np.ndarray | None = None
 
 
 class CocoMetrics(metric_types.Metric):
@@ -95,6 +99,8 @@ class CocoCombineFn(beam.CombineFn):
                 source_id=truth["source_id"],
                 boxes=truth["boxes"],
                 labels=truth["labels"],
+                difficult=truth["difficult"],
+                crowd=truth["crowd"],
                 detected_boxes=found["boxes"],
                 detected_labels=found["labels"],
                 scores=found["scores"],
@@ -136,7 +142,8 @@ def score_pictures(
                 f"Expected ground truth of the classes {list(class_names)}. Received: "
                 f"{sorted(unknown)} (in {picture.source_id})."
             )
-        truth.append((picture.boxes, [class_ids[label] for label in picture.labels]))
+        label_ids = [class_ids[label] for label in picture.labels]
+        truth.append(GroundTruth(picture.boxes, label_ids, picture.difficult, picture.crowd))
         known = np.array([label in class_ids for label in picture.detected_labels], bool)
         dropped += int((~known).sum())
         found_ids = [class_ids[label] for label in picture.detected_labels if label in class_ids]

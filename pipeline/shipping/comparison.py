@@ -22,7 +22,7 @@ from models.tflite.agreement import Agreement, compare, relative_error
 from models.tflite.detector import TFLiteDetector, TFLiteNetwork
 from models.tflite.raw import RawDetector
 from models.training.bootstrap import resample, resampled_map
-from models.training.coco import coco_metrics
+from models.training.coco import GroundTruth, coco_metrics
 from pipeline.errors import UserError
 from pipeline.settings import RewriterSettings
 from pipeline.shipping.score_threshold import ALL, recommend_thresholds
@@ -53,11 +53,15 @@ class Picture(NamedTuple):
       image: uint8 [S, S, 3], resized to the network's input.
       boxes: float32 [n, 4], objects (ymin, xmin, ymax, xmax), normalised to the picture.
       class_ids: int [n].
+      difficult: bool [n], see `models.training.coco.GroundTruth`.
+      crowd: bool [n], likewise.
     """
 
     image: np.ndarray
     boxes: np.ndarray
     class_ids: np.ndarray
+    difficult: np.ndarray | None = None
+    crowd: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +172,7 @@ def compare_with_network(
     expected: list[Detections] = []
     received: list[Detections] = []
     received_raw: list[Detections] = []
-    truth: list[tuple[np.ndarray, np.ndarray]] = []
+    truth: list[GroundTruth] = []
     started = time.monotonic()
     for batch in _batches(pictures):
         images = np.stack([picture.image for picture in batch])
@@ -183,11 +187,11 @@ def compare_with_network(
             received.append(detector.detect(picture.image))
             if raw_form is not None:
                 received_raw.append(raw_form.detect(picture.image))
-            truth.append((picture.boxes, picture.class_ids))
+            truth.append(GroundTruth(*picture[1:]))
         if time.monotonic() - started > max_seconds:
             break
     encodings, scores, file_encodings, file_scores = map(np.stack, zip(*raw, strict=True))
-    num_labelled = sum(len(boxes) > 0 for boxes, _ in truth)
+    num_labelled = sum(len(objects.boxes) > 0 for objects in truth)
     map50, mean = _drops(truth, expected, received, config.num_classes, num_labelled)
     class_names = list(map(str, range(config.num_classes)))
     best = recommend_thresholds(truth, received, class_names)[ALL]

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tfx.dsl.io import fileio
 
+from models.training.coco import GroundTruth
 from pipeline.files import write_whole
 from pipeline.shipping.score_threshold import recommend_thresholds
 
@@ -69,6 +70,9 @@ class JudgedPicture(NamedTuple):
       height: likewise.
       boxes: float32 [n, 4], ground truth like `Found.boxes`.
       labels: n class names.
+      difficult: bool [n], objects that count neither as found nor as missed, as in Pascal VOC's
+        evaluation.
+      crowd: bool [n], regions in which detections are neither right nor wrong, as in COCO's.
       found: by model: `CANDIDATE`, and `BASELINE` if there was one.
     """
 
@@ -77,7 +81,14 @@ class JudgedPicture(NamedTuple):
     height: int
     boxes: np.ndarray
     labels: list[str]
+    difficult: np.ndarray
+    crowd: np.ndarray
     found: dict[str, Found]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """bool [n], whether an object counts: it is neither difficult nor a crowd."""
+        return ~(self.difficult | self.crowd)
 
 
 def to_line(truth: Mapping[str, Any], predictions: Mapping[str, Any]) -> str:
@@ -113,6 +124,8 @@ def _picture(line: Mapping[str, Any]) -> JudgedPicture:
         truth["height"],
         _boxes(truth["boxes"]),
         truth["labels"],
+        np.array(truth["difficult"], bool),
+        np.array(truth["crowd"], bool),
         found,
     )
 
@@ -128,23 +141,39 @@ def as_arrays(
 
     Args:
       pictures: see `read_judged_pictures`.
-      class_names: with every class of the ground truth; detections of others are left out.
+      class_names: objects and detections of others are left out.
       model: whose detections.
     """
     ids = {name: number for number, name in enumerate(class_names)}
-    truth = [(p.boxes, np.array([ids[label] for label in p.labels], np.int64)) for p in pictures]
-    detections = []
+
+    def known(labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        kept = np.array([label in ids for label in labels], bool)
+        return kept, np.array([ids[label] for label in labels if label in ids], np.int64)
+
+    truth, detections = [], []
     for picture in pictures:
+        kept, class_ids = known(picture.labels)
+        truth.append(
+            GroundTruth(
+                picture.boxes[kept], class_ids, picture.difficult[kept], picture.crowd[kept]
+            )
+        )
         found = picture.found[model]
-        known = np.array([label in ids for label in found.labels], bool)
-        class_ids = np.array([ids[label] for label in found.labels if label in ids], np.int64)
-        detections.append((found.boxes[known], class_ids, found.scores[known]))
+        kept, class_ids = known(found.labels)
+        detections.append((found.boxes[kept], class_ids, found.scores[kept]))
     return truth, detections
 
 
 def classes_of(pictures: Sequence[JudgedPicture]) -> list[str]:
-    """The classes with ground truth, sorted: those that are scored."""
-    return sorted({label for picture in pictures for label in picture.labels})
+    """The classes with objects that count, sorted: those that are scored."""
+    return sorted(
+        {
+            label
+            for picture in pictures
+            for label, counts in zip(picture.labels, picture.counts, strict=True)
+            if counts
+        }
+    )
 
 
 def write_thresholds(evaluation_uri: str) -> None:

@@ -33,12 +33,15 @@ from pipeline.files import (
 from pipeline.shipping.destination import publisher_for
 from pipeline.shipping.device_check import read_device_report
 from pipeline.shipping.gate import read_evaluation
+from pipeline.shipping.held_back import score_on_test
 from pipeline.shipping.judged_files import read_judged_files, require_same
 from pipeline.shipping.judged_pictures import read_thresholds
 
+_FIGURES = {"mAP50", "mAP"}
+
 
 class Executor(tfx_pusher.Executor):
-    """Publishes, or marks the output artifact as not pushed."""
+    """Publishes, with the score on the test images, or marks the output artifact as not pushed."""
 
     def Do(
         self,
@@ -63,6 +66,12 @@ class Executor(tfx_pusher.Executor):
         manifest = build_manifest(
             inputs, files, run_id, json.loads(exec_properties["fingerprints"])
         )
+        if test := score_on_test(model, inputs["examples"]):
+            manifest["test"] = test
+            pushed_model.set_int_custom_property("test_images", test["images"])
+            for name in _FIGURES & test["metrics"].keys():
+                pushed_model.set_float_custom_property(f"test_{name}", test["metrics"][name])
+            logging.info("On the %d test images: %s", test["images"], test["metrics"])
         publisher = publisher_for(exec_properties["push_destination"])
         published = publisher.publish(files, manifest)
         # The artifact keeps a copy, as with TFX: others can change what is at the destination.
@@ -76,7 +85,7 @@ class Executor(tfx_pusher.Executor):
         if RAW_MODEL_FILE in published.files:
             raw_sha256 = published.files[RAW_MODEL_FILE]["sha256"]
             pushed_model.set_string_custom_property(RAW_HASH_PROPERTY, raw_sha256)
-        for name in ("mAP50", "mAP"):
+        for name in _FIGURES:
             pushed_model.set_float_custom_property(name, manifest["metrics"][name])
         logging.info("Pushed version %s to %s.", published.version, published.path)
 
@@ -162,7 +171,8 @@ class Pusher(base_component.BaseComponent):
 
     Its output `pushed_model` has the custom properties `pushed` (1 or 0) and, if pushed,
     `pushed_destination` (the version's folder), `pushed_version`, `sha256`, `raw_sha256`,
-    `files_sha256` (of all), `size_bytes`, `mAP50` and `mAP`.
+    `files_sha256` (of all), `size_bytes`, `mAP50` and `mAP`; with test images also `test_images`,
+    `test_mAP50` and `test_mAP`.
 
     Args:
       model: the shipping model, see `pipeline.files`.

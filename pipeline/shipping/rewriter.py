@@ -101,6 +101,8 @@ def TFLiteRewriter(
             decode_and_resize(picture.encoded, size).numpy(),
             picture.boxes,
             np.array([class_names.index(label) for label in picture.labels], np.int64),
+            picture.difficult,
+            picture.crowd,
         )
         for picture in labelled_pictures(examples, "eval", limits.num_images)
     )

@@ -17,7 +17,7 @@ _DIGITS = 4
 
 
 def recommend_thresholds(
-    groundtruth: Sequence[tuple[np.ndarray, np.ndarray]],
+    groundtruth: Sequence[tuple],
     detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     class_names: Sequence[str],
 ) -> dict[str, Any]:
@@ -45,8 +45,13 @@ def recommend_thresholds(
 
 
 def _best(matches: Sequence[ClassMatches]) -> dict[str, float] | None:
-    scores = np.concatenate([[], *(found.scores for found in matches)])
-    right = np.concatenate([[], *(found.matched[0] for found in matches)])
+    counted = [~found.ignored[0] for found in matches]
+    scores = np.concatenate(
+        [[], *(found.scores[rows] for found, rows in zip(matches, counted, strict=True))]
+    )
+    right = np.concatenate(
+        [[], *(found.matched[0, rows] for found, rows in zip(matches, counted, strict=True))]
+    )
     num_objects = sum(int(found.num_objects.sum()) for found in matches)
     if not right.any():
         return None

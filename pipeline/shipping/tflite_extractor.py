@@ -6,9 +6,10 @@ predictions, one picture at a time, as an app would.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import apache_beam as beam
+import numpy as np
 import tensorflow as tf
 import tfx.v1  # noqa: F401 - TFX patches EvalConfig into TFMA, so it comes first
 from tensorflow_model_analysis import constants
@@ -20,7 +21,7 @@ from models.image import decode_and_resize
 from models.labels import parse_labels
 from models.tflite.detector import TFLiteDetector
 from pipeline import features
-from pipeline.data.raw_example import read_objects
+from pipeline.data.raw_example import read_flags, read_objects
 from pipeline.files import LABELS_FILE, SHIPPING_MODEL_FILE
 from pipeline.shipping.judged_pictures import recording_path, to_line
 
@@ -35,8 +36,8 @@ def custom_extractors(eval_shared_model, eval_config, tensor_adapter_config) -> 
 
     Returns:
       Extractors from Arrow batches of raw records to unbatched extracts: `labels` {source_id,
-      width, height, boxes, labels} and `predictions` {boxes, labels, scores}; with two models,
-      predictions by model name. See `pipeline.shipping.coco_metric.Picture`.
+      width, height, boxes, labels, difficult, crowd} and `predictions` {boxes, labels, scores};
+      with two models, predictions by model name. See `pipeline.shipping.coco_metric.Picture`.
     """
     del tensor_adapter_config
     models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
@@ -87,10 +88,11 @@ class _DetectDoFn(beam.DoFn):
         values = example.features.feature
         encoded = values[features.IMAGE_ENCODED].bytes_list.value[0]
         predictions = {
-            name: _predict(detector, labels, encoded)
+            name: predict(detector, labels, encoded)
             for name, (detector, labels) in self._models.items()
         }
         boxes, labels = read_objects(example)
+        difficult, crowd = read_flags(example)
         return {
             constants.LABELS_KEY: {
                 "source_id": values[features.SOURCE_ID].bytes_list.value[0].decode(),
@@ -98,6 +100,8 @@ class _DetectDoFn(beam.DoFn):
                 "height": values[features.IMAGE_HEIGHT].int64_list.value[0],
                 "boxes": boxes,
                 "labels": labels,
+                "difficult": difficult,
+                "crowd": crowd,
             },
             constants.PREDICTIONS_KEY: predictions.get("", predictions),
         }
@@ -112,7 +116,10 @@ def load_model(model_dir: str) -> tuple[TFLiteDetector, tuple[str, ...]]:
         return detector, parse_labels(file.read(), labels_path)
 
 
-def _predict(detector, labels, encoded):
+def predict(
+    detector: TFLiteDetector, labels: Sequence[str], encoded: bytes
+) -> dict[str, np.ndarray | list[str]]:
+    """What a detector finds in a picture's file: {boxes, labels, scores}, see `Picture`."""
     detections = detector.detect(decode_and_resize(encoded, detector.input_size).numpy())
     return {
         "boxes": detections.boxes,

@@ -63,7 +63,7 @@ class TensorBoardLog:
             found.scores[sure],
             found.class_ids[sure],
         )
-        boxes, class_ids = scores.groundtruth[index]
+        boxes, class_ids = scores.groundtruth[index][:2]
         labels = [self._class_names[class_id] for class_id in class_ids]
         truth = draw_detections(image, boxes, labels, None, class_ids)
         return np.concatenate([np.asarray(prediction), np.asarray(truth)], axis=1)

@@ -27,7 +27,8 @@ _log = logging.getLogger("detector")
 # Files that are read at a time, record by record in turns. The order of the records depends on it.
 _PARALLEL_READS = 4
 _FACTS_BATCH = 256
-_CLASS_IDS = {features.CLASS_IDS: tf.io.RaggedFeature(tf.int64)}
+_FLAGS = {"difficult": features.IS_DIFFICULT, "crowd": features.IS_CROWD}
+_OBJECTS = {name: tf.io.RaggedFeature(tf.int64) for name in (features.CLASS_IDS, *_FLAGS.values())}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +37,9 @@ class TransformedExamples:
 
     Attributes:
       records: see `models.training.input_pipeline`; every record once, in the order of `image_ids`.
+        They have flags if any object of the split has one.
       image_ids: by `image_index`.
-      class_ids: int64, of all objects.
+      class_ids: int64, of all objects; crowds are none.
       most_boxes: in one of these images.
       max_boxes: in one image of the training split.
       box_sizes: float32 [21], quantiles of the training boxes' sqrt(area).
@@ -74,11 +76,13 @@ def read_transformed_examples(
     raw = raw if limit is None else raw.take(limit)
     image_ids: list[str] = []
     class_ids = [np.zeros(0, np.int64)]
-    most_boxes = 0
-    facts = _CLASS_IDS | {features.TRANSFORMED_ID: tf.io.FixedLenFeature([], tf.string)}
+    most_boxes, flagged = 0, False
+    facts = _OBJECTS | {features.TRANSFORMED_ID: tf.io.FixedLenFeature([], tf.string)}
     for batch in raw.batch(_FACTS_BATCH).map(lambda part: tf.io.parse_example(part, facts)):
         image_ids += [name.decode() for name in batch[features.TRANSFORMED_ID].numpy()]
-        class_ids.append(batch[features.CLASS_IDS].flat_values.numpy())
+        difficult, crowd = (batch[name].flat_values.numpy() for name in _FLAGS.values())
+        class_ids.append(batch[features.CLASS_IDS].flat_values.numpy()[crowd == 0])
+        flagged = flagged or bool(difficult.any() or crowd.any())
         most_boxes = max(most_boxes, int(tf.reduce_max(batch[features.CLASS_IDS].row_lengths())))
     if not image_ids:
         raise UserError(f"Expected transformed examples. Received: none in {patterns}.")
@@ -90,10 +94,13 @@ def read_transformed_examples(
             features.BOX_RATIOS: tf.io.VarLenFeature(tf.float32),
         },
     )
-    spec = _CLASS_IDS | {
+    spec = _OBJECTS | {
         features.BOXES_FLAT: tf.io.RaggedFeature(tf.float32),
         picture: tf.io.FixedLenFeature([], tf.string),
     }
+
+    # Without flags, training does not spend a step on them.
+    flags = _FLAGS if flagged else {}
 
     def parse(index: tf.Tensor, record: tf.Tensor) -> dict:
         example = tf.io.parse_single_example(record, spec)
@@ -102,6 +109,7 @@ def read_transformed_examples(
             "boxes": tf.reshape(example[features.BOXES_FLAT], [-1, 4]),
             "class_ids": tf.cast(example[features.CLASS_IDS], tf.int32),
             "image_index": tf.cast(index, tf.int32),
+            **{name: tf.cast(example[key], tf.bool) for name, key in flags.items()},
         }
 
     records = raw.enumerate().map(parse, num_parallel_calls=tf.data.AUTOTUNE)

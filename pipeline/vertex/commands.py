@@ -83,7 +83,8 @@ def submit(config: PipelineConfig, options: argparse.Namespace) -> bool | None:
     from pipeline.vertex.results import summarize_run
 
     seconds = time.monotonic() - started
-    summary = summarize_run(config, id_of(run), results, seconds, "vertex_runs")
+    cost = _estimate(config, job, options)
+    summary = summarize_run(config, id_of(run), results, seconds, "vertex_runs", cost)
     print_summary(summary)
     for result in results:
         for artifact in result.outputs.get("registered_model", []):
@@ -223,6 +224,14 @@ def _within_budget(
     bound = bound_cost(config, steps, prices, options.images, options.max_cost)
     print(bound)
     return limited(job, bound.limits)
+
+
+def _estimate(config: PipelineConfig, job: dict[str, Any], options: argparse.Namespace) -> float:
+    """The cost of a run in USD."""
+    from pipeline.vertex.plan import make_plan, total_cost
+
+    prices = load_prices(options.prices)
+    return total_cost(make_plan(config, job, prices, options.images), prices)
 
 
 def _command(config: PipelineConfig, verb: str, subject: str) -> str:

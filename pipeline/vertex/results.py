@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import PipelineConfig
+from pipeline.files import REPORT_FACTS_FILE, REPORT_FILE, SUMMARY_FILE, write_whole
 from pipeline.metadata.records import from_struct
 from pipeline.metadata.run_record import ArtifactRecord, ComponentRecord
 
@@ -65,16 +66,23 @@ def _record(artifact: Mapping[str, Any]) -> ArtifactRecord:
 
 
 def summarize_run(
-    config: PipelineConfig, run_id: str, results: list[TaskResult], seconds: float, folder: str
+    config: PipelineConfig,
+    run_id: str,
+    results: list[TaskResult],
+    seconds: float,
+    folder: str,
+    cost: float | None = None,
 ) -> dict[str, Any]:
-    """Summarizes a finished run on Vertex AI and writes summary.json.
+    """Summarizes a finished run on Vertex AI and writes summary.json, with the report beside it.
 
     Args:
       config: the run's.
       run_id: its id on Vertex AI.
       results: of all its tasks.
       seconds: from submission to the end.
-      folder: local; gets RUN_ID/summary.json, and an inferred schema to review.
+      folder: local; gets RUN_ID/summary.json, RUN_ID/report.html, and an inferred schema to
+        review.
+      cost: of the run in USD, estimated; None where there is none.
 
     Returns:
       See `pipeline.summary.summarize`.
@@ -83,11 +91,9 @@ def summarize_run(
 
     run_folder = Path(folder).absolute() / run_id
     run_folder.mkdir(parents=True, exist_ok=True)
+    originals = component_records(results)
     with tempfile.TemporaryDirectory() as scratch:
-        records = {
-            name: _with_local_report(record, scratch)
-            for name, record in component_records(results).items()
-        }
+        records = {name: _with_local_report(record, scratch) for name, record in originals.items()}
         summary = summarize(
             records,
             config=config,
@@ -98,8 +104,47 @@ def summarize_run(
             seconds=seconds,
             error=None,
         )
-    (run_folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (run_folder / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n")
+    write_page(run_folder, summary, originals, cost)
     return summary
+
+
+def write_page(
+    run_folder: Path,
+    summary: dict[str, Any],
+    records: Mapping[str, ComponentRecord],
+    cost: float | None,
+) -> None:
+    """Writes the page of the Report, with what only the runner knows: the time and the cost.
+
+    Args:
+      run_folder: local; gets report.html.
+      summary: of the run.
+      records: of its tasks, with the places where their outputs are.
+      cost: see `summarize_run`.
+    """
+    from tensorflow.io import gfile
+
+    from pipeline.report.page import render
+
+    report = records["Report"].output("report")
+    with gfile.GFile(os.path.join(report.uri, REPORT_FACTS_FILE)) as file:
+        facts = json.load(file)
+    run = {
+        "summary": summary,
+        "command": None,
+        "cost": cost,
+        "components": summary["components"],
+        "artifacts": [
+            {"component": record.id, "channel": channel, "uri": artifact.uri}
+            for record in records.values()
+            for channel, artifacts in record.outputs.items()
+            for artifact in artifacts
+        ],
+        "fingerprints": {},
+        "lineage": None,
+    }
+    write_whole(run_folder / REPORT_FILE, render(facts, run))
 
 
 def _with_local_report(record: ComponentRecord, scratch: str) -> ComponentRecord:

@@ -21,6 +21,7 @@ STEPS = [
     "Evaluator",
     "DeviceCheck",
     "Pusher",
+    "Report",
 ]
 
 
@@ -109,6 +110,7 @@ def test_only_what_training_depends_on_trains_again(complete, change, trains):
         ("Evaluator", "models.training.coco", {}),
         ("DeviceCheck", "pipeline.shipping.app_check", {}),
         ("Pusher", "pipeline.shipping.folder_publisher", {}),
+        ("Report", "pipeline.report.page", {}),
     ],
 )
 def test_the_code_behind_a_component_is_part_of_its_cache_key(
@@ -127,6 +129,7 @@ def test_the_code_behind_a_component_is_part_of_its_cache_key(
     [
         ({"vertex.project": "another"}, False),
         ({"execution.beam_args": ["--runner=FnApiRunner"]}, False),
+        ({"report.max_mb": 1.0}, False),
         ({"training.learning_rate": 0.001}, True),
         ({"execution.lost_versions": ["1:5a"]}, True),
     ],

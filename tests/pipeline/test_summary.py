@@ -90,6 +90,21 @@ def printed(summary):
     return file.getvalue()
 
 
+def test_the_test_side_is_reported_apart(make, tmp_path, monkeypatch):
+    assert make()["test"] is None
+    assert "test:" not in printed(make())
+    monkeypatch.setitem(EXAMPLES, "num_test", 12)
+    records = components(tmp_path)
+    assert "test: the 12 test images are scored when a file is pushed" in printed(make(records))
+    [pushed] = records["Pusher"].outputs["pushed_model"]
+    pushed.properties.update(test_images=12, test_mAP50=0.7, test_mAP=0.5)
+    summary = make(records)
+    assert summary["test"] == {"images": 12, "mAP50": 0.7, "mAP": 0.5}
+    text = printed(summary)
+    assert "test: mAP@.5 0.700, mAP@[.5:.95] 0.500 on the 12 test images" in text
+    assert "80 to train on, 20 to evaluate on, 12 to test on" in text
+
+
 def test_the_summary_of_a_pushed_run(make, tmp_path):
     summary = make()
     assert summary["status"] == "pushed"
@@ -112,6 +127,24 @@ def test_the_summary_of_a_pushed_run(make, tmp_path):
     inferred = tmp_path / "schema" / "detector" / "schema.pbtxt"
     assert summary["inferred_schema"] == str(inferred.parent)
     assert inferred.read_text() == "the schema"
+
+
+def test_the_report_is_in_the_run_s_folder_or_on_vertex_ai_beside_the_pushed_model(make, tmp_path):
+    assert make()["report"] == str(tmp_path / "runs" / "r1" / "report.html")
+
+    def in_bucket(pushed):
+        records = components(tmp_path, pushed=pushed)
+        records["Pusher"].output("pushed_model").properties["pushed_destination"] = (
+            "gs://b/pushed/3"
+        )
+        report = ArtifactRecord(9, "pipeline.RunReport", "gs://b/root/Report/report/9", {})
+        return records | {"Report": ComponentRecord("Report", 9, "complete", 1.0,
+                                                    {"report": [report]}, {})}  # fmt: skip
+
+    summary = make(in_bucket(1))
+    assert summary["report"] == "gs://b/pushed/3/report.html"
+    assert "https://storage.cloud.google.com/b/pushed/3/report.html" in printed(summary)
+    assert make(in_bucket(0))["report"] == "gs://b/root/Report/report/9/report.html"
 
 
 def test_a_plan_comes_from_the_model(make, tmp_path):

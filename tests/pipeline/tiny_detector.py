@@ -96,8 +96,8 @@ def picture(seed: int, size: tuple[int, int] = (120, 90)) -> bytes:
     return file.getvalue()
 
 
-def raw_example(source_id: str, encoded: bytes, boxes, labels) -> bytes:
-    """A serialized tf.Example as both ExampleGens make it."""
+def raw_example(source_id: str, encoded: bytes, boxes, labels, flags=None) -> bytes:
+    """A serialized tf.Example as both ExampleGens make it; `flags` by feature."""
     import tensorflow as tf
 
     from pipeline import features
@@ -105,16 +105,16 @@ def raw_example(source_id: str, encoded: bytes, boxes, labels) -> bytes:
     def strings(*values):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
 
-    def integer(value):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+    def integer(*values):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
     width, height = Image.open(io.BytesIO(encoded)).size
     columns = np.asarray(boxes, np.float32).reshape(-1, 4).T
     feature = {
         features.IMAGE_ENCODED: strings(encoded),
         features.IMAGE_FORMAT: strings(b"jpeg"),
-        features.IMAGE_FILENAME: strings(f"{source_id}.jpg".encode()),
-        features.SOURCE_ID: strings(source_id.encode()),
+        features.IMAGE_FILENAME: strings(f"{source_id}.jpg".encode(errors="surrogateescape")),
+        features.SOURCE_ID: strings(source_id.encode(errors="surrogateescape")),
         features.IMAGE_SHA256: strings(hashlib.sha256(encoded).hexdigest().encode()),
         features.IMAGE_HEIGHT: integer(height),
         features.IMAGE_WIDTH: integer(width),
@@ -123,4 +123,5 @@ def raw_example(source_id: str, encoded: bytes, boxes, labels) -> bytes:
         key: tf.train.Feature(float_list=tf.train.FloatList(value=column))
         for key, column in zip(features.BOX, columns, strict=True)
     }
+    feature |= {key: integer(*values) for key, values in (flags or {}).items()}
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()

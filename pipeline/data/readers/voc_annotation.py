@@ -12,13 +12,14 @@ from pipeline.data.labelled_image import Box, Unusable
 
 @dataclass(frozen=True)
 class VocObject:
-    """One `<object>`: class and box in pixels, not yet checked against the picture."""
+    """One `<object>`: class, box in pixels not yet checked against the picture, and flag."""
 
     name: str
     xmin: float
     ymin: float
     xmax: float
     ymax: float
+    difficult: bool
 
     def normalised(self, width: int, height: int) -> Box:
         """Returns (ymin, xmin, ymax, xmax) as shares of a picture of this size in pixels."""
@@ -58,6 +59,7 @@ def _parse_object(node: Element, number: int) -> VocObject:
     return VocObject(
         (node.findtext("name") or "").strip(),
         *(_number(box, tag, context) for tag in ("xmin", "ymin", "xmax", "ymax")),
+        difficult=(node.findtext("difficult") or "").strip() == "1",
     )
 
 
@@ -88,20 +90,3 @@ def parse_annotation(xml: bytes) -> VocAnnotation:
         _parse_object(node, number) for number, node in enumerate(root.findall("object"), 1)
     )
     return VocAnnotation(os.path.basename(filename) or None, size, objects)
-
-
-def class_of_filename(image_id: str) -> str:
-    """Returns the class in a file name like those of Oxford-IIIT Pets: `american_bulldog_105`.
-
-    Args:
-      image_id: file name without suffix; the class is everything before the last underscore.
-
-    Raises:
-      Unusable: when there is nothing before an underscore.
-    """
-    name = image_id.rpartition("_")[0]
-    if not name:
-        raise Unusable(
-            "no_class", f"expected a file name such as pug_12.jpg, received {image_id!r}: no class"
-        )
-    return name

@@ -19,7 +19,7 @@ from pipeline.vertex.job_spec import task_graph
 from pipeline.vertex.rehearsal.process import start_loading
 from pipeline.vertex.rehearsal.store import RehearsalStore
 from pipeline.vertex.rehearsal.tasks import Task, run_task
-from pipeline.vertex.results import Artifacts, TaskResult, component_records
+from pipeline.vertex.results import Artifacts, TaskResult, component_records, write_page
 
 _REMOTE = "://"
 # Nothing is pulled: the environment of this machine replaces the images.
@@ -61,8 +61,9 @@ def rehearse(config: PipelineConfig, folder: str) -> dict[str, Any]:
 
     from pipeline.summary import summarize
 
+    records = component_records(results)
     summary = summarize(
-        component_records(results),
+        records,
         config=config,
         run_id=run_id,
         run_folder=run_folder,
@@ -72,6 +73,7 @@ def rehearse(config: PipelineConfig, folder: str) -> dict[str, Any]:
         error=None,
     )
     (run_folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_page(run_folder, summary, records, cost=None)
     return summary
 
 
@@ -133,7 +135,7 @@ def _for_here(config: PipelineConfig, root: Path) -> PipelineConfig:
         # The command line may be the real run's, but apps must not get a rehearsal's models.
         settings["push.destination"] = ""
     settings["vertex.project"] = config.vertex.project or "rehearsal"
-    for name in ("path", "train", "eval"):
+    for name in ("path", "train", "eval", "test"):
         path = getattr(config.data, name)
         if path and _REMOTE not in path:
             settings[f"data.{name}"] = os.path.abspath(path)

@@ -1,7 +1,11 @@
 import pytest
 import tensorflow as tf
 
-from models.tflite.inspection import convolutions, post_processing_inputs
+from models.tflite.inspection import (
+    convolutions,
+    post_processing_facts,
+    post_processing_inputs,
+)
 
 
 def converted(quantize: bool) -> bytes:
@@ -37,6 +41,7 @@ def test_a_file_cut_short_is_an_error():
         convolutions(converted(quantize=False)[:600])
 
 
-def test_a_file_without_post_processing_is_an_error():
+@pytest.mark.parametrize("read", [post_processing_inputs, post_processing_facts])
+def test_a_file_without_post_processing_is_an_error(read):
     with pytest.raises(ValueError, match=r"one TFLite_Detection_PostProcess.*Received: 0"):
-        post_processing_inputs(converted(quantize=False))
+        read(converted(quantize=False))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.training.bootstrap import resample, resampled_map
-from models.training.coco import coco_metrics
+from models.training.coco import GroundTruth, coco_metrics
 from tests.models.training.test_coco import NAMES, random_set
 
 
@@ -37,6 +37,20 @@ def test_each_sample_scores_as_coco_metrics_scores_its_pictures(seed):
         # Rounding may move a recall over one of the 101 that are averaged.
         assert values == pytest.approx([metrics["mAP50"], metrics["mAP"]], abs=0.005)
     assert received[:, 0].std() > 0.01
+
+
+def test_objects_with_flags_do_not_count_in_samples():
+    truth, found = valid_set(2)
+    rng = np.random.default_rng(2)
+    flagged = [
+        GroundTruth(boxes, ids, rng.random(len(ids)) < 0.2, rng.random(len(ids)) < 0.2)
+        for boxes, ids in truth
+    ]
+    received = resampled_map(flagged, found, 3, np.ones((1, 40), int))[0]
+    metrics = coco_metrics(flagged, found, NAMES)
+    assert received == pytest.approx([metrics["mAP50"], metrics["mAP"]], abs=0.005)
+    plain = coco_metrics(truth, found, NAMES)
+    assert abs(metrics["mAP50"] - plain["mAP50"]) > 0.01
 
 
 def test_samples_repeat_and_are_as_large_as_the_set():

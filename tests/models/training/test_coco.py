@@ -6,7 +6,14 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from models.training.coco import coco_metrics, metric_names
+from models.training import coco
+from models.training.coco import (
+    GroundTruth,
+    average_precision_by_size,
+    coco_metrics,
+    match_detections,
+    metric_names,
+)
 
 NAMES = ["cat", "dog", "rabbit"]
 SIZES = [(240, 320), (333, 500)]
@@ -33,7 +40,7 @@ def random_set(seed, images=40, classes=3):
     return truth, found, sizes
 
 
-def by_pycocotools(truth, found, sizes, folder, classes=3):
+def by_pycocotools(truth, found, sizes, folder, classes=3, crowds=None):
     """The reference: COCO json files on disk, loadRes, summarize; pixels."""
 
     def xywh(box, size):
@@ -41,7 +48,8 @@ def by_pycocotools(truth, found, sizes, folder, classes=3):
         return [xmin * width, ymin * height, (xmax - xmin) * width, (ymax - ymin) * height]
 
     annotations, results = [], []
-    for image, ((boxes, ids), size) in enumerate(zip(truth, sizes, strict=True)):
+    for image, ((boxes, ids, *_), size) in enumerate(zip(truth, sizes, strict=True)):
+        first = len(annotations)
         for box, class_id in zip(boxes, ids, strict=True):
             x, y, w, h = xywh(box, size)
             annotations.append(
@@ -51,7 +59,7 @@ def by_pycocotools(truth, found, sizes, folder, classes=3):
                     "category_id": int(class_id),
                     "bbox": [x, y, w, h],
                     "area": w * h,
-                    "iscrowd": 0,
+                    "iscrowd": int(crowds is not None and crowds[image][len(annotations) - first]),
                 }
             )
     for image, ((boxes, ids, scores), size) in enumerate(zip(found, sizes, strict=True)):
@@ -74,8 +82,8 @@ def by_pycocotools(truth, found, sizes, folder, classes=3):
             }
         )
     )
-    coco = COCO(str(path))
-    evaluation = COCOeval(coco, coco.loadRes(results), "bbox")
+    labelled = COCO(str(path))
+    evaluation = COCOeval(labelled, labelled.loadRes(results), "bbox")
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -95,6 +103,22 @@ def test_equals_pycocotools_in_pixels(seed, tmp_path):
         assert metrics[f"AP/{name}"] == pytest.approx(precision[:, :, index].mean(), abs=1e-6)
         assert metrics[f"AP50/{name}"] == pytest.approx(precision[0, :, index].mean(), abs=1e-6)
     assert list(metrics) == metric_names(NAMES)
+
+
+def test_how_many_pictures_are_matched_at_once_makes_no_difference(monkeypatch):
+    truth, found, sizes = random_set(2)
+    figures = coco_metrics, match_detections, average_precision_by_size
+    arguments = (NAMES,), (len(NAMES),), (len(NAMES), sizes)
+    at_once = [figure(truth, found, *rest) for figure, rest in zip(figures, arguments, strict=True)]
+    monkeypatch.setattr(coco, "_PICTURES_AT_A_TIME", 3)
+    in_parts = [
+        figure(truth, found, *rest) for figure, rest in zip(figures, arguments, strict=True)
+    ]
+    assert in_parts[0] == at_once[0]
+    for received, expected in zip(in_parts[1], at_once[1], strict=True):
+        for part, whole in zip(received, expected, strict=True):
+            np.testing.assert_array_equal(part, whole)
+    np.testing.assert_equal(in_parts[2], at_once[2])
 
 
 def test_a_class_without_ground_truth_is_nan_and_left_out_of_the_mean():
@@ -150,3 +174,51 @@ def test_bad_arrays_are_errors(truth, found, message):
 def test_prints_nothing(capsys):
     coco_metrics(*random_set(0)[:2], NAMES)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_crowds_are_those_of_pycocotools(seed, tmp_path):
+    truth, found, sizes = random_set(seed)
+    rng = np.random.default_rng(seed)
+    crowds = [rng.random(len(ids)) < 0.3 for _, ids in truth]
+    expected = by_pycocotools(truth, found, sizes, tmp_path, crowds=crowds).stats[:2]
+    flagged = [
+        GroundTruth(*objects, None, crowd) for objects, crowd in zip(truth, crowds, strict=True)
+    ]
+    received = coco_metrics(flagged, found, NAMES)
+    assert [received["mAP"], received["mAP50"]] == pytest.approx(expected, abs=1e-6)
+    assert received["mAP50"] != pytest.approx(coco_metrics(truth, found, NAMES)["mAP50"], abs=1e-3)
+
+
+EASY, HARD = [0.1, 0.1, 0.3, 0.3], [0.5, 0.5, 0.9, 0.9]
+INSIDE_HARD = [0.5, 0.5, 0.6, 0.6]
+
+
+def score_one(flag, found):
+    """mAP50 of a picture with an easy object and one that has a flag; detections by score."""
+    flags = {flag: np.array([False, True])}
+    truth = GroundTruth(np.array([EASY, HARD]), np.array([0, 0]), **flags)
+    scores = np.linspace(0.9, 0.5, len(found))
+    detections = [(np.array(found), np.zeros(len(found), int), scores)]
+    [matches] = match_detections([truth], detections, 1)
+    assert matches.num_objects.tolist() == [1]
+    return coco_metrics([truth], detections, ["cat"])["mAP50"], matches.ignored[0].tolist()
+
+
+@pytest.mark.parametrize("flag", ["difficult", "crowd"])
+def test_objects_with_a_flag_are_neither_found_nor_missed(flag):
+    assert score_one(flag, [EASY]) == (pytest.approx(1), [False])
+    # However often they are found.
+    assert score_one(flag, [HARD, HARD, EASY]) == (pytest.approx(1), [True, True, False])
+
+
+def test_a_detection_of_a_part_is_right_in_a_crowd_and_wrong_in_a_difficult_object():
+    assert score_one("crowd", [INSIDE_HARD, EASY]) == (pytest.approx(1), [True, False])
+    assert score_one("difficult", [INSIDE_HARD, EASY]) == (pytest.approx(0.5), [False, False])
+
+
+def test_a_class_of_which_nothing_counts_is_not_a_number():
+    truth = GroundTruth(np.array([EASY]), np.array([0]), np.array([True]))
+    found = (np.array([EASY]), np.array([0]), np.array([0.5]))
+    metrics = coco_metrics([truth], [found], NAMES)
+    assert all(math.isnan(value) for value in metrics.values())

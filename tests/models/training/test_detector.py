@@ -67,6 +67,35 @@ def test_the_loss_is_both_terms_divided_by_the_matches_and_l2(detector, num_boxe
     assert float(terms["non_finite_image"]) == -1
 
 
+@pytest.mark.parametrize("class_loss", ["focal", "quality_focal"])
+def test_anchors_in_crowds_are_trained_on_only_where_an_object_is_labelled(detector, class_loss):
+    images, targets = batch(1)
+    targets["boxes"][:, 1] = [0.0, 0.0, 1.0, 1.0]
+    model = Detector(detector.network, TINY, training(class_loss=class_loss))
+    outputs = detector(images)
+    changed = {**outputs, "class_logits": outputs["class_logits"] + 1.0}
+    assigned = assign_targets(
+        targets["boxes"], targets["class_ids"], TINY.anchors, 3, iou_threshold=0.5
+    )
+    matched = np.asarray(assigned.matched)[:, :, None] > 0
+    only_background = {
+        **outputs, "class_logits": np.where(matched, outputs["class_logits"],
+                                            changed["class_logits"])
+    }  # fmt: skip
+
+    def loss(y_pred, crowd):
+        flags = {} if crowd is None else {"crowd": np.zeros((3, 4), bool)}
+        if crowd:
+            flags["crowd"][:, 1] = True
+        return float(model.compute_loss(images, targets | flags, y_pred))
+
+    assert loss(outputs, crowd=False) == loss(outputs, crowd=None)
+    assert loss(only_background, crowd=None) > loss(outputs, crowd=None) + 0.01
+    # The crowd is the whole picture: no anchor but those of the object can change the loss.
+    assert loss(only_background, crowd=True) == loss(outputs, crowd=True)
+    assert loss(changed, crowd=True) != loss(outputs, crowd=True)
+
+
 @pytest.mark.parametrize("num_boxes", [0, 4])
 def test_other_losses_and_matching_are_what_the_settings_say(num_boxes):
     settings = training(matching="atss", box_loss="giou", class_loss="quality_focal")

@@ -132,3 +132,52 @@ def test_evaluation_shows_every_record_once_as_an_app_sees_it():
     record = next(iter(records().skip(5)))
     np.testing.assert_array_equal(received[1][0][1], decode_and_resize(record["encoded"], 64))
     np.testing.assert_allclose(received[1][1]["boxes"][1], record["boxes"])
+
+
+def with_crowds():
+    """The records, each with a crowd behind its objects that covers the picture."""
+
+    def add(record):
+        whole, again = tf.constant([[0.0, 0.0, 1.0, 1.0]]), tf.zeros([1], tf.int32)
+        crowd = tf.concat([tf.zeros_like(record["class_ids"], tf.bool), [True]], axis=0)
+        return record | {
+            "boxes": tf.concat([record["boxes"], whole], axis=0),
+            "class_ids": tf.concat([record["class_ids"], again], axis=0),
+            "crowd": crowd,
+            "difficult": tf.zeros_like(crowd),
+        }
+
+    return records().map(add)
+
+
+@pytest.mark.parametrize("mosaic", [0.0, 0.5])
+def test_crowds_are_regions_beside_the_objects(mosaic):
+    augmentation = AUGMENTATION.model_copy(update={"mosaic": mosaic})
+    options = {"input_size": 64, "batch_size": 4, "augmentation": augmentation, "seed": 1,
+               "num_records": 10, "mosaic_steps": 100, "max_boxes": 4}  # fmt: skip
+    plain = training_batches(records(), **options)
+    crowded = training_batches(with_crowds(), **options)
+    assert "crowd" not in plain.element_spec[1]
+    assert "difficult" not in crowded.element_spec[1]
+    assert crowded.element_spec[1]["crowd"].shape[1:] == (16 if mosaic else 4,)
+    for (_, without), (_, targets) in zip(plain.take(3), crowded.take(3), strict=True):
+        crowd, class_ids = targets["crowd"].numpy(), targets["class_ids"].numpy()
+        assert crowd.any(axis=1).all()
+        assert (class_ids[crowd] == -1).all()
+        areas = np.prod(targets["boxes"][..., 2:] - targets["boxes"][..., :2], axis=-1)
+        assert (areas[crowd] > 0).all()
+        # They change nothing about the objects, nor about the choice of the views.
+        objects, expected = class_ids >= 0, without["class_ids"].numpy() >= 0
+        np.testing.assert_array_equal(objects, expected)
+        np.testing.assert_array_equal(
+            targets["boxes"].numpy()[objects], without["boxes"].numpy()[expected]
+        )
+
+
+def test_evaluation_batches_keep_flags_and_classes():
+    [(_, targets)] = evaluation_batches(
+        with_crowds(), input_size=64, batch_size=10, max_boxes=5
+    )  # fmt: skip
+    assert (targets["class_ids"].numpy()[targets["crowd"].numpy()] == 0).all()
+    assert targets["crowd"].numpy().sum(axis=1).tolist() == [1] * 10
+    assert not targets["difficult"].numpy().any()

@@ -1,7 +1,7 @@
 import numpy as np
 
 from models.networks import boxes as box_ops
-from models.training.matching import assign_targets
+from models.training.matching import anchors_in_crowds, assign_targets
 from tests.models.helpers import ANCHORS, brute_force_iou, random_boxes
 
 # 16 cells of 3 anchors, 4 of 6, and one of 6.
@@ -138,3 +138,24 @@ def test_atss_leaves_padding_alone():
     )
     np.testing.assert_array_equal(padded.class_targets, alone.class_targets)
     assert 0 < np.sum(padded.matched) < len(ANCHORS)
+
+
+def test_an_anchor_lies_in_a_crowd_that_covers_half_of_it():
+    boxes = np.float32([[0, 0, 0.6, 0.7], [0.5, 0, 1, 1], [0.7, 0.7, 1, 1], [0, 0, 1, 1]])
+    crowd = np.array([True, False, True, False])
+    received = np.asarray(anchors_in_crowds(boxes[None], crowd[None], ANCHORS))[0]
+    overlap = np.maximum(
+        np.minimum(CORNERS[:, None, 2:], boxes[:, 2:])
+        - np.maximum(CORNERS[:, None, :2], boxes[:, :2]),
+        0,
+    ).prod(axis=2)  # [N, M]
+    areas = (CORNERS[:, 2:] - CORNERS[:, :2]).prod(axis=1)
+    expected = (overlap[:, crowd] / areas[:, None]).max(axis=1) >= 0.5
+    np.testing.assert_array_equal(received, expected)
+    assert 0 < expected.sum() < len(expected)
+
+
+def test_without_crowds_no_anchor_lies_in_one():
+    # What stands in rows of padding is arbitrary.
+    boxes = np.full((1, 2, 4), np.nan, np.float32)
+    assert not np.any(anchors_in_crowds(boxes, np.zeros((1, 2), bool), ANCHORS))

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from models.networks.boxes import encode
 from models.settings import PostProcessing
@@ -34,8 +35,8 @@ class Oracle:
         return {"box_encodings": encodings, "class_logits": logits}
 
 
-def run(network):
-    batches = evaluation_batches(records(), input_size=64, batch_size=4, max_boxes=3)
+def run(network, data=None):
+    batches = evaluation_batches(data or records(), input_size=64, batch_size=4, max_boxes=3)
     return score(network, TINY, batches, PostProcessing(score_threshold=0.5), NAMES)
 
 
@@ -44,10 +45,22 @@ def test_a_perfect_network_scores_one():
     assert scores.metrics["mAP50"] == pytest.approx(1)
     assert scores.metrics["mAP"] == pytest.approx(1)
     assert len(scores.detections) == len(scores.groundtruth) == 10
-    for found, (boxes, class_ids) in zip(scores.detections, scores.groundtruth, strict=True):
+    for found, (boxes, class_ids, *_) in zip(scores.detections, scores.groundtruth, strict=True):
         assert sorted(found.class_ids) == sorted(class_ids)
         assert len(boxes) == len(class_ids)
 
 
 def test_missed_objects_lower_the_score():
     assert run(Oracle(miss=(1, 2))).metrics["mAP50"] < 0.95
+
+
+def test_objects_that_are_difficult_do_not_count_as_missed():
+    def flagged(record):
+        missed = (record["image_index"] == 1) | (record["image_index"] == 2)
+        none = tf.zeros_like(record["class_ids"], tf.bool)
+        return record | {"difficult": none | missed, "crowd": none}
+
+    scores = run(Oracle(miss=(1, 2)), records().map(flagged))
+    assert scores.metrics["mAP50"] == pytest.approx(1)
+    assert scores.groundtruth[1].difficult.all()
+    assert not scores.groundtruth[3].difficult.any()

@@ -98,6 +98,25 @@ def test_given_sides_are_kept_and_leaks_are_counted():
     assert properties["leaked_images"] == 1
 
 
+def test_the_test_side_is_apart_and_its_leaks_count():
+    inputs = [
+        *many(20), good("test/a", "leak", "test"), good("test/b", side="test"),
+        good("train/a", "leak", "train"), good("eval/a", "leak", "eval"),
+    ]  # fmt: skip
+    census = take_census(inputs, BY_HASH)
+    properties = census.properties()
+    assert properties["num_test"] == census.count("test") == 2
+    assert properties["num_train"] + properties["num_eval"] == 22
+    assert properties["leaked_images"] == 1
+    assert {side for item, side in census.kept if item.side == "test"} == {"test"}
+
+
+def test_test_images_alone_are_no_data_to_train_on():
+    census = take_census([good("test/a", side="test")], BY_HASH)
+    with pytest.raises(UserError, match="0 train, 0 eval"):
+        require_usable(census, BY_HASH, 0.01, "here")
+
+
 def test_the_reports_list_every_input():
     inputs = [good("b", classes={}), good("a"), bad("c"), bad("d"), bad("e", "box_empty")]
     census = take_census(inputs, BY_HASH, [Ignored("x.mat", "not a picture")])

@@ -13,7 +13,7 @@ def test_classes_keep_their_order():
 
 def test_objects_are_ragged_and_the_rest_scalar():
     representations = make_schema(["cat"]).tensor_representation_group[""].tensor_representation
-    for name in (*features.BOX, features.CLASS_TEXT):
+    for name in (*features.BOX, features.CLASS_TEXT, *features.FLAGS):
         assert representations[name].HasField("ragged_tensor"), name
     for name in features.REQUIRED:
         assert representations[name].HasField("dense_tensor"), name
@@ -62,3 +62,13 @@ def test_an_unreadable_schema_gives_a_one_line_error(tmp_path, content):
     with pytest.raises(UserError) as error:
         load_schema(str(tmp_path))
     assert "\n" not in str(error.value)
+
+
+def test_a_schema_from_before_the_flags_gets_them(tmp_path):
+    schema = make_schema(["cat"])
+    representations = schema.tensor_representation_group[""].tensor_representation
+    for name in features.FLAGS:
+        del representations[name]
+        schema.feature.remove(next(old for old in schema.feature if old.name == name))
+    (tmp_path / "schema.pbtxt").write_text(text_format.MessageToString(schema))
+    assert load_schema(str(tmp_path)) == make_schema(["cat"])

@@ -45,8 +45,16 @@ def test_lists_may_have_columns_suffixes_and_comments():
     }  # fmt: skip
 
 
+def test_a_test_list_is_a_third_side():
+    assert parse_lists("a", "b", "c.jpg") == {"a": "train", "b": "eval", "c": "test"}
+    with pytest.raises(UserError, match="1 in two, among them a"):
+        parse_lists("a", "b", "a")
+    with pytest.raises(UserError, match="in the test list, one a line"):
+        parse_lists("a", "b", "")
+
+
 def test_an_id_in_both_lists_is_rejected():
-    with pytest.raises(UserError, match="1 in both, among them b"):
+    with pytest.raises(UserError, match="1 in two, among them b"):
         parse_lists("a\nb.jpg", "b\nc")
 
 

@@ -12,7 +12,7 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
-from models.image import decode_and_resize, decode_image
+from models.image import decode_and_resize, decode_canvas, decode_image
 from pipeline import features
 from pipeline.beam_options import IN_PROCESS
 from pipeline.data.schema import make_schema
@@ -26,6 +26,12 @@ OBJECTS = [
     ([], []),
     ([[0.25, 0.25, 0.35, 0.35]], ["dog"]),
 ]
+# The last training picture also has a crowd larger than any object, and one that is smaller.
+CROWDED = (
+    [*OBJECTS[2][0], [0.0, 0.0, 1.0, 1.0], [0.4, 0.4, 0.41, 0.45]],
+    ["dog", "cat", "cat"],
+    {features.CROWD: [0, 1, 1], features.DIFFICULT: [1, 0, 0]},
+)
 EVAL_OBJECTS = [([[0.1, 0.1, 0.2, 0.9]] * 3, ["cat"] * 3)]
 CANVAS_SIZE = 32
 
@@ -47,7 +53,7 @@ def run_transform(folder):
     examples.uri, schema.uri = str(folder / "examples"), str(folder / "schema")
     examples.split_names = artifact_utils.encode_split_names(["train", "eval"])
     examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
-    write_split(folder / "examples" / "Split-train", OBJECTS, 0, files=2)
+    write_split(folder / "examples" / "Split-train", [*OBJECTS[:2], CROWDED], 0, files=2)
     write_split(folder / "examples" / "Split-eval", EVAL_OBJECTS, 3, files=1)
     (folder / "schema").mkdir()
     text = text_format.MessageToString(make_schema(NAMES))
@@ -85,10 +91,10 @@ def rows(transformed, split):
 @pytest.mark.slow
 def test_training_gets_canvases_close_to_what_serving_would_see(outputs):
     for index, row in enumerate(rows(outputs[0], "train")):
-        canvas = decode_image(row[features.CANVAS].bytes_list.value[0])
+        canvas = decode_canvas(row[features.CANVAS].bytes_list.value[0])
         expected = decode_and_resize(picture(index), CANVAS_SIZE)
         assert canvas.shape == expected.shape
-        assert tf.image.psnr(canvas, expected, 255) > 30
+        assert tf.image.psnr(canvas, expected, 255) > 40
         assert features.IMAGE_ENCODED not in row
 
 
@@ -109,8 +115,9 @@ def test_files_are_those_of_the_raw_examples(outputs):
 
 @pytest.mark.slow
 def test_boxes_stay_and_classes_become_positions_in_the_schema(outputs):
+    written = [*OBJECTS[:2], CROWDED[:2], *EVAL_OBJECTS]
     found = rows(outputs[0], "train") + rows(outputs[0], "eval")
-    for (boxes, labels), row in zip(OBJECTS + EVAL_OBJECTS, found, strict=True):
+    for (boxes, labels), row in zip(written, found, strict=True):
         flat = row[features.BOXES_FLAT].float_list.value
         np.testing.assert_allclose(np.reshape(flat, (-1, 4)), np.reshape(boxes, (-1, 4)), atol=1e-6)
         ids = row[features.CLASS_IDS].int64_list.value
@@ -118,10 +125,20 @@ def test_boxes_stay_and_classes_become_positions_in_the_schema(outputs):
 
 
 @pytest.mark.slow
+def test_every_object_has_its_flags(outputs):
+    flags = [
+        [list(row[name].int64_list.value) for name in (features.IS_DIFFICULT, features.IS_CROWD)]
+        for split in ("train", "eval")
+        for row in rows(outputs[0], split)
+    ]
+    assert flags == [[[0, 0]] * 2, [[], []], [[1, 0, 0], [0, 1, 1]], [[0, 0, 0]] * 2]
+
+
+@pytest.mark.slow
 def test_every_example_carries_the_statistics_of_all_training_examples(outputs):
     transformed, graph = outputs
     for row in rows(transformed, "train") + rows(transformed, "eval"):
-        assert list(row[features.MAX_BOXES].int64_list.value) == [2]
+        assert list(row[features.MAX_BOXES].int64_list.value) == [3]
         sizes = list(row[features.BOX_SIZES].float_list.value)
         assert len(sizes) == 21
         assert sizes == sorted(sizes)

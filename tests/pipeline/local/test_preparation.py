@@ -1,4 +1,6 @@
 import hashlib
+import os
+import zipfile
 
 import pytest
 
@@ -101,3 +103,21 @@ def test_data_that_exists_or_cannot_be_looked_up_passes(places, tmp_path, data):
 def test_data_that_does_not_exist_is_named(places, data, missing):
     with pytest.raises(UserError, match=f"There is no data at {missing}"):
         require_data(DataSettings(**data))
+
+
+def test_an_archive_is_unpacked_once_into_a_folder_named_after_its_content(places, tmp_path):
+    def pack(name, content):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("export/images/a.jpg", content)
+            archive.writestr("export/labels/a.txt", "")
+        return complete(override(OWN, {"data.path": name}), places).data.path
+
+    first = pack("a.zip", "one")
+    sha256 = hashlib.sha256((tmp_path / "a.zip").read_bytes()).hexdigest()
+    assert first == str(tmp_path / "work" / "unpacked" / sha256 / "export")
+    changed = os.stat(f"{first}/images").st_ctime_ns
+    (tmp_path / "b.zip").write_bytes((tmp_path / "a.zip").read_bytes())
+    same = complete(override(OWN, {"data.path": "b.zip"}), places).data.path
+    assert (same, os.stat(f"{same}/images").st_ctime_ns) == (first, changed)
+    assert pack("a.zip", "two") != first
+    assert complete(override(OWN, {"data.path": "c.zip"}), places).data.path.endswith("c.zip")

@@ -143,6 +143,9 @@ def test_a_killed_run_leaves_a_summary_and_the_next_run_records_its_failure(star
     assert summary["error"].startswith("killed")
     assert summary["components"]["Trainer"]["status"] == trainer.state == "failed"
     assert trainer.seconds == 0  # nobody knows
+    page = (killed / "report.html").read_text()
+    assert "The run failed: killed" in page
+    assert "Trainer" in page
     assert f"recorded as failed, as they were killed: {killed.name}\n" in capsys.readouterr().out
     # Other runs are left alone.
     assert trainers(again)[1].state == "running"
@@ -156,6 +159,7 @@ def test_a_run_that_is_killed_before_its_summary_is_closed_too(start, tmp_path):
     folder.mkdir(parents=True)
     start(Killed())
     assert json.loads((folder / "summary.json").read_text())["status"] == "failed"
+    assert "The run failed: killed" in (folder / "report.html").read_text()
 
 
 def test_ctrl_c_leaves_no_execution_running(start):

@@ -13,7 +13,7 @@ from tests.pipeline.tiny_detector import picture, raw_example
 CAT, DOG = (0.1, 0.1, 0.5, 0.5), (0.6, 0.6, 0.9, 0.9)
 EMPTY = (0.7, 0.05, 0.9, 0.2)
 HOSTILE = "<script>alert(1)</script>"
-# name: objects (label, box), detections (label, box, score)
+# name: objects (label, box, flags), detections (label, box, score)
 PICTURES = {
     "right_0": ([("cat", CAT)], [("cat", CAT, 0.9)]),
     "right_1": ([("cat", CAT), ("dog", DOG)], [("cat", CAT, 0.8), ("dog", DOG, 0.8)]),
@@ -25,7 +25,6 @@ PICTURES = {
     "negative": ([], []),
 }
 SETTINGS = {
-    "canvas_size": 8,
     "model": {"input_size": 8},
     "augmentation": {},
     "training": {"seed": 0, "steps": 20, "quantization_delay": 10},
@@ -51,7 +50,9 @@ def _line(name, objects, detections):
     }
     truth = {
         "source_id": name, "width": 120, "height": 90,
-        "boxes": [box for _, box in objects], "labels": [label for label, _ in objects],
+        "boxes": [box for _, box, *_ in objects], "labels": [label for label, *_ in objects],
+        "difficult": ["difficult" in flags for _, _, *flags in objects],
+        "crowd": ["crowd" in flags for _, _, *flags in objects],
     }  # fmt: skip
     return json.dumps({"truth": truth, "found": {"candidate": found}})
 
@@ -67,9 +68,9 @@ def _write_split(folder: Path, pictures):
     import tensorflow as tf
 
     folder.mkdir(parents=True)
-    with tf.io.TFRecordWriter(str(folder / "data.gz"), options="GZIP") as writer:
+    with tf.io.TFRecordWriter(str(folder / "data")) as writer:
         for number, (name, (objects, _)) in enumerate(pictures.items()):
-            boxes, labels = [box for _, box in objects], [label for label, _ in objects]
+            boxes, labels = [box for _, box, *_ in objects], [label for label, *_ in objects]
             writer.write(raw_example(name, picture(number), boxes, labels))
 
 
@@ -103,10 +104,10 @@ def artifacts_of(tmp_path_factory):
             _write_split(root / "examples" / f"Split-{split}", content)
         images = [
             {"id": name, "split": split,
-             "classes": {label: [one for one, _ in objects].count(label) for label, _ in objects}}
+             "classes": {label: [one for one, *_ in objects].count(label) for label, *_ in objects}}
             for split, content in sides.items() for name, (objects, _) in content.items()
         ]  # fmt: skip
-        names = sorted({label for both in pictures.values() for label, _ in both[0]} | {"cat"})
+        names = sorted({label for both in pictures.values() for label, *_ in both[0]} | {"cat"})
         training = {"step": 20, "score": 0.7, "float_score": 0.75, "resumed_at": []}
         agreement = {"compared_images": 8, "map50_of_network": 0.7, "map50_of_file": 0.69}
         device = {"blessed": True, "reasons": [], "size_bytes": 1_500_000, "sha256": "5a",
@@ -153,37 +154,39 @@ def sample(*args, **kwargs):
     return [{"jpeg": jpeg, "boxes": [{"label": "cat", "box": list(CAT)}]}]
 
 
+def evaluate(uri, bound=0.5):
+    """In place of TFMA's files: the figures of the detections that are kept there."""
+    from pipeline.shipping.coco_metric import Picture, score_pictures
+    from pipeline.shipping.judged_pictures import CANDIDATE, read_judged_pictures
+
+    scored = [
+        Picture(p.source_id, p.boxes, p.labels, *p.found[CANDIDATE], p.difficult, p.crowd)
+        for p in read_judged_pictures(uri)
+    ]
+    found = score_pictures(scored, None)
+    metrics = {name: value for name, value in found.items() if np.isfinite(value)}
+    value = metrics.get("mAP50")
+    passed = value is not None and value >= bound
+    return Evaluation(
+        metrics, None, (Threshold("mAP50", "value", value, bound, passed),), blessed=passed
+    )
+
+
 @pytest.fixture(scope="session")
 def facts_of(artifacts_of):
     """Computes the facts of a run that evaluated these pictures."""
     from pipeline.report import facts
-    from pipeline.shipping.coco_metric import Picture, score_pictures
-    from pipeline.shipping.judged_pictures import CANDIDATE, read_judged_pictures
 
     def compute(pictures, bound=0.5, inputs=None, **settings):
-        def evaluation(uri):
-            scored = [
-                Picture(p.source_id, p.boxes, p.labels, *p.found[CANDIDATE])
-                for p in read_judged_pictures(uri)
-            ]
-            found = score_pictures(scored, None)
-            metrics = {name: value for name, value in found.items() if np.isfinite(value)}
-            value = metrics.get("mAP50")
-            passed = value is not None and value >= bound
-            thresholds = (Threshold("mAP50", "value", value, bound, passed),)
-            return Evaluation(metrics, None, thresholds, passed)
-
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(facts, "read_evaluation", evaluation)
+            patch.setattr(facts, "read_evaluation", lambda uri: evaluate(uri, bound))
             patch.setattr(facts, "training_sample", sample)
-            pushed = evaluation_passes(pictures, bound)
-            inputs = inputs or artifacts_of(pictures, pushed)
-            return facts.make_facts(
-                inputs, {**SETTINGS, "report": {**SETTINGS["report"], **settings}}, "run 1"
-            )
-
-    def evaluation_passes(pictures, bound):
-        return any(found for _, found in pictures.values()) and bound <= 0.5
+            if inputs is None:
+                inputs = artifacts_of(pictures)
+                if not evaluate(inputs["evaluation"].uri, bound).blessed:
+                    inputs["pushed_model"].set_int_custom_property("pushed", 0)
+            report = {**SETTINGS["report"], **settings}
+            return facts.make_facts(inputs, {**SETTINGS, "report": report}, "run 1")
 
     return compute
 

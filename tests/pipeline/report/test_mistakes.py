@@ -4,6 +4,7 @@ import pytest
 from pipeline.report.mistakes import (
     BOTH,
     CLASS,
+    IGNORED,
     KINDS,
     MISSED,
     NOTHING,
@@ -24,7 +25,7 @@ EMPTY = (0.7, 0.05, 0.9, 0.2)
 
 
 def judged(objects, *detections, name="picture"):
-    """A picture with objects (label, box) and detections (label, box, score)."""
+    """A picture with objects (label, box, flags) and detections (label, box, score)."""
 
     def boxes(rows):
         return np.array([box for _, box, *_ in rows], np.float32).reshape(-1, 4)
@@ -34,8 +35,14 @@ def judged(objects, *detections, name="picture"):
         [label for label, *_ in detections],
         np.array([score for *_, score in detections], np.float32),
     )
-    labels = [label for label, _ in objects]
-    return JudgedPicture(name, 200, 100, boxes(objects), labels, {CANDIDATE: found})
+    labels = [label for label, *_ in objects]
+    difficult, crowd = (
+        np.array([flag in flags for _, _, *flags in objects], bool)
+        for flag in ("difficult", "crowd")
+    )
+    return JudgedPicture(
+        name, 200, 100, boxes(objects), labels, difficult, crowd, {CANDIDATE: found}
+    )
 
 
 def kinds(picture, threshold=0.5):
@@ -79,6 +86,24 @@ def test_a_wrong_class_names_the_class_that_is_labelled_there():
 def test_an_object_that_was_found_is_not_covered_by_a_worse_detection():
     picture = judged([CAT], (*CAT, 0.9), ("dog", CAT[1], 0.8))
     assert kinds(picture) == ([RIGHT], [RIGHT, CLASS])
+
+
+@pytest.mark.parametrize("flag", ["difficult", "crowd"])
+def test_what_does_not_count_is_neither_missed_nor_found(flag):
+    flagged = (*CAT, flag)
+    assert kinds(judged([flagged])) == ([IGNORED], [])
+    assert kinds(judged([flagged], (*CAT, 0.9), (*CAT, 0.8))) == ([IGNORED], [IGNORED, IGNORED])
+    # Of another class, it is a mistake like any other.
+    assert kinds(judged([flagged], ("dog", CAT[1], 0.9))) == ([IGNORED], [NOTHING])
+    assert take_apart(judged([flagged], (*CAT, 0.9)), 0.5).mistakes == []
+    # An object that counts comes first.
+    assert kinds(judged([flagged, CAT], (*CAT, 0.9))) == ([IGNORED, RIGHT], [RIGHT])
+
+
+def test_a_small_detection_in_a_crowd_does_not_count():
+    small = ("cat", (0.2, 0.2, 0.25, 0.25), 0.9)
+    assert kinds(judged([(*CAT, "crowd")], small)) == ([IGNORED], [IGNORED])
+    assert kinds(judged([(*CAT, "difficult")], small)) == ([IGNORED], [NOTHING])
 
 
 def test_without_a_threshold_everything_is_missed():

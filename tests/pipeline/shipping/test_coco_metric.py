@@ -50,3 +50,19 @@ def test_class_names_default_to_those_of_the_ground_truth():
 def test_ground_truth_of_an_unknown_class_is_an_error():
     with pytest.raises(ValueError, match=r"Received: \['dog'\] \(in 001\)"):
         score_pictures(pictures(), ["cat"])
+
+
+def test_difficult_objects_and_crowds_do_not_count():
+    good = pictures()
+    expected = score_pictures(good, ["cat", "dog"])
+    far = np.array([[0.7, 0.7, 0.9, 0.9]], np.float32)
+    for flag in ("difficult", "crowd"):
+        flagged = [
+            one._replace(
+                boxes=np.concatenate([one.boxes, far]),
+                labels=[*one.labels, "cat"],
+                **{flag: np.array([False, True])},
+            )
+            for one in good
+        ]
+        assert score_pictures(flagged, ["cat", "dog"]) == expected

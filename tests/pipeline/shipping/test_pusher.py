@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tfx.dsl.components.base import base_executor
-from tfx.types import channel_utils, standard_artifacts
+from tfx.types import artifact_utils, channel_utils, standard_artifacts
 
 from pipeline.errors import UserError
 from pipeline.shipping.destination import publisher_for
@@ -106,6 +106,7 @@ def test_a_model_that_both_judges_bless_is_published_with_its_manifest(
     }
     assert manifest["artifacts"]["model"]["id"] == 17
     assert manifest["pushed_at"].endswith("+00:00")
+    assert "test" not in manifest
 
     assert pushed.get_int_custom_property("pushed") == 1
     assert pushed.get_string_custom_property("pushed_version") == "1"
@@ -115,6 +116,26 @@ def test_a_model_that_both_judges_bless_is_published_with_its_manifest(
     assert pushed.get_float_custom_property("mAP50") == 0.9
     for name in ("detect.tflite", "labels.txt", "manifest.json"):
         assert (Path(pushed.uri) / name).read_bytes() == (latest / name).read_bytes()
+
+
+@pytest.mark.parametrize("blessed", [1, 0])
+def test_test_images_are_scored_when_a_file_is_published(
+    tmp_path, push, inputs, eval_pictures, blessed
+):
+    examples = inputs["examples"]
+    examples.split_names = artifact_utils.encode_split_names(["train", "eval", "test"])
+    os.rename(Path(examples.uri) / "Split-eval", Path(examples.uri) / "Split-test")
+    inputs["model_blessing"].set_int_custom_property("blessed", blessed)
+    pushed = push()
+    assert pushed.get_int_custom_property("test_images") == blessed * len(eval_pictures)
+    if not blessed:
+        return
+    test = json.loads((tmp_path / "pushed" / "latest" / "manifest.json").read_text())["test"]
+    assert test["images"] == len(eval_pictures)
+    assert 0.1 < test["metrics"]["mAP50"] < 1
+    assert pushed.get_float_custom_property("test_mAP50") == test["metrics"]["mAP50"]
+    assert pushed.get_float_custom_property("test_mAP") == test["metrics"]["mAP"]
+    assert pushed.get_float_custom_property("mAP50") == 0.9  # the Evaluator's
 
 
 @pytest.mark.parametrize("judge", ["model_blessing", "infra_blessing"])

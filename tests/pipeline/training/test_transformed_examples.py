@@ -20,6 +20,11 @@ def feature(values):
 @pytest.fixture
 def pattern(tmp_path):
     """Two files with three images each, as Transform writes them."""
+    return write(tmp_path, crowd=[0, 0], difficult=[0, 0])
+
+
+def write(tmp_path, **flags):
+    """Writes the files of `pattern`; returns the pattern."""
     for shard in range(2):
         path = str(tmp_path / f"transformed-{shard}")
         with tf.io.TFRecordWriter(path) as writer:
@@ -31,6 +36,7 @@ def pattern(tmp_path):
                     features.IMAGE_ENCODED: [f"file {number}".encode()],
                     features.BOXES_FLAT: boxes.ravel(),
                     features.CLASS_IDS: np.int64([2, 0][: len(boxes)]),
+                    **{name: np.int64(values[: len(boxes)]) for name, values in flags.items()},
                     features.TRANSFORMED_ID: [f"image {number}".encode()],
                     features.MAX_BOXES: [2],
                     features.BOX_SIZES: np.linspace(0, 1, 21),
@@ -58,6 +64,23 @@ def test_records_are_what_the_input_pipeline_takes(pattern):
         np.testing.assert_allclose(record["boxes"], BOXES[number % 2])
         assert record["class_ids"].dtype == tf.int32
     assert index == 5
+
+
+def test_flags_are_read_if_any_is_set(tmp_path):
+    pattern = write(tmp_path, crowd=[0, 1], difficult=[0, 0])
+    examples = read_transformed_examples([pattern], features.CANVAS)
+    assert examples.class_ids.tolist() == [2] * 3  # a crowd is no object
+    assert examples.most_boxes == 2
+    for record in examples.records:
+        some = len(record["boxes"]) > 0
+        assert record["class_ids"].numpy().tolist() == [2, 0] * some
+        assert record["crowd"].numpy().tolist() == [False, True] * some
+        assert record["difficult"].numpy().tolist() == [False, False] * some
+
+
+def test_without_flags_the_records_are_those_of_earlier_versions(pattern):
+    examples = read_transformed_examples([pattern], features.CANVAS)
+    assert set(examples.records.element_spec) == {"encoded", "boxes", "class_ids", "image_index"}
 
 
 def test_a_limit_takes_the_first_images(pattern):

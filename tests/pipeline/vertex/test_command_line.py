@@ -80,6 +80,8 @@ def task(name, outputs=None, state="SUCCEEDED", message=""):
 def finished(tmp_path, pushed: int = 1):
     """The tasks of a run whose reports are in local folders."""
     (tmp_path / "device").mkdir()
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.json").write_text('{"version": 1}')
     (tmp_path / "device" / "device_check.json").write_text(json.dumps(DEVICE))
     facts = {"pushed": pushed, "pushed_destination": "gs://my-bucket/pushed/demo/3"}
     return [
@@ -90,6 +92,7 @@ def finished(tmp_path, pushed: int = 1):
         task("Evaluator", {"evaluation": (str(tmp_path / "device"), {})}),
         task("DeviceCheck", {"blessing": (str(tmp_path / "device"), {})}),
         task("Pusher", {"pushed_model": ("gs://my-bucket/p", facts)}),
+        task("Report", {"report": (str(tmp_path / "report"), {})}),
         task("ModelRegistrar", {"registered_model": ("gs://my-bucket/r",
                                                      {"pushed_destination": "models/d@1"})}),
     ]  # fmt: skip
@@ -98,7 +101,7 @@ def finished(tmp_path, pushed: int = 1):
 def test_compile_writes_a_file(run, tmp_path):
     code, out, _ = run("compile", *PIPELINE, "--output", "job.json")
     assert code == 0
-    assert out.endswith("wrote job.json: 13 tasks\n")
+    assert out.endswith("wrote job.json: 14 tasks\n")
     job = json.loads((tmp_path / "job.json").read_text())
     assert job["pipelineSpec"]
     assert int(job["labels"]["limit-training"]) > 0
@@ -126,6 +129,7 @@ def test_submit_says_how_to_follow_and_status_does(run, cloud):
 def test_submit_and_wait_ends_with_the_local_summary(
     run, cloud, tmp_path, monkeypatch, pushed, expected
 ):
+    from pipeline.report import page as page_module
     from pipeline.shipping import gate
 
     class Read:
@@ -135,6 +139,13 @@ def test_submit_and_wait_ends_with_the_local_summary(
             return dict(GATE)
 
     monkeypatch.setattr(gate, "read_evaluation", lambda uri: Read())
+    pages = []
+
+    def render(*arguments):
+        pages.append(arguments)
+        return "the page"
+
+    monkeypatch.setattr(page_module, "render", render)
     cloud.tasks = finished(tmp_path, pushed)
     code, out, error = run("submit", *PIPELINE, "--wait")
     assert code == expected, error
@@ -142,6 +153,17 @@ def test_submit_and_wait_ends_with_the_local_summary(
     assert "mAP@.5 0.910" in out
     assert "registered as models/d@1" in out
     assert ("gs://my-bucket/pushed/demo/3" in out) == bool(pushed)
+    beside = "https://storage.cloud.google.com/my-bucket/pushed/demo/3/report.html"
+    assert (f"report  {beside}" in out) == bool(pushed)
+    (page,) = (tmp_path / "vertex_runs").glob("*/report.html")
+    assert page.read_text() == "the page"
+    [(facts, known)] = pages
+    assert facts == {"version": 1}
+    assert known["cost"] > 0
+    assert known["summary"]["status"] == ("pushed" if pushed else "not_blessed")
+    assert {"component": "Trainer", "channel": "model_run", "uri": "gs://my-bucket/logs"} in known[
+        "artifacts"
+    ]
     folder = "gs://my-bucket/pushed/demo/3" if pushed else "gs://my-bucket/m/Format-Serving"
     file = "detector" if pushed else "detector/tflite"
     lines = [line.strip() for line in out.splitlines()]

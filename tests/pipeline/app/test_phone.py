@@ -1,0 +1,53 @@
+"""What is written for Google's sample apps."""
+
+import json
+import re
+
+import pytest
+
+from models.tflite.description import describe_detector
+from pipeline.app.__main__ import main
+from pipeline.app.phone import COMMIT, MODEL_PLACES
+from pipeline.files import sha256_of
+from tests.pipeline.tiny_detector import LABELS
+
+
+@pytest.fixture
+def described(tmp_path, int8_model):
+    """A detector's folder, with metadata in the file."""
+    folder = tmp_path / "pushed"
+    folder.mkdir()
+    content = describe_detector(
+        int8_model, LABELS, "pets", "Finds pets.", "1", {"score_threshold": 0.4375}, 0.4375
+    )
+    (folder / "detect.tflite").write_bytes(content)
+    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
+    return folder
+
+
+def test_the_detector_lies_where_the_samples_expect_theirs(described, tmp_path, capsys):
+    out = tmp_path / "apps"
+    assert main(["android", str(out), str(described)]) == 0
+    assert "README.md" in capsys.readouterr().out
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert files == {*MODEL_PLACES.values(), "README.md"}
+    digest = sha256_of(described / "detect.tflite")
+    assert {sha256_of(out / place) for place in MODEL_PLACES.values()} == {digest}
+    text = (out / "README.md").read_text()
+    said = ("# pets in Google's", COMMIT, "2026-11-28", digest, "0.44 is recommended")
+    for part in (*said, *MODEL_PLACES.values()):
+        assert part in text
+    assert not re.search(r"\$\w", text)
+
+
+def test_a_detector_without_metadata_is_refused(empty_model, tmp_path, capsys):
+    assert main(["android", str(tmp_path / "apps"), str(empty_model)]) == 2
+    assert "without which MediaPipe refuses it" in capsys.readouterr().err
+    assert not (tmp_path / "apps").exists()
+
+
+def test_the_page_has_the_name_and_the_threshold_that_the_file_gives(
+    runtime, described, tmp_path, capsys
+):
+    assert main(["build", str(tmp_path / "site"), str(described)]) == 0
+    assert json.loads((tmp_path / "site" / "model.json").read_text())["name"] == "pets"
