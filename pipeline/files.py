@@ -35,6 +35,8 @@ IGNORED_FILE = "ignored.jsonl"
 PUSHED_MODEL_FILE = "detect.tflite"
 # The same network without the post-processing, for accelerators; absent in older versions.
 RAW_MODEL_FILE = "detect_raw.tflite"
+# Likewise, in floating point with weights of 16 bits; only where rewriter.float16 is set.
+FLOAT16_MODEL_FILE = "detect_float16.tflite"
 MANIFEST_FILE = "manifest.json"
 # In a manifest: {at, reason} of a version that was withdrawn after the push.
 WITHDRAWN = "withdrawn"
@@ -43,15 +45,11 @@ PROVENANCE_FILE = "provenance.json"
 LATEST = "latest"  # names the newest version
 
 # Custom property of shipping models, both blessings and pushed models: `hash_together` of the
-# .tflite, its labels and its raw form, which are judged and shipped as one.
+# .tflite, its labels and its raw forms, which are judged and shipped as one.
 HASH_PROPERTY = "files_sha256"
-JUDGED_FILES = (PUSHED_MODEL_FILE, LABELS_FILE, RAW_MODEL_FILE)  # in the order of their hash
-# Custom property of shipping and pushed models: the sha256 of the raw form.
-RAW_HASH_PROPERTY = "raw_sha256"
-
-# The Report's artifact; the page is in the run's folder, too, and on Vertex AI beside the push.
-REPORT_FACTS_FILE = "report.json"
-REPORT_FILE = "report.html"
+# Custom properties of shipping and pushed models: the sha256 of each raw form.
+FORMS = {RAW_MODEL_FILE: "raw_sha256", FLOAT16_MODEL_FILE: "float16_sha256"}
+JUDGED_FILES = (PUSHED_MODEL_FILE, LABELS_FILE, *FORMS)  # in the order of their hash
 
 # The folder of a run.
 CONFIG_FILE = "config.json"

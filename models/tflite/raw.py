@@ -27,7 +27,7 @@ POST_PROCESSING_FILE = "post_processing.json"
 _OP = b"TFLite_Detection_PostProcess"
 
 
-def without_post_processing(content: bytes) -> tuple[bytes, np.ndarray]:
+def without_post_processing(content: bytes) -> bytes:
     """Cuts the post-processing off a detector's file.
 
     Args:
@@ -35,7 +35,7 @@ def without_post_processing(content: bytes) -> tuple[bytes, np.ndarray]:
 
     Returns:
       The file, whose signature has the outputs `RAW_OUTPUT_NAMES`, float32 [1, N, 4] and
-      [1, N, C]; and the anchors, float32 [N, 4].
+      [1, N, C].
 
     Raises:
       ValueError: the file has no post-processing.
@@ -44,10 +44,7 @@ def without_post_processing(content: bytes) -> tuple[bytes, np.ndarray]:
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     graph = model.subgraphs[0]
     codes = [code.customCode for code in model.operatorCodes]
-    (last,) = (op for op in graph.operators if codes[op.opcodeIndex] == _OP)
-    table = graph.tensors[last.inputs[2]]
-    anchors = model.buffers[table.buffer].data.view("<f4").reshape(table.shape).copy()
-    graph.operators.remove(last)
+    graph.operators = [op for op in graph.operators if codes[op.opcodeIndex] != _OP]
     graph.outputs = np.array(outputs, np.int32)
     _keep_used(model, graph)
     [signature] = model.signatureDefs
@@ -57,11 +54,17 @@ def without_post_processing(content: bytes) -> tuple[bytes, np.ndarray]:
     ]
     builder = AlignedBuilder(len(content))
     builder.Finish(model.Pack(builder), MODEL_IDENTIFIER)
-    return bytes(builder.Output()), anchors
+    return bytes(builder.Output())
 
 
 def _keep_used(model: schema.ModelT, graph: schema.SubGraphT) -> None:
-    """Drops tensors, kinds of operators and contents of buffers that nobody refers to any more."""
+    """Drops operators, their kinds, tensors and contents of buffers that nobody needs any more."""
+    needed, kept = set(graph.outputs.tolist()), []
+    for op in reversed(graph.operators):
+        if needed & set(op.outputs.tolist()):
+            needed |= set(op.inputs.tolist())
+            kept.append(op)
+    graph.operators = kept[::-1]
     lists = [(op, name) for op in graph.operators for name in ("inputs", "outputs")]
     lists += [(graph, "inputs"), (graph, "outputs")]
     used = sorted({int(i) for owner, name in lists for i in getattr(owner, name) if i >= 0})
@@ -76,10 +79,10 @@ def _keep_used(model: schema.ModelT, graph: schema.SubGraphT) -> None:
     for op in graph.operators:
         op.opcodeIndex = kinds.index(op.opcodeIndex)
     model.operatorCodes = [model.operatorCodes[kind] for kind in kinds]
-    needed = {tensor.buffer for tensor in graph.tensors}
-    needed |= {entry.buffer for entry in model.metadata or ()}
+    buffers = {tensor.buffer for tensor in graph.tensors}
+    buffers |= {entry.buffer for entry in model.metadata or ()}
     for index, buffer in enumerate(model.buffers):
-        if index not in needed:
+        if index not in buffers:
             buffer.data = None
 
 

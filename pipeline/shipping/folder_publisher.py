@@ -24,13 +24,12 @@ from ml_metadata.proto import metadata_store_pb2
 
 from pipeline.errors import UserError
 from pipeline.files import (
+    FORMS,
     HASH_PROPERTY,
     JUDGED_FILES,
     LATEST,
     MANIFEST_FILE,
     PUSHED_MODEL_FILE,
-    RAW_HASH_PROPERTY,
-    RAW_MODEL_FILE,
     WITHDRAWN,
     hash_file,
     hash_together,
@@ -245,9 +244,7 @@ def _resolved(place: str) -> str:
 def _is_whole(version: str, recorded: Mapping[str, metadata_store_pb2.Value]) -> bool:
     try:
         os.stat(os.path.join(version, MANIFEST_FILE))
-        names = [
-            name for name in JUDGED_FILES if name != RAW_MODEL_FILE or RAW_HASH_PROPERTY in recorded
-        ]
+        names = [n for n in JUDGED_FILES if n not in FORMS or FORMS[n] in recorded]
         files = {name: Path(version, name).read_bytes() for name in names}
     except OSError:
         return False

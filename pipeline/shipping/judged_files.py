@@ -1,4 +1,4 @@
-"""What is judged and shipped as one: the .tflite, its labels and its raw form, under one hash.
+"""What is judged and shipped as one: the .tflite, its labels and its raw forms, under one hash.
 
 The TFLiteRewriter, both judges and the Pusher each record the hash of what they saw. A label file
 that somebody edits in between would otherwise ship with the figures of another.
@@ -12,10 +12,10 @@ from tfx.dsl.io import fileio
 
 from pipeline.errors import UserError
 from pipeline.files import (
+    FORMS,
     HASH_PROPERTY,
     JUDGED_FILES,
     PUSHED_MODEL_FILE,
-    RAW_MODEL_FILE,
     SHIPPING_MODEL_FILE,
     hash_together,
     serving_path,
@@ -25,13 +25,12 @@ from pipeline.files import (
 def read_judged_files(model: types.Artifact) -> dict[str, bytes]:
     """The contents of a shipping model's files, by the names under which they are published.
 
-    Older models have no raw form. One that was deleted changes the hash.
+    Not every model has each raw form. One that was deleted changes the hash.
     """
     paths = {name: serving_path(model.uri, name) for name in JUDGED_FILES}
     paths[PUSHED_MODEL_FILE] = serving_path(model.uri, SHIPPING_MODEL_FILE)
-    if not fileio.exists(paths[RAW_MODEL_FILE]):
-        del paths[RAW_MODEL_FILE]
-    return {name: _read(path) for name, path in paths.items()}
+    there = {n: path for n, path in paths.items() if n not in FORMS or fileio.exists(path)}
+    return {name: _read(path) for name, path in there.items()}
 
 
 def _read(path: str | os.PathLike) -> bytes:

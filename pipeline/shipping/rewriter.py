@@ -17,15 +17,16 @@ from models.labels import format_labels
 from models.networks.families import normalize
 from models.settings import PostProcessing
 from models.tflite.description import describe_detector
-from models.tflite.export import export_tflite
+from models.tflite.export import export_tflite, without_rounding
 from models.tflite.raw import RawDetector, without_post_processing
 from models.training import checkpoint
 from pipeline.data.raw_example import labelled_pictures
 from pipeline.files import (
+    FLOAT16_MODEL_FILE,
+    FORMS,
     HASH_PROPERTY,
-    JUDGED_FILES,
     LABELS_FILE,
-    RAW_HASH_PROPERTY,
+    PUSHED_MODEL_FILE,
     RAW_MODEL_FILE,
     SERVING_FOLDER,
     SHIPPING_FACTS_FILE,
@@ -63,8 +64,9 @@ def TFLiteRewriter(
       model: the Trainer's.
       examples: raw examples; the eval split is compared on, the train split may set ranges.
       shipping_model: gets the files of a shipping model, see `pipeline.files`, and the custom
-        properties `sha256`, `raw_sha256`, `files_sha256` (of all), `size_bytes`, `quantization`,
-        and the figures of the comparison, see `pipeline.shipping.comparison.Comparison.properties`.
+        properties `sha256`, those of `FORMS`, `files_sha256` (of all), `size_bytes`,
+        `quantization`, and the figures of the comparison, see
+        `pipeline.shipping.comparison.Comparison.properties`.
       quantization: "aware", "post_training" or "none".
       post_processing: JSON of `models.settings.PostProcessing`.
       comparison: JSON of `pipeline.settings.RewriterSettings`.
@@ -106,10 +108,16 @@ def TFLiteRewriter(
         )
         for picture in labelled_pictures(examples, "eval", limits.num_images)
     )
-    raw_content, anchors = without_post_processing(content)
-    raw_form = RawDetector(raw_content, anchors, settings)
+    raw = {RAW_MODEL_FILE: without_post_processing(content)}
+    if limits.float16:
+        with tempfile.TemporaryDirectory() as work_dir:
+            float16 = export_tflite(
+                without_rounding(network), config, settings, work_dir, quantize=False, float16=True
+            )
+        raw[FLOAT16_MODEL_FILE] = without_post_processing(float16)
+    forms = {name: RawDetector(form, config.anchors, settings) for name, form in raw.items()}
     found = compare_with_network(
-        network, config, settings, content, pictures, limits.max_seconds, raw_form
+        network, config, settings, content, pictures, limits.max_seconds, forms
     )
     _log.info("TFLiteRewriter: %s", found)
     refuse_broken_file(found, limits)
@@ -118,7 +126,8 @@ def TFLiteRewriter(
         labels=class_names,
         **_description(class_names, config, found, facts, examples, provenance),
     )
-    content, raw_content = describe(content), describe(raw_content, raw=(anchors, settings))
+    content = describe(content)
+    raw = {name: describe(form, raw=(config.anchors, settings)) for name, form in raw.items()}
 
     description = {
         "input_size": size,
@@ -132,14 +141,14 @@ def TFLiteRewriter(
         LABELS_FILE: format_labels(class_names).encode(),
         SHIPPING_FACTS_FILE: json.dumps(description, indent=2, sort_keys=True).encode(),
         SHIPPING_MODEL_FILE: content,
-        RAW_MODEL_FILE: raw_content,
+        **raw,
     }
     for name, data in files.items():
         write_whole(serving_path(shipping_model.uri, name), data)
     shipping_model.set_string_custom_property("sha256", hashlib.sha256(content).hexdigest())
-    raw_sha256 = hashlib.sha256(raw_content).hexdigest()
-    shipping_model.set_string_custom_property(RAW_HASH_PROPERTY, raw_sha256)
-    judged = {name: files.get(name, content) for name in JUDGED_FILES}
+    for name, form in raw.items():
+        shipping_model.set_string_custom_property(FORMS[name], hashlib.sha256(form).hexdigest())
+    judged = {PUSHED_MODEL_FILE: content, LABELS_FILE: files[LABELS_FILE], **raw}
     shipping_model.set_string_custom_property(HASH_PROPERTY, hash_together(judged))
     shipping_model.set_int_custom_property("size_bytes", len(content))
     shipping_model.set_string_custom_property("quantization", quantization)

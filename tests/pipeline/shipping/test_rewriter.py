@@ -12,6 +12,7 @@ from models.settings import PostProcessing
 from models.tflite.description import problem_with_description
 from models.tflite.detector import TFLiteDetector
 from models.tflite.export import export_tflite as export
+from models.tflite.raw import RawDetector
 from models.tflite_metadata import read_metadata
 from models.training import checkpoint
 from pipeline.errors import UserError
@@ -98,7 +99,7 @@ def test_the_shipping_model_is_whole(rewrite):
     together = artifact.get_string_custom_property("files_sha256")
     assert together == hash_of(content, LABELS, raw)
     assert problem_with_description(raw, (folder / "labels.txt").read_text()) is None
-    assert artifact.get_float_custom_property("map_of_raw_file") == pytest.approx(
+    assert artifact.get_float_custom_property("map_of_detect_raw") == pytest.approx(
         artifact.get_float_custom_property("map_of_file"), abs=0.002
     )
     told = json.loads(read_metadata(content, "").files["provenance.json"])
@@ -143,3 +144,24 @@ def test_a_file_of_a_silent_network_is_told_from_another_silent_one(rewrite):
     assert artifact.get_int_custom_property("compared_detections") == 0
     with pytest.raises(UserError, match=r"raw box encodings differ by 1\.\d+"):
         rewrite(silent, exported=network(seed=1, class_bias=SILENT))
+
+
+def test_a_float16_form_is_made_where_it_is_wanted(rewrite):
+    artifact = rewrite(float16=True)
+    content = (Path(artifact.uri) / "Format-Serving" / "detect_float16.tflite").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == artifact.get_string_custom_property(
+        "float16_sha256"
+    )
+    assert problem_with_description(content, "cat\ndog\nrabbit\n") is None
+    of_network = artifact.get_float_custom_property("map_of_network")
+    of_form = artifact.get_float_custom_property("map_of_detect_float16")
+    assert of_form == pytest.approx(of_network, abs=0.01)
+
+
+def test_a_raw_form_that_finds_something_else_is_not_written(rewrite, monkeypatch):
+    other = PostProcessing(score_threshold=0.9, max_detections=1)
+    monkeypatch.setattr(
+        rewriter, "RawDetector", lambda form, anchors, _: RawDetector(form, anchors, other)
+    )
+    with pytest.raises(UserError, match=r"of detect_raw\.tflite, .* of the file: at most 0\.002"):
+        rewrite()
