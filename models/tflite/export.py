@@ -149,6 +149,6 @@ def without_rounding(network: keras.Model) -> keras.Model:
 
     twin = keras.models.clone_model(network, clone_function=plain)
     for layer in network.layers:
-        if not isinstance(layer, FakeQuantActivation):
+        if layer.weights and not isinstance(layer, FakeQuantActivation):
             twin.get_layer(layer.name).set_weights(layer.get_weights())
     return twin

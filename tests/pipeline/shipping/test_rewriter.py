@@ -12,7 +12,6 @@ from models.settings import PostProcessing
 from models.tflite.description import problem_with_description
 from models.tflite.detector import TFLiteDetector
 from models.tflite.export import export_tflite as export
-from models.tflite.raw import RawDetector
 from models.tflite_metadata import read_metadata
 from models.training import checkpoint
 from pipeline.errors import UserError
@@ -156,12 +155,3 @@ def test_a_float16_form_is_made_where_it_is_wanted(rewrite):
     of_network = artifact.get_float_custom_property("map_of_network")
     of_form = artifact.get_float_custom_property("map_of_detect_float16")
     assert of_form == pytest.approx(of_network, abs=0.01)
-
-
-def test_a_raw_form_that_finds_something_else_is_not_written(rewrite, monkeypatch):
-    other = PostProcessing(score_threshold=0.9, max_detections=1)
-    monkeypatch.setattr(
-        rewriter, "RawDetector", lambda form, anchors, _: RawDetector(form, anchors, other)
-    )
-    with pytest.raises(UserError, match=r"of detect_raw\.tflite, .* of the file: at most 0\.002"):
-        rewrite()
