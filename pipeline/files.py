@@ -51,6 +51,10 @@ HASH_PROPERTY = "files_sha256"
 FORMS = {RAW_MODEL_FILE: "raw_sha256", FLOAT16_MODEL_FILE: "float16_sha256"}
 JUDGED_FILES = (PUSHED_MODEL_FILE, LABELS_FILE, *FORMS)  # in the order of their hash
 
+# The Report's artifact; the page is in the run's folder, too, and on Vertex AI beside the push.
+REPORT_FACTS_FILE = "report.json"
+REPORT_FILE = "report.html"
+
 # The folder of a run.
 CONFIG_FILE = "config.json"
 SUMMARY_FILE = "summary.json"
