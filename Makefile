@@ -9,13 +9,14 @@ FIND_PYTHON = for python in "$$PYTHON310" python3.10 "$$HOME"/.pyenv/versions/3.
 	&& { echo "$$python"; break; }; done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run page test test-fast campaign lint format lock images clean clean-workdir
+.PHONY: help setup run page test test-fast fuzz campaign lint format lock images clean clean-workdir
 
 help:
 	@echo "make run        run the whole pipeline on the embedded demo"
 	@echo "make page       install what the camera page needs at run time (needs npm)"
 	@echo "make test       run all tests"
 	@echo "make test-fast  run all but the slow tests"
+	@echo "make fuzz       read broken data of every format: [CASES=1000] [SEED=1]"
 	@echo "make campaign   kill, damage, move and question real runs: [MINUTES=20] [SEED=1]"
 	@echo "make lint       check style (ruff) and the directions of imports (import-linter)"
 	@echo "make format     format the code (ruff)"
@@ -65,8 +66,12 @@ test: setup
 test-fast: setup
 	@$(PYTHON) -m pytest -m "not slow"
 
-MINUTES := 20
 SEED := 1
+CASES := 1000
+fuzz: setup
+	@$(PYTHON) -m tests.fuzz --seed $(SEED) --cases $(CASES)
+
+MINUTES := 20
 campaign: setup
 	@$(PYTHON) -m tests.campaign --minutes $(MINUTES) --seed $(SEED)
 

@@ -42,7 +42,7 @@ _VERTEX_FLAGS = {
 }
 # For commands without the flags of a pipeline: the values that make_config reads.
 _NO_PIPELINE = {
-    **dict.fromkeys(("data", "format", "class_from", "train", "eval", "schema")),
+    **dict.fromkeys(("data", "format", "class_from", "train", "eval", "test", "schema")),
     **dict.fromkeys(("preset", "minutes", "warm_start", "push_to")),
     "list_presets": False,
     "list_settings": False,

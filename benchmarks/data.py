@@ -6,13 +6,16 @@ PICTURES is a Pascal VOC folder whose classes are in the file names. Sets of the
 made of its pictures, each copy with a comment of its own in the JPEG: no two files have one hash.
 Every set goes through a whole run of `local_runner.py`, in a process of its own whose resident
 memory is sampled. Rates are net of start-up: of what a set takes longer than one of 64 pictures.
-The plain loops run in this process, right before: a converter to TFRecords (parse the XML, look at
+Where other programs use the machine, too, the processors' time says more than the clock. The plain
+loops run in this process, right before: a converter to TFRecords (parse the XML, look at
 the picture's first bytes, hash, make a tf.Example, write), and `tf.data` that decodes every picture
 and resizes it to canvas and input.
 """
 
 import argparse
+import contextlib
 import itertools
+import os
 import re
 import shutil
 import subprocess
@@ -20,9 +23,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 import tensorflow as tf
@@ -36,7 +39,6 @@ from pipeline.data.readers.voc_annotation import parse_annotation
 
 _SMALL = 64
 _PRESET = "small_data_cpu"
-_DATA_COMPONENTS = ("ExampleGen", "StatisticsGen", "Transform")
 # What local_runner.py prints when a component starts and ends.
 _STARTS, _ENDS = re.compile(r"^(\w+) \.\.\.$"), re.compile(r"^(\w+): ([\d.]+) s$")
 
@@ -46,10 +48,12 @@ class Component(NamedTuple):
 
     Attributes:
       seconds: by the clock.
+      processor: seconds of all cores together.
       megabytes: the largest resident memory of the process meanwhile.
     """
 
     seconds: float
+    processor: float
     megabytes: float
 
 
@@ -113,7 +117,7 @@ def decode_and_resize_all(folder: Path, canvas_size: int, input_size: int) -> No
 
 
 def run(folder: Path, workdir: Path, arguments: list[str]) -> dict[str, Component]:
-    """Runs the pipeline on a set; what each component took, and `whole` the whole run."""
+    """Runs the pipeline on a set; what each component took, and `all` of it."""
     started = time.perf_counter()
     process = subprocess.Popen(
         [
@@ -126,41 +130,63 @@ def run(folder: Path, workdir: Path, arguments: list[str]) -> dict[str, Componen
     found = dict(_components(process))
     if process.wait() not in (0, 3):  # pushed, or not blessed
         raise SystemExit(f"local_runner.py ended with {process.returncode}: see {workdir}/runs")
+    processor = sum(component.processor for component in found.values())
     most = max(component.megabytes for component in found.values())
-    return found | {"whole": Component(time.perf_counter() - started, most)}
+    return found | {"all": Component(time.perf_counter() - started, processor, most)}
 
 
 def _components(process: subprocess.Popen) -> Iterator[tuple[str, Component]]:
-    peak = [0.0]
+    watched, peak = psutil.Process(process.pid), [0.0]
 
     def sample() -> None:
-        watched = psutil.Process(process.pid)
-        while process.poll() is None:
-            try:
+        with contextlib.suppress(psutil.Error):
+            while process.poll() is None:
                 peak[0] = max(peak[0], watched.memory_info().rss / 1e6)
-            except psutil.Error:
-                return
-            time.sleep(0.02)
+                time.sleep(0.02)
+
+    def processor() -> float:
+        times = watched.cpu_times()
+        return times.user + times.system
 
     threading.Thread(target=sample, daemon=True).start()
+    begun = 0.0
     for line in process.stdout:
         print(f"    {line}", end="", flush=True)
         if _STARTS.match(line):
-            peak[0] = 0.0
+            peak[0], begun = 0.0, processor()
         if match := _ENDS.match(line):
-            yield match[1], Component(float(match[2]), peak[0])
+            yield match[1], Component(float(match[2]), processor() - begun, peak[0])
 
 
-def seconds(function, *arguments) -> float:
-    """By the clock."""
-    started = time.perf_counter()
+def seconds(function: Callable[..., None], *arguments: Any) -> tuple[float, float]:
+    """Of one call: by the clock, and of all cores together."""
+    clock, processor = time.perf_counter(), time.process_time()
     function(*arguments)
-    return time.perf_counter() - started
+    return time.perf_counter() - clock, time.process_time() - processor
 
 
 def size(folder: Path) -> int:
     """Bytes of all files of a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _compared(
+    name: str, count: int, took: Component, start_up: Component, plain: tuple[float, float] | None
+) -> str:
+    """The rates net of start-up, by the clock and by the processors, beside the plain loop's."""
+    if plain is None:
+        return ""
+    images = count - _SMALL
+    by_clock = images / max(took.seconds - start_up.seconds, 1e-9)
+    # As if all cores had been free all the time. The converter uses one.
+    cores = os.cpu_count()
+    by_processor = cores * images / max(took.processor - start_up.processor, 1e-9)
+    loops = count / plain[0], count / plain[1] * (cores if name == "Transform" else 1)
+    return (
+        f"; {by_clock:.0f} images/s, the plain loop {loops[0]:.0f}: {by_clock / loops[0]:.2f}; by "
+        f"the processors' time {by_processor:.0f} and {loops[1]:.0f}: "
+        f"{by_processor / loops[1]:.2f}"
+    )
 
 
 def main() -> None:
@@ -186,29 +212,26 @@ def main() -> None:
         shutil.rmtree(workdir, ignore_errors=True)
         if not folder.exists():
             make_set(options.pictures, folder, count)
+        plain = {}
         if count != _SMALL:
-            converter = count / seconds(convert, folder, str(root / "plain.record"))
+            plain["ExampleGen"] = seconds(convert, folder, str(root / "plain.record"))
             sizes = preset.transform.canvas_size, preset.model.input_size
-            loop = count / seconds(decode_and_resize_all, folder, *sizes)
-            print(f"{count} pictures, {size(folder) / 1e6:.0f} MB: plain converter {converter:.0f} "
-                  f"images/s, plain decoding and resizing {loop:.0f} images/s")  # fmt: skip
+            plain["Transform"] = seconds(decode_and_resize_all, folder, *sizes)
         results[count] = run(folder, workdir, arguments)
         for name, component in results[count].items():
-            line = f"{count:6d} {name:16s} {component.seconds:7.1f} s {component.megabytes:6.0f} MB"
-            if count != _SMALL and name in _DATA_COMPONENTS:
-                # Within the start-up's own noise there is no rate.
-                net = component.seconds - results[_SMALL][name].seconds
-                rate = (count - _SMALL) / net if net > 0.2 else float("nan")
-                line += f"  {rate:6.0f} images/s"
-                if name != "StatisticsGen":
-                    line += f", {rate / (converter if name == 'ExampleGen' else loop):.2f} of plain"
-            print(line, flush=True)
-        if count != _SMALL:
-            outputs = workdir / "pipeline_root"
-            raw = size(outputs / "ExampleGen")
-            transformed = size(outputs / "Transform" / "transformed_examples")
-            print(f"{count:6d} examples {raw / 1e6:.0f} MB, transformed {transformed / 1e6:.0f} "
-                  f"MB, {transformed / size(folder / 'images'):.2f} of the pictures")  # fmt: skip
+            print(
+                f"{count:6d} {name:16s} {component.seconds:7.1f} s, of processors "
+                f"{component.processor:6.1f} s, {component.megabytes:6.0f} MB"
+                + _compared(name, count, component, results[_SMALL][name], plain.get(name)),
+                flush=True,
+            )
+        pictures = size(folder / "images")
+        raw = size(workdir / "pipeline_root" / "ExampleGen")
+        transformed = size(workdir / "pipeline_root" / "Transform" / "transformed_examples")
+        print(
+            f"{count:6d} pictures {pictures / 1e6:.0f} MB, examples {raw / 1e6:.0f} MB, "
+            f"transformed {transformed / 1e6:.0f} MB: {transformed / pictures:.2f} of the pictures"
+        )
     if not options.keep:
         shutil.rmtree(root)
 

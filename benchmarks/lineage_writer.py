@@ -11,7 +11,7 @@ from pipeline.metadata.records import RUN_CONTEXT
 
 PIPELINE = "generated"
 _TYPES = {
-    "ExampleGen": "pipeline.data.example_gen.VocExampleGen",
+    "ExampleGen": "pipeline.data.example_gen.DetectionExampleGen",
     "StatisticsGen": "tfx.components.statistics_gen.component.StatisticsGen",
     "SchemaGen": "pipeline.data.schema_gen.CuratedSchemaGen",
     "ExampleValidator": "pipeline.data.example_validator.StrictExampleValidator",

@@ -1,10 +1,14 @@
 """The label file of a detector: one class per line, line 1 is class index 0."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
 # Control characters, and the two that separate lines and paragraphs.
 _UNFIT = ("Cc", "Zl", "Zp")
+
+_ITEM = re.compile(r"item\s*\{([^}]*)\}")
+_FIELD = re.compile(r"""(id|name|display_name)\s*:\s*(?:(\d+)|"([^"]*)"|'([^']*)')""")
 
 
 def is_fit(label: str) -> bool:
@@ -56,3 +60,16 @@ def format_labels(labels: Sequence[str]) -> str:
                 f"Received: {label!r}."
             )
     return "".join(f"{label}\n" for label in labels)
+
+
+def parse_label_map(text: str) -> dict[int, str]:
+    """Reads a label map of the TF Object Detection API (.pbtxt).
+
+    Returns:
+      The names by id: those to display, where there are any besides codes; "" where there is none.
+    """
+    names = {}
+    for item in _ITEM.findall(text):
+        fields = {key: number or a or b for key, number, a, b in _FIELD.findall(item)}
+        names[int(fields.get("id") or 0)] = fields.get("display_name") or fields.get("name", "")
+    return names

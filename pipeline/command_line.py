@@ -21,6 +21,8 @@ EXIT_PUSHED, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_BLESSED, EXIT_INTERRUPTED = 0, 1,
 # For the user's own data, unless --preset says otherwise.
 _OWN_DATA_PRESET = "small_data_cpu"
 _MAX_NAME = 50
+_LABEL_FILES = (".json", ".yaml", ".yml", ".data")
+_RECORD_FILE = re.compile(r"\.[^/]*(record|tfr)", re.IGNORECASE)
 
 
 def add_data_flags(parser: argparse.ArgumentParser) -> None:
@@ -29,21 +31,29 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--data",
         metavar="PATH",
-        help="VOC folder, or TFRecord file or pattern; or an archive of these",
+        help="folder of labelled images (Pascal VOC, COCO, YOLO, TFRecord), a COCO JSON, a YOLO "
+        "data.yaml, a TFRecord file or pattern; or an archive of these",
     )
-    data.add_argument("--format", choices=("voc", "tfrecord"), help="default: voc")
+    data.add_argument(
+        "--format",
+        choices=("auto", "voc", "coco", "yolo", "tfrecord"),
+        help="default: auto, finds out",
+    )
     data.add_argument(
         "--class-from",
         choices=("name", "filename"),
-        help="VOC: class from each <name> (default), or from the file name",
+        help="class from each object's label (default), or from the picture's file name",
     )
     data.add_argument(
         "--train",
         metavar="PATH",
-        help="own split: VOC folder or TFRecord pattern for training; or, with --data, a .txt "
-        "list of image ids",
+        help="own split: data set for training, like --data; or, with --data, a .txt list of "
+        "image ids",
     )
     data.add_argument("--eval", metavar="PATH", help="likewise for evaluation")
+    data.add_argument(
+        "--test", metavar="PATH", help="likewise for a test, scored once, when a file is pushed"
+    )
     data.add_argument("--schema", metavar="DIR", help="curated schema; default: inferred")
 
 
@@ -90,6 +100,7 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
         "data.class_from": options.class_from,
         "data.train": options.train,
         "data.eval": options.eval,
+        "data.test": options.test,
         "schema_dir": options.schema,
         "training.minutes": options.minutes,
         "warm_start.weights": options.warm_start,
@@ -151,7 +162,7 @@ def _check_minutes(config: PipelineConfig, given: dict[str, str]) -> None:
 
 def _check_archives(data: DataSettings) -> None:
     """Rejects archives in an object store, where nothing could unpack them."""
-    for path in (data.path, data.train, data.eval):
+    for path in (data.path, data.train, data.eval, data.test):
         if "://" in path and archives.is_archive(path):
             raise UserError(
                 f"Expected data in a bucket as files. Received: {path}, an archive. Unpack it, and "
@@ -171,8 +182,13 @@ def _name_of_data(data: DataSettings) -> str:
         plain = path if "://" in path else os.path.abspath(path)
         before_pattern = re.split(r"[*?\[{]", plain)[0]
         folders.append(plain if before_pattern == plain else os.path.dirname(before_pattern))
-    name = archives.stem_of(os.path.basename(os.path.commonpath(folders)))
-    if data.format == "tfrecord":
+    path = os.path.commonpath(folders)
+    if path.lower().endswith(_LABEL_FILES):  # the data set is called like its folder
+        path = os.path.dirname(path)
+        if os.path.basename(path).lower() in ("annotations", "labels"):
+            path = os.path.dirname(path)
+    name = archives.stem_of(os.path.basename(path))
+    if data.format == "tfrecord" or _RECORD_FILE.search(name):
         name = name.partition(".")[0]
     return re.sub(r"[^a-z0-9]+", "-", name.lower())[:_MAX_NAME].strip("-")
 

@@ -14,7 +14,7 @@ from tfx.v1.extensions import google_cloud_ai_platform
 from models.weights.source import kind_of
 from pipeline import features
 from pipeline.config import PipelineConfig
-from pipeline.data.example_gen import TfRecordExampleGen, VocExampleGen
+from pipeline.data.example_gen import DetectionExampleGen
 from pipeline.data.example_validator import StrictExampleValidator
 from pipeline.data.schema import load_schema
 from pipeline.data.schema_gen import CuratedSchemaGen, DetectionSchemaGen
@@ -164,7 +164,7 @@ def create_pipeline(
             "pushed_model": pusher.outputs["pushed_model"],
         },
         settings={name: settings[name] for name in _REPORT_SECTIONS},
-        code_fingerprint=f"{code_fingerprint('pipeline.report.component')}{templates_fingerprint()}",
+        code_fingerprint=f"{code_fingerprint('pipeline.report.component')}-{templates_fingerprint()}",
     )
     components += [*judges, report]
     return tfx.dsl.Pipeline(
@@ -241,26 +241,24 @@ def example_gen_of(config: PipelineConfig) -> FileBasedExampleGen:
       UserError: when the settings contradict each other or a folder does not exist.
     """
     data = config.data
-    # An own split is two lists of ids within the data set, or two data sets.
+    # An own split is lists of ids within the data set, or a data set for each side.
     lists = data.train.endswith(".txt")
-    common = {
-        "data": data.path or None,
-        "train_list": data.train if lists else None,
-        "eval_list": data.eval if lists else None,
-        "train_data": data.train if data.train and not lists else None,
-        "eval_data": data.eval if data.eval and not lists else None,
-        "eval_fraction": data.eval_fraction,
-        "max_set_aside": data.max_set_aside,
-        "max_megapixels": data.max_megapixels,
-        "code_fingerprint": code_fingerprint("pipeline.data.example_gen"),
-    }
-    if data.format == "tfrecord":
-        return TfRecordExampleGen(**common)
-    return VocExampleGen(
-        **common,
-        class_from=data.class_from,
+    return DetectionExampleGen(
+        data.path or None,
+        train_list=data.train if lists else None,
+        eval_list=data.eval if lists else None,
+        test_list=data.test if data.test and lists else None,
+        train_data=data.train if data.train and not lists else None,
+        eval_data=data.eval if data.eval and not lists else None,
+        test_data=data.test if data.test and not lists else None,
+        data_format=data.format,
         images=data.images or None,
         annotations=data.annotations or None,
+        class_from=data.class_from,
+        eval_fraction=data.eval_fraction,
+        max_set_aside=data.max_set_aside,
+        max_megapixels=data.max_megapixels,
+        code_fingerprint=code_fingerprint("pipeline.data.example_gen"),
     )
 
 

@@ -22,20 +22,25 @@ class DataSettings(Settings):
     """Where the labelled images are and how they are split."""
 
     path: str = ""
-    """Folder of the data set, or the pattern of its TFRecord files; may contain {SPAN}. Leave it
-    empty when `train` and `eval` name all the data."""
-    format: Literal["voc", "tfrecord"] = "voc"
-    """Pascal VOC folder, or TFRecords with the TF Object Detection API's keys."""
+    """Folder of the data set, a COCO JSON, a YOLO data.yaml or obj.data, a TFRecord file, or a
+    pattern of TFRecord files, which may contain {SPAN}. Leave it empty when `train` and `eval` name
+    all the data."""
+    format: Literal["auto", "voc", "coco", "yolo", "tfrecord"] = "auto"
+    """Of the labels: Pascal VOC, COCO JSON, YOLO, or TFRecords with the TF Object Detection API's
+    keys; auto finds out."""
     class_from: Literal["name", "filename"] = "name"
-    """VOC: the class is each object's <name>, or the file's name up to its last underscore."""
+    """The class is each object's own, or in the picture's file name up to its last underscore."""
     images: str = ""
-    """VOC: folder of the images inside the data set; empty tries images, JPEGImages."""
+    """Folder of the pictures inside the data set; empty finds it. May contain {SPAN} together with
+    `annotations`."""
     annotations: str = ""
-    """VOC: folder of the XML files; empty tries annotations/xmls, Annotations."""
+    """Folder of the labels inside the data set; empty finds it."""
     train: str = ""
-    """Your own split: a folder, a list of image ids (.txt), or a pattern of TFRecord files."""
+    """Your own split: a list of image ids (.txt) in the data at `path`, or another data set."""
     eval: str = ""
     """The same for evaluation."""
+    test: str = ""
+    """The same for the test, beside the two: scored once, when a file is pushed."""
     eval_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Without a split of your own: share of the images, chosen by a hash of their ids, that is
     held out for evaluation. In steps of 0.01."""
@@ -50,6 +55,8 @@ class DataSettings(Settings):
     def _check(self):
         if bool(self.train) != bool(self.eval):
             raise ValueError("data.train and data.eval go together: set both, or neither")
+        if self.test and not self.train:
+            raise ValueError("data.test goes with data.train and data.eval: set all three")
         return self
 
 

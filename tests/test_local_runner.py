@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import local_runner
+from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT
 from pipeline.local.workdir import Workdir
 from tests.pipeline.data_samples import VocFolder
@@ -94,6 +95,7 @@ def test_a_wrong_setting_gives_one_line_and_exit_code_2(run, arguments, parts):
         (["--train", "bees/a", "--eval", "bees/b"], "bees"),
         (["--data", "sets/My Bees (2024) v1.2/"], "my-bees-2024-v1-2"),
         (["--data", "gs://bucket/Pets_3"], "pets-3"),
+        (["--data", "downloads/Pets 3.tar.gz"], "pets-3"),
         (["--data", "sets/bees-{SPAN}"], "sets"),
         (["--data", "bees/*.record", "--format", "tfrecord"], "bees"),
         (["--data", "sets/bees.record.gz", "--format", "tfrecord"], "bees"),
@@ -111,7 +113,13 @@ def test_the_data_set_names_the_pipeline(arguments, name):
     assert bool(config.schema_dir) == (name == "demo")
 
 
-@pytest.mark.parametrize("arguments", [["--frobnicate"], ["--format", "coco"], ["--pre", "demo"]])
+def test_an_archive_in_a_bucket_is_rejected():
+    options = local_runner.parse_arguments(["--data", "gs://bucket/pets.zip"])
+    with pytest.raises(UserError, match=r"Received: gs://bucket/pets\.zip, an archive\. Unpack it"):
+        local_runner.make_config(options)
+
+
+@pytest.mark.parametrize("arguments", [["--frobnicate"], ["--format", "csv"], ["--pre", "demo"]])
 def test_a_wrong_flag_gives_exit_code_2(run, arguments):
     result = run(*arguments)
     assert result.returncode == 2

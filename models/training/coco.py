@@ -1,6 +1,7 @@
 """COCO's average precision, by pycocotools, for detections held as arrays."""
 
 import contextlib
+import copy
 import io
 import threading
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from pycocotools.cocoeval import COCOeval
 
 # Detections kept per picture and class, best scores first (COCO's maxDets).
 _MAX_DETECTIONS = 100
+# pycocotools needs a dictionary for every box, 100 kB a picture. That many are matched at once.
+_PICTURES_AT_A_TIME = 256
 
 _SILENCE = threading.Lock()
 
@@ -99,7 +102,7 @@ def coco_metrics(
     """
     num_classes = len(class_names)
     evaluation = _evaluate(groundtruth, detections, num_classes)
-    if all(object_["iscrowd"] for object_ in evaluation.cocoGt.anns.values()):
+    if not evaluation.num_counted:
         return dict.fromkeys(metric_names(class_names), float("nan"))
     with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
         evaluation.accumulate()
@@ -120,7 +123,7 @@ SIZES = ("small", "medium", "large")
 
 
 def average_precision_by_size(
-    groundtruth: Sequence[tuple[np.ndarray, np.ndarray]],
+    groundtruth: Sequence[tuple],
     detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     num_classes: int,
     sizes: Sequence[tuple[int, int]],
@@ -146,7 +149,7 @@ def average_precision_by_size(
         for pictures in (groundtruth, detections)
     )
     evaluation = _evaluate(truth, found, num_classes, slice(1, 4))
-    if not evaluation.cocoGt.anns:
+    if not evaluation.num_counted:
         return {size: {"mAP50": float("nan"), "mAP": float("nan")} for size in SIZES}
     with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
         evaluation.accumulate()
@@ -192,7 +195,7 @@ def match_detections(
         for index, picture in found:
             num_objects[index] = np.sum(picture["gtIgnore"] == 0)
         nothing = np.zeros((num_overlaps, 0), bool)
-        matched = np.concatenate([nothing] + [p["dtMatches"] > 0 for _, p in found], axis=1)
+        matched = np.concatenate([nothing] + [p["dtMatches"] for _, p in found], axis=1)
         ignored = np.concatenate([nothing] + [p["dtIgnore"] for _, p in found], axis=1)
         matches.append(
             ClassMatches(
@@ -222,28 +225,56 @@ def _evaluate(groundtruth, detections, num_classes, sizes=_ALL_SIZES) -> COCOeva
             "Expected as many detections as pictures with ground truth. "
             f"Received: {len(groundtruth)} ground truths, {len(detections)} detections."
         )
+    results = []
+    num_counted = 0
+    for start in range(0, max(len(groundtruth), 1), _PICTURES_AT_A_TIME):
+        pictures = range(start, min(start + _PICTURES_AT_A_TIME, len(groundtruth)))
+        evaluation = _evaluate_pictures(pictures, groundtruth, detections, num_classes, sizes)
+        num_counted += sum(not one["iscrowd"] for one in evaluation.cocoGt.anns.values())
+        # A row a class and size.
+        rows = num_classes * len(evaluation.params.areaRng)
+        matched = np.array([_matched(picture) for picture in evaluation.evalImgs], object)
+        results.append(matched.reshape(rows, len(pictures)))
+    evaluation.evalImgs = list(np.concatenate(results, axis=1).flat)
+    evaluation.params.imgIds = list(range(len(groundtruth)))
+    evaluation._paramsEval = copy.deepcopy(evaluation.params)
+    evaluation.num_counted = num_counted
+    return evaluation
+
+
+def _evaluate_pictures(pictures: range, groundtruth, detections, num_classes, sizes) -> COCOeval:
     truth = [
         annotation | {"crowd": int(crowd), "iscrowd": int(crowd or difficult)}
-        for index, fields in enumerate(groundtruth)
-        for annotation, difficult, crowd in _flagged(index, GroundTruth(*fields), num_classes)
+        for index in pictures
+        for annotation, difficult, crowd in _flagged(
+            index, GroundTruth(*groundtruth[index]), num_classes
+        )
     ]
     found = [
         annotation
-        for index, (boxes, class_ids, scores) in enumerate(detections)
-        for annotation in _annotations(index, boxes, class_ids, scores, num_classes)
+        for index in pictures
+        for annotation in _annotations(index, *detections[index], num_classes)
     ]
     # pycocotools prints its progress, and sys.stdout is the whole process's: one at a time.
     with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
         evaluation = _Evaluation(
-            _coco(truth, len(groundtruth), num_classes),
-            _coco(found, len(groundtruth), num_classes),
-            iouType="bbox",
+            _coco(truth, pictures, num_classes), _coco(found, pictures, num_classes), iouType="bbox"
         )
         evaluation.params.areaRng = evaluation.params.areaRng[sizes]
         evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[sizes]
         evaluation.params.maxDets = [_MAX_DETECTIONS]
         evaluation.evaluate()
     return evaluation
+
+
+def _matched(picture: dict | None) -> dict[str, np.ndarray] | None:
+    """What is needed of the result for a picture and class, a thirtieth of its bytes."""
+    return picture and {
+        "dtScores": np.array(picture["dtScores"]),
+        "dtMatches": picture["dtMatches"] > 0,
+        "dtIgnore": np.asarray(picture["dtIgnore"], bool),
+        "gtIgnore": np.asarray(picture["gtIgnore"]),
+    }
 
 
 def _flagged(index: int, truth: GroundTruth, num_classes: int):
@@ -288,10 +319,10 @@ def _annotations(index, boxes, class_ids, scores, num_classes):
         yield annotation if scores is None else annotation | {"score": score}
 
 
-def _coco(annotations, num_images, num_classes):
+def _coco(annotations, pictures, num_classes):
     coco = COCO()
     coco.dataset = {
-        "images": [{"id": index} for index in range(num_images)],
+        "images": [{"id": index} for index in pictures],
         "categories": [{"id": index} for index in range(num_classes)],
         # From 1: pycocotools takes a match with id 0 for no match.
         "annotations": [

@@ -5,6 +5,7 @@ import os
 import re
 import zipfile
 
+from models.labels import parse_label_map
 from models.weights.source import exists, read_bytes
 
 _NAMES_BESIDE = (
@@ -17,8 +18,6 @@ _NAMES_BESIDE = (
 _MAX_BYTES = 1 << 20
 # How label files say that a row is no class.
 _NO_CLASS = "???"
-_ITEM = re.compile(r"item\s*\{([^}]*)\}")
-_FIELD = re.compile(r"""(id|name|display_name)\s*:\s*(?:(\d+)|"([^"]*)"|'([^']*)')""")
 
 
 def find_class_names(
@@ -88,13 +87,10 @@ def _parse(path: str, content: bytes, num_classes: int) -> tuple[str, ...] | Non
 
 def _parse_label_map(text: str, num_classes: int) -> tuple[str, ...] | None:
     names = [""] * num_classes
-    for item in _ITEM.findall(text):
-        fields = {key: number or a or b for key, number, a, b in _FIELD.findall(item)}
-        number = int(fields.get("id", 0))
+    for number, name in parse_label_map(text).items():
         if not 1 <= number <= num_classes:
             return None
-        # COCO's label map has codes as names and the names to show beside them.
-        names[number - 1] = fields.get("display_name") or fields.get("name", "")
+        names[number - 1] = name
     return tuple(names) if any(names) else None
 
 

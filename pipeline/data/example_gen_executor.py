@@ -1,4 +1,4 @@
-"""The executors of both ExampleGens: read, check, decide, write.
+"""The executor of the ExampleGen: read, check, decide, write.
 
 A first Beam pipeline reads and checks every input, and stages the usable examples and one line
 about each input. From these lines the census decides, outside Beam, what is kept, and on which
@@ -11,7 +11,6 @@ files depend neither on how the work was shared, nor on the format that the imag
 first images of a split are a fair sample of it.
 """
 
-import abc
 import hashlib
 import itertools
 import json
@@ -19,6 +18,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -45,11 +45,21 @@ from pipeline.data.census import (
 )
 from pipeline.data.labelled_image import LabelledImage
 from pipeline.data.raw_example import to_example
-from pipeline.data.readers import Inputs, tfrecord, voc
-from pipeline.data.split import EVAL_LIST, SIDES, TEST, TRAIN_LIST, parse_lists
+from pipeline.data.readers import Inputs, tfrecord
+from pipeline.data.readers.detection import Source, find_inputs, merge
+from pipeline.data.split import (
+    ALL_SIDES,
+    EVAL_LIST,
+    SIDES,
+    TEST,
+    TEST_LIST,
+    TRAIN_LIST,
+    parse_lists,
+)
 from pipeline.data.staging import Place, StagingFile, plan_shards, write_shard
 
 _STAGING = "staging"
+_LISTS = (TRAIN_LIST, EVAL_LIST, TEST_LIST)
 # Items that a worker gets at a time, at most; fewer when there are few, so that all get some.
 _BATCH, _FAIR_SHARE = 64, 128
 
@@ -96,21 +106,8 @@ class _Check(beam.DoFn):
         return lines
 
 
-class CheckedExampleGenExecutor(base_beam_executor.BaseBeamExecutor, abc.ABC):
-    """Base of the executors, which differ only in how inputs are found and read."""
-
-    @abc.abstractmethod
-    def find_inputs(self, base: str, patterns: dict[str, str], settings: dict) -> Inputs:
-        """Lists the inputs.
-
-        Args:
-          base: the component's `input_base`.
-          patterns: glob patterns by group, relative to `base`, with spans resolved.
-          settings: the component's `custom_config`.
-
-        Raises:
-          UserError: when a file or folder that should exist does not.
-        """
+class DetectionExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
+    """Reads labelled images in any format."""
 
     def Do(
         self,
@@ -130,10 +127,11 @@ class CheckedExampleGenExecutor(base_beam_executor.BaseBeamExecutor, abc.ABC):
         base = exec_properties[standard_component_specs.INPUT_BASE_KEY]
         settings = read_settings(exec_properties)
 
-        inputs = self.find_inputs(base, _patterns(exec_properties), settings)
+        inputs = _find_inputs(base, _patterns(exec_properties), settings)
         rule = split_rule(settings)
         staging = os.path.join(artifact.uri, _STAGING)
-        logging.info("ExampleGen: checking %d items of %s.", len(inputs.items), base)
+        for line in (f"{len(inputs.items)} items of {inputs.title} in {base}", *inputs.notes):
+            logging.info("ExampleGen: %s.", line)
         self._check(inputs, staging)
         checked, places = _read_lines(staging)
         census = _census_of(checked, inputs, rule)
@@ -213,15 +211,52 @@ def find_all_inputs(example_gen: FileBasedExampleGen) -> Inputs:
     """Lists the inputs of an ExampleGen that has not run.
 
     Args:
-      example_gen: with one of the executors of this module; without `{SPAN}`.
+      example_gen: with the executor of this module; without `{SPAN}`.
 
     Raises:
-      UserError: when a file or folder that should exist does not.
+      UserError: when a file or folder that should exist does not, or the format is not known.
     """
     properties = example_gen.exec_properties
-    executor = example_gen.executor_spec.executor_class()
     base = properties[standard_component_specs.INPUT_BASE_KEY]
-    return executor.find_inputs(base, _patterns(properties), read_settings(properties))
+    return _find_inputs(base, _patterns(properties), read_settings(properties))
+
+
+def _find_inputs(base: str, patterns: dict[str, str], settings: dict[str, Any]) -> Inputs:
+    """Lists the inputs.
+
+    Args:
+      base: the component's `input_base`.
+      patterns: glob patterns by group, relative to `base`, with spans resolved.
+      settings: see `read_settings`.
+    """
+    parts = []
+    shards = {group: patterns[group] for group in (*ALL_SIDES, "examples") if group in patterns}
+    if shards:
+        parts.append(tfrecord.find_shards(base, shards, settings["max_megapixels"]))
+    sources = [Source(**fields) for fields in json.loads(settings["sources"])]
+    if sources:
+        parts.append(
+            find_inputs(
+                base,
+                [_in_span(source, patterns) for source in sources],
+                settings["format"],
+                class_from=settings["class_from"],
+                max_megapixels=settings["max_megapixels"],
+                has_lists=bool(settings[TRAIN_LIST]),
+            )
+        )
+    return parts[0] if len(parts) == 1 else merge(parts)
+
+
+def _in_span(source: Source, patterns: dict[str, str]) -> Source:
+    """The source with the folders that the driver has resolved."""
+    prefix = f"{source.side}_" if source.side else ""
+    if f"{prefix}images" not in patterns:
+        return source
+    images, annotations = (
+        os.path.dirname(patterns[f"{prefix}{group}"]) for group in ("images", "annotations")
+    )
+    return replace(source, root=images, images=images, annotations=annotations)
 
 
 def _patterns(exec_properties: dict[str, Any]) -> dict[str, str]:
@@ -229,11 +264,7 @@ def _patterns(exec_properties: dict[str, Any]) -> dict[str, str]:
     config = example_gen_pb2.Input()
     proto_utils.json_to_proto(exec_properties[standard_component_specs.INPUT_CONFIG_KEY], config)
     # The lists are only fingerprinted.
-    return {
-        split.name: split.pattern
-        for split in config.splits
-        if split.name not in (TRAIN_LIST, EVAL_LIST)
-    }
+    return {split.name: split.pattern for split in config.splits if split.name not in _LISTS}
 
 
 def read_settings(exec_properties: dict[str, Any]) -> dict[str, Any]:
@@ -250,7 +281,9 @@ def split_rule(settings: dict[str, Any]) -> SplitRule:
     listed = None
     if settings[TRAIN_LIST]:
         texts = []
-        for key in (TRAIN_LIST, EVAL_LIST):
+        for key in _LISTS:
+            if not settings[key]:
+                continue
             with fileio.open(settings[key], "rb") as file:
                 # Some editors put a byte order mark before the first id.
                 texts.append(file.read().decode("utf-8-sig", "surrogateescape"))
@@ -298,21 +331,3 @@ def _record(artifact: types.Artifact, census: Census, exec_properties: dict[str,
             "images.jsonl of the Examples artifact lists the sha256 of every picture.",
             properties["leaked_images"],
         )
-
-
-class VocExecutor(CheckedExampleGenExecutor):
-    """Reads Pascal VOC folders."""
-
-    def find_inputs(self, base: str, patterns: dict[str, str], settings: dict) -> Inputs:
-        """See the base class and `voc.find_annotations`."""
-        return voc.find_annotations(
-            base, patterns, settings["class_from"], settings["max_megapixels"]
-        )
-
-
-class TfRecordExecutor(CheckedExampleGenExecutor):
-    """Reads TFRecord files."""
-
-    def find_inputs(self, base: str, patterns: dict[str, str], settings: dict) -> Inputs:
-        """See the base class and `tfrecord.find_shards`."""
-        return tfrecord.find_shards(base, patterns, settings["max_megapixels"])

@@ -9,6 +9,8 @@ from tfx.components.example_gen.component import FileBasedExampleGen
 
 from pipeline.data.census import take_census
 from pipeline.data.example_gen_executor import find_all_inputs, read_settings, split_rule
+from pipeline.data.readers import Inputs
+from pipeline.data.readers.detection import in_one_line
 from pipeline.data.split import TRAIN
 
 # So many images tell the sizes of their objects; reading them takes a second or two.
@@ -22,11 +24,13 @@ class FirstLook(NamedTuple):
       num_images: usable images seen, at most `MOST_IMAGES`.
       num_training: those of them to train on.
       box_sizes: by class, float32 [n], sqrt(area) of its objects as a fraction of the image.
+      found: what the data set is, in one line, and what else a person should know of it.
     """
 
     num_images: int
     num_training: int
     box_sizes: dict[str, np.ndarray]
+    found: tuple[str, ...]
 
 
 def look_at(example_gen: FileBasedExampleGen) -> FirstLook:
@@ -35,7 +39,7 @@ def look_at(example_gen: FileBasedExampleGen) -> FirstLook:
     Unusable images are skipped here; the ExampleGen itself lists them with their reasons.
 
     Args:
-      example_gen: a `VocExampleGen` or `TfRecordExampleGen`; is not run.
+      example_gen: is not run.
 
     Raises:
       UserError: when a folder or file that should exist does not, or a split list is unusable.
@@ -63,4 +67,12 @@ def look_at(example_gen: FileBasedExampleGen) -> FirstLook:
         len(census.kept),
         census.count(TRAIN),
         {name: np.array(sizes[name], np.float32) for name in sorted(sizes)},
+        (in_one_line(inputs, *_classes(inputs, len(sizes), step)), *inputs.notes),
     )
+
+
+def _classes(inputs: Inputs, seen: int, step: int) -> tuple[int, bool]:
+    """How many classes there are, and whether there may be more."""
+    if inputs.classes is not None:
+        return len(inputs.classes), False
+    return seen, step > 1

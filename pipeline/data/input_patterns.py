@@ -5,11 +5,11 @@ key. Paths in object stores are never looked up here: that would need the networ
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tfx.proto import example_gen_pb2
 
-from pipeline.data.split import EVAL, EVAL_LIST, TRAIN, TRAIN_LIST
+from pipeline.data.split import EVAL, TEST, TRAIN
 from pipeline.errors import UserError
 
 # Globs, and {SPAN}.
@@ -41,25 +41,28 @@ def absolute(path: str) -> str:
 
 
 def paths_by_side(
-    data: str | None, train_data: str | None, eval_data: str | None
+    data: str | None, train_data: str | None, eval_data: str | None, test_data: str | None = None
 ) -> dict[str, str]:
-    """Returns the absolute paths of the inputs by side; the side "" stands for both.
+    """Returns the absolute paths of the inputs by side; the side "" stands for all.
 
     Raises:
       UserError: when the arguments contradict each other.
     """
-    if bool(data) == bool(train_data or eval_data) or bool(train_data) != bool(eval_data):
+    own = bool(train_data or eval_data or test_data)
+    if bool(data) == own or bool(train_data) != bool(eval_data) or (own and not train_data):
         raise UserError(
-            "Expected either data, or both train_data and eval_data. Received: "
-            f"data={data}, train_data={train_data}, eval_data={eval_data}."
+            "Expected either data, or both train_data and eval_data, and then perhaps test_data. "
+            f"Received: data={data}, train_data={train_data}, eval_data={eval_data}, "
+            f"test_data={test_data}."
         )
     if data:
         return {"": absolute(data)}
-    paths = {TRAIN: absolute(train_data), EVAL: absolute(eval_data)}
-    if paths[TRAIN] == paths[EVAL]:
+    given = {TRAIN: train_data, EVAL: eval_data, TEST: test_data}
+    paths = {side: absolute(path) for side, path in given.items() if path}
+    if len(set(paths.values())) < len(paths):
         raise UserError(
-            "Expected different data for training and for evaluation. Received: "
-            f"{train_data} for both."
+            "Expected different data for training, for evaluation and for the test. Received: "
+            f"{', '.join(map(str, given.values()))}."
         )
     return paths
 
@@ -81,9 +84,8 @@ def below(base: str, path: str) -> str:
     return path[len(base) :].lstrip("/")
 
 
-def remote_lists(train_list: str | None, eval_list: str | None) -> dict[str, str]:
-    """Returns the split lists in an object store by the names of their fingerprint groups."""
-    lists = {TRAIN_LIST: train_list, EVAL_LIST: eval_list}
+def remote_lists(lists: Mapping[str, str | None]) -> dict[str, str]:
+    """Returns those of the split lists, by fingerprint group, that are in an object store."""
     return {group: path for group, path in lists.items() if path and is_remote(path)}
 
 

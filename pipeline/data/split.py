@@ -9,6 +9,7 @@ TRAIN, EVAL = "train", "eval"
 SIDES = (TRAIN, EVAL)
 # Only of a split that the data or the user brings: chooses neither weights nor the verdict.
 TEST = "test"
+ALL_SIDES = (*SIDES, TEST)
 # Names of the user's split lists in the settings and the fingerprint groups.
 TRAIN_LIST, EVAL_LIST, TEST_LIST = "train_list", "eval_list", "test_list"
 
@@ -63,7 +64,7 @@ def parse_lists(train: str, eval_: str, test: str | None = None) -> dict[str, st
       UserError: when an image is on two sides, or a list is empty.
     """
     listed = {}
-    for side, text in ((TRAIN, train), (EVAL, eval_), (TEST, test)):
+    for side, text in zip(ALL_SIDES, (train, eval_, test), strict=True):
         if text is None:
             continue
         lines = [line.split() for line in text.splitlines()]

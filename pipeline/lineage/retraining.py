@@ -5,7 +5,7 @@ import os
 import shlex
 from collections.abc import Iterable
 
-from pipeline.data.split import SIDES, parse_lists
+from pipeline.data.split import ALL_SIDES, TEST, parse_lists
 from pipeline.errors import UserError
 from pipeline.files import write_whole
 from pipeline.lineage.backend import Backend
@@ -17,8 +17,8 @@ from pipeline.metadata.records import NodeId
 
 _RUNNER = "local_runner.py"
 # Flags that name places: the run may have been started in another folder.
-_PLACES = ("--workdir", "--data", "--train", "--eval", "--schema", "--warm-start", "--push-to",
-           "--metadata")  # fmt: skip
+_PLACES = ("--workdir", "--data", "--train", "--eval", "--test", "--schema", "--warm-start",
+           "--push-to", "--metadata")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Retraining:
 
     def command(self, lists: str | None) -> list[str]:
         """The command's words, without Python; `lists` is the folder of `write_lists`."""
-        sides = [f"--{side}={_list(lists, side)}" for side in SIDES] if self.ids and lists else []
+        sides = [f"--{side}={_list(lists, side)}" for side in self.ids or () if lists]
         return [_RUNNER, *self.arguments, *sides]
 
     def write_lists(self, folder: str) -> None:
@@ -88,8 +88,10 @@ def retraining(backend: Backend, answers: Iterable[Impact]) -> Retraining | None
     ids = {
         side: [key for key, image in (images or {}).items()
                if image["split"] == side and image["sha256"] not in contents]
-        for side in SIDES
+        for side in ALL_SIDES
     }  # fmt: skip
+    if not ids[TEST]:
+        del ids[TEST]
     is_listed = any(image["sha256"] in contents for image in (images or {}).values())
     base = _untouched_base(backend, training, ways)
     return Retraining(
@@ -130,6 +132,7 @@ def _arguments(backend: Backend, given: list[str], config, facts, base: str | No
         "--data": config["data"]["path"],
         "--train": config["data"]["train"],
         "--eval": config["data"]["eval"],
+        "--test": config["data"].get("test", ""),
         "--schema": config["schema_dir"],
         "--warm-start": config["warm_start"]["weights"] if base is None else base,
         "--push-to": config["push"]["destination"],
@@ -148,7 +151,7 @@ def _arguments(backend: Backend, given: list[str], config, facts, base: str | No
     if not named & {"--data", "--train"}:  # the demo's pictures
         rest += [] if "--preset" in rest else ["--preset", str(facts.get("preset"))]
     if config["data"]["path"]:
-        named = named - {"--train", "--eval"} | {"--data"}
+        named = named - {"--train", "--eval", "--test"} | {"--data"}
     named |= {"--warm-start"} if base is not None else set()
     return rest + [f"{flag}={places[flag]}" for flag in _PLACES if flag in named]
 
@@ -158,7 +161,7 @@ def _obstacle(config, images, ids: dict[str, list[str]]) -> str | None:
         return "the list of its images is gone or changed; take the pictures out of its data"
     if not config["data"]["path"]:
         return "its data are two data sets; take the pictures out of them"
-    texts = ["\n".join(ids[side]) for side in SIDES]
+    texts = ["\n".join(keys) for keys in ids.values()]
     try:
         sides = parse_lists(*texts)
     except UserError:

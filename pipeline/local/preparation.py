@@ -37,7 +37,7 @@ def complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
         from pipeline.demo.data import write_demo_data
 
         filled["data.path"] = str(write_demo_data(places.data / "demo"))
-    for name in ("path", "train", "eval"):
+    for name in ("path", "train", "eval", "test"):
         if path := getattr(config.data, name):
             filled[f"data.{name}"] = _unpacked(_absolute(path), places, config.data.max_unpacked_gb)
     if config.schema_dir:
@@ -55,7 +55,7 @@ def require_data(data: DataSettings) -> None:
     Raises:
       UserError: when nothing exists at a local path; paths with `{SPAN}` are not checked.
     """
-    for path in (data.path, data.train, data.eval):
+    for path in (data.path, data.train, data.eval, data.test):
         if "://" in path or "{" in path:
             continue
         if path and not os.path.exists(path) and not glob.glob(path):

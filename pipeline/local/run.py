@@ -59,6 +59,7 @@ def run_locally(
     started = time.monotonic()
     time_budget.start_clock()
     places = Workdir(workdir)
+    own_data = bool(config.data.path or config.data.train)
     with places.lock(), places.temporary_files():
         config = complete(config, places)
         connection = store.connection_config(metadata or str(places.metadata))
@@ -94,8 +95,11 @@ def run_locally(
                 lost = lost_versions(opened, config.push.destination)
                 with remember_ctrl_c() as check_ctrl_c:
                     say("loading TensorFlow and TFX ...")
+                    known = _what_is_known(config) if by_data or own_data else {}
+                    for line in known.pop("found", ()):
+                        say(f"found: {line}")
                     if by_data:
-                        config, chosen = by_data(**_what_is_known(config))
+                        config, chosen = by_data(**known)
                         say("\n".join(chosen))
                         config = complete(config, places)
                     origin = _known_uri(connection, config.warm_start.weights)
@@ -177,8 +181,9 @@ def _what_is_known(config: PipelineConfig) -> dict[str, Any]:
     from pipeline.training.initial_weights import settings_of_weights
 
     known = {"weights": settings_of_weights(config.warm_start.model_dump())}
+    data = config.data
     # TFX's driver resolves spans, later.
-    if any("{" in path for path in (config.data.path, config.data.train)):
+    if any("{" in path for path in (data.path, data.train, data.images)):
         return known
     return known | look_at(example_gen_of(config))._asdict()
 

@@ -23,7 +23,8 @@ _HASH_SIDE = 128
 # different to the eye is nearer than 8; the same photograph, scaled or saved again, differs by 0
 # to 4.
 _NEAR = 4
-_MOST_PAIRS, _SHOWN_PAIRS = 200, 12
+_MOST_PAIRS, _KEPT_PAIRS, _SHOWN_PAIRS = 200, 10_000, 12
+_ONES = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)
 _SIDE = 160
 _LISTED = 100
 # Edges of the histograms; ratios are logarithms.
@@ -56,7 +57,7 @@ def data_facts(examples: types.Artifact, max_images: int) -> dict[str, Any]:
     Returns:
       {splits: {split: {images, negatives, objects: {class: number}}}, left_out: [{file, reason}],
       ignored: likewise, num_left_out, num_ignored, boxes: {edges: {side, ratio}, splits: {split:
-      {side, ratio}}}, looked_at, num_duplicates: {across, within} splits, duplicates: [{distance,
+      {side, ratio}}}, looked_at, num_duplicates: see `near_duplicates`, duplicates: [{distance,
       pictures: [[split, id], [split, id]], jpegs: None}]}; see `show_pairs`.
     """
     seen, boxes = [], {}
@@ -64,7 +65,7 @@ def data_facts(examples: types.Artifact, max_images: int) -> dict[str, Any]:
         pictures = labelled_pictures(examples, split, max_images)
         in_split, boxes[split] = _look_at(split, pictures)
         seen += in_split
-    pairs = near_duplicates(seen)
+    num_duplicates, pairs = near_duplicates(seen)
     left_out, ignored = (_lines(examples.uri, name) for name in (SKIPPED_FILE, IGNORED_FILE))
     return {
         "splits": _splits(_lines(examples.uri, IMAGES_FILE)),
@@ -73,14 +74,14 @@ def data_facts(examples: types.Artifact, max_images: int) -> dict[str, Any]:
         "num_ignored": len(ignored),
         "ignored": [_pick(line, "file", "reason") for line in ignored[:_LISTED]],
         "boxes": {"edges": {"side": _SIDES.tolist(), "ratio": _RATIOS.tolist()}, "splits": boxes},
-        "num_duplicates": _count_pairs(pairs),
+        "num_duplicates": num_duplicates,
         "duplicates": [
             {
                 "distance": distance,
                 "jpegs": None,
                 "pictures": [[one.split, one.image_id], [two.split, two.image_id]],
             }
-            for distance, one, two in pairs[:_MOST_PAIRS]
+            for distance, one, two in pairs
         ],
         "looked_at": len(seen),
     }
@@ -136,30 +137,43 @@ def _shares(values: Sequence[np.ndarray], edges: np.ndarray) -> list[float]:
     return [round(float(count) / max(len(values), 1), 4) for count in counts]
 
 
-def near_duplicates(seen: Sequence[Seen]) -> list[tuple[int, Seen, Seen]]:
-    """Pairs whose hashes differ in at most 4 of 64 bits; those across splits first, then nearest.
+def near_duplicates(seen: Sequence[Seen]) -> tuple[dict[str, int], list[tuple[int, Seen, Seen]]]:
+    """Pairs whose hashes differ in at most 4 of 64 bits.
 
-    Pictures of one id, in two splits, count.
+    Returns:
+      How many there are: {across, within} splits, and `held_out`: how many pictures outside of the
+      training split have one in it. And the first 200 pairs, those across splits first, then the
+      nearest. Pictures of one id, in two splits, count.
     """
     hashes = np.array([each.hash for each in seen], np.uint64)
-    pairs = []
+    splits = np.array([each.split for each in seen], object)
+    learned, leaked = splits == TRAIN, np.zeros(len(seen), bool)
+    counts, pairs = {"across": 0, "within": 0}, []
     for index in range(len(seen) - 1):
         distances = _bit_counts(hashes[index + 1 :] ^ hashes[index])
-        for offset in np.flatnonzero(distances <= _NEAR):
-            pairs.append((int(distances[offset]), seen[index], seen[index + 1 + int(offset)]))
-    pairs.sort(key=lambda pair: (pair[1].split == pair[2].split, pair[0]))
-    return pairs
+        near = index + 1 + np.flatnonzero(distances <= _NEAR)
+        across = splits[near] != splits[index]
+        counts["across"] += int(across.sum())
+        counts["within"] += int((~across).sum())
+        if learned[index]:
+            leaked[near] = True
+        elif learned[near].any():
+            leaked[index] = True
+        nearest = near[np.lexsort((distances[near - index - 1], ~across))][:_MOST_PAIRS]
+        pairs += [(int(distances[n - index - 1]), seen[index], seen[n]) for n in nearest]
+        if len(pairs) > _KEPT_PAIRS:  # frames of one film are all alike
+            pairs = _best(pairs)
+    return counts | {"held_out": int((leaked & ~learned).sum())}, _best(pairs)
+
+
+def _best(pairs: list[tuple[int, Seen, Seen]]) -> list[tuple[int, Seen, Seen]]:
+    ranked = sorted(pairs, key=lambda pair: (pair[1].split == pair[2].split, pair[0]))
+    return ranked[:_MOST_PAIRS]
 
 
 def _bit_counts(values: np.ndarray) -> np.ndarray:
     """How many of the 64 bits of each value are 1."""
-    bits = np.unpackbits(values.view(np.uint8).reshape(-1, 8), axis=1)
-    return bits.sum(axis=1)
-
-
-def _count_pairs(pairs: Iterable[tuple[int, Seen, Seen]]) -> dict[str, int]:
-    across = [one.split != two.split for _, one, two in pairs]
-    return {"across": sum(across), "within": len(across) - sum(across)}
+    return _ONES[values.view(np.uint16).reshape(-1, 4)].sum(axis=1)
 
 
 def show_pairs(

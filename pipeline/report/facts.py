@@ -112,8 +112,22 @@ def _verdict(inputs: Mapping[str, types.Artifact]) -> dict[str, Any]:
         "conditions": conditions,
         "metrics": evaluation.metrics,
         "baseline_metrics": evaluation.baseline_metrics,
+        "test": _test(pushed),
         "device": device,
     }
+
+
+def _test(pushed: types.Artifact) -> dict[str, Any] | None:
+    """The figures on the images that chose nothing; None unless a file was pushed and scored."""
+    if not pushed.get_int_custom_property("test_images"):
+        return None
+    figures = {
+        name: pushed.get_float_custom_property(f"test_{name}")
+        if pushed.has_custom_property(f"test_{name}")
+        else None
+        for name in ("mAP50", "mAP")
+    }
+    return {"images": pushed.get_int_custom_property("test_images"), **figures}
 
 
 def _mistakes(

@@ -95,7 +95,8 @@ def _classes(
     metrics = coco_metrics(truth, found, names)
     rows = []
     for name, each in zip(names, matches, strict=True):
-        kept = each.scores >= threshold if threshold is not None else each.scores > math.inf
+        kept = each.scores >= (math.inf if threshold is None else threshold)
+        kept &= ~each.ignored[0]
         right, objects = int(each.matched[0][kept].sum()), int(each.num_objects.sum())
         rows.append(
             {
@@ -114,8 +115,9 @@ def _classes(
 
 def _curve(matches: ClassMatches) -> list[float]:
     """Precisions at the recalls 0, 0.01 ... 1, as in COCO: the best at that recall or above."""
-    order = np.argsort(-matches.scores, kind="stable")
-    right = np.cumsum(matches.matched[0][order])
+    counted = ~matches.ignored[0]
+    order = np.argsort(-matches.scores[counted], kind="stable")
+    right = np.cumsum(matches.matched[0][counted][order])
     precision = right / np.arange(1, len(right) + 1)
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     places = np.searchsorted(right / matches.num_objects.sum(), _RECALLS - 1e-9, side="left")

@@ -129,11 +129,12 @@ class BucketPublisher(Publisher):
         blob = self._bucket.get_blob(f"{self._folder}/{LATEST}")
         if blob is None:
             return None, _ABSENT
+        generation = blob.generation  # a download sets it anew, if the answer has it
         try:
-            content = blob.download_as_bytes(if_generation_match=blob.generation)
+            content = blob.download_as_bytes(if_generation_match=generation)
         except (NotFound, PreconditionFailed):
             return self._read_latest()  # it was replaced between the two requests
-        return json.loads(content), blob.generation
+        return json.loads(content), generation
 
     def _latest_with(self, facts: FileFacts) -> Published | None:
         """The latest version if it has these files, undamaged."""

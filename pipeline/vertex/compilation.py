@@ -302,7 +302,7 @@ def _check_model_id(name: str) -> None:
 
 def _check_data(config: PipelineConfig) -> None:
     data = config.data
-    paths = {"--data": data.path, "--train": data.train, "--eval": data.eval}
+    paths = {"--data": data.path, "--train": data.train, "--eval": data.eval, "--test": data.test}
     paths = {flag: path for flag, path in paths.items() if path}
     if not paths:
         raise UserError(
@@ -315,9 +315,3 @@ def _check_data(config: PipelineConfig) -> None:
                 f"Expected {flag} to be in Cloud Storage. Received: {path}. "
                 f"Upload it: gcloud storage cp -r {path} gs://{config.vertex.bucket}/data"
             )
-    if data.format == "voc" and not (data.images and data.annotations):
-        raise UserError(
-            "Name the two folders inside the data set, because compiling does not read the bucket: "
-            f"data.images is {data.images!r} and data.annotations is {data.annotations!r}. For "
-            "example --set data.images=images --set data.annotations=annotations/xmls"
-        )

@@ -1,8 +1,10 @@
 """Small VOC folders and TFRecords to test with, sound ones and broken ones."""
 
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -117,3 +119,127 @@ def write_records(path: Path, records: Sequence[bytes]) -> None:
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in records:
             writer.write(record)
+
+
+class Sample(NamedTuple):
+    """One labelled picture to write in every format: boxes in whole pixels."""
+
+    stem: str
+    encoded: bytes
+    objects: Sequence[BoxInPixels]
+    side: str = ""
+    size: tuple[int, int] = (32, 24)
+
+
+CLASSES = ("bird", "cat", "dog")
+
+
+def samples(count: int = 6, sides: Sequence[str] = ("",)) -> list[Sample]:
+    """Pictures with no, one or two objects; the sides take turns, and share the names."""
+    objects = ((CAT,), (CAT, DOG), (), (DOG,))
+    return [
+        Sample(f"image_{number // len(sides)}", picture(number), objects[number % 4], side)
+        for number in range(count)
+        for side in [sides[number % len(sides)]]
+    ]
+
+
+def write_voc(
+    root: Path,
+    images: Sequence[Sample],
+    pictures: str = "{side}/images",
+    labels: str = "{side}/annotations",
+) -> Path:
+    """Writes a Pascal VOC data set; `{side}` in a folder stands for the image's side."""
+    for image in images:
+        _write_picture(root, pictures, image)
+        _write(root, labels, image, ".xml", xml(f"{image.stem}.jpg", image.objects, image.size))
+    return root
+
+
+def write_yolo(
+    root: Path,
+    images: Sequence[Sample],
+    pictures: str = "{side}/images",
+    labels: str = "{side}/labels",
+    digits: int = 6,
+    names: str = "classes.txt",
+) -> Path:
+    """Writes a YOLO data set: numbers with so many digits, no file for pictures without objects."""
+    for image in images:
+        _write_picture(root, pictures, image)
+        width, height = image.size
+        lines = ""
+        for name, xmin, ymin, xmax, ymax in image.objects:
+            box = (
+                (xmin + xmax) / 2 / width,
+                (ymin + ymax) / 2 / height,
+                (xmax - xmin) / width,
+                (ymax - ymin) / height,
+            )
+            lines += f"{CLASSES.index(name)} {' '.join(f'{value:.{digits}f}' for value in box)}\n"
+        if lines:
+            _write(root, labels, image, ".txt", lines)
+    if names:
+        (root / names).write_text("\n".join(CLASSES))
+    return root
+
+
+def coco(images: Sequence[Sample], file_name: str = "{stem}.jpg") -> dict:
+    """A COCO document, with gaps between the ids of the categories."""
+    ids = {image.stem: 100 + number for number, image in enumerate(images)}
+    annotations = [
+        (ids[image.stem], name, [xmin, ymin, xmax - xmin, ymax - ymin])
+        for image in images
+        for name, xmin, ymin, xmax, ymax in image.objects
+    ]
+    return {
+        "images": [
+            {
+                "id": ids[image.stem],
+                "file_name": file_name.format(stem=image.stem, side=image.side),
+                "width": image.size[0],
+                "height": image.size[1],
+            }
+            for image in images
+        ],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": image_id,
+                "category_id": 10 + 5 * CLASSES.index(name),
+                "bbox": box,
+                "iscrowd": 0,
+            }
+            for number, (image_id, name, box) in enumerate(annotations)
+        ],
+        "categories": [{"id": 10 + 5 * n, "name": name} for n, name in enumerate(CLASSES)],
+    }
+
+
+def write_coco(
+    root: Path,
+    images: Sequence[Sample],
+    pictures: str = "{side}/images",
+    labels: str = "annotations/instances_{side}.json",
+) -> Path:
+    """Writes a COCO data set: a JSON for each side."""
+    for image in images:
+        _write_picture(root, pictures, image)
+    for side in {image.side for image in images}:
+        path = root / labels.format(side=side).strip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(coco([image for image in images if image.side == side])))
+    return root
+
+
+def _write_picture(root: Path, folder: str, image: Sample) -> None:
+    path = root / folder.format(side=image.side).strip("/") / f"{image.stem}.jpg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(image.encoded)
+
+
+def _write(root: Path, folder: str, image: Sample, suffix: str, text: str) -> None:
+    path = root / folder.format(side=image.side).strip("/") / f"{image.stem}{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)

@@ -8,25 +8,38 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import google_crc32c
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tfx.dsl.io import fileio
 
+from models.labels import parse_label_map
 from pipeline import features
-from pipeline.data.census import BROKEN_FILE, EMPTY_FILE, Checked, Ignored
+from pipeline.data.census import BROKEN_FILE, EMPTY_FILE, Checked
 from pipeline.data.checks import check_boxes, check_names, check_size, decoded_size
-from pipeline.data.input_patterns import is_pattern, is_remote, is_special
-from pipeline.data.labelled_image import LabelledImage, Unusable, image_id_of
+from pipeline.data.input_patterns import is_special
+from pipeline.data.labelled_image import (
+    PICTURE_SUFFIXES,
+    LabelledImage,
+    Unusable,
+    image_id_of,
+)
 from pipeline.data.orientation import annotated_size, set_upright
 from pipeline.data.readers import Inputs
-from pipeline.data.split import SIDES, sided_id
+from pipeline.data.readers.tree import Tree, is_shown, side_of, walk
+from pipeline.data.split import ALL_SIDES, sided_id
 from pipeline.errors import UserError
 
 # In a folder, files with one of these in their names are taken for TFRecord files.
 _SHARD_NAMES = ("record", ".tfr")
+# Not looked into.
+_OTHER_SUFFIXES = (
+    *(*PICTURE_SUFFIXES, ".txt", ".xml", ".json", ".yaml", ".yml", ".md", ".csv", ".pbtxt", ".mat"),
+    *(".zip", ".tar", ".py", ".html", ".pdf", ".names", ".data"),
+)
+_MOST_UNKNOWN = 20
 # Before every record: its length, and a checksum of these eight bytes. Behind it: its checksum.
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
@@ -35,21 +48,119 @@ _MOST_DEFLATED = 1032
 _BROKEN = (OSError, EOFError, ValueError, struct.error, zlib.error, tf.errors.OpError)
 
 
+TITLE = "TFRecord"
+# The class of every box by its id in the label map; used where records have no names.
+CLASS_LABEL = "image/object/class/label"
+
+
 @dataclass(frozen=True)
 class ShardItem:
-    """One TFRecord file to read, relative to `base`; `side` is "train", "eval", or empty."""
+    """One TFRecord file to read, relative to `base`.
+
+    Attributes:
+      base: absolute path or URL.
+      shard: the file.
+      side: "train", "eval", "test", or empty when nothing says.
+      label_map: names by class id, of a .pbtxt beside it.
+    """
 
     base: str
     shard: str
     side: str
+    label_map: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def picture(self) -> str:
+        """None of its own."""
+        return ""
 
 
-def is_folder_of_shards(path: str) -> bool:
-    """Whether the path is a folder; in an object store a guess by the name, without asking."""
-    if not is_remote(path):
-        return fileio.isdir(path)
-    name = os.path.basename(path)
-    return not (is_pattern(name) or "." in name or "-of-" in name)
+def recognise(tree: Tree) -> list[str]:
+    """Files that are named like TFRecord files; if there are none, those that begin like one."""
+    labels = [path for path in tree.files if is_shown(path) and _in_annotations(tree, path)]
+    named = [path for path in labels if is_named_like_shard(path)]
+    if named:
+        return named
+    unknown = [path for path in labels if not path.lower().endswith(_OTHER_SUFFIXES)]
+    return [path for path in unknown[:_MOST_UNKNOWN] if starts_like_shard(tree.head(path, 12))]
+
+
+def _in_annotations(tree: Tree, path: str) -> bool:
+    return not tree.annotations or path.startswith(f"{tree.annotations}/")
+
+
+def is_named_like_shard(path: str) -> bool:
+    """Whether the name is a TFRecord file's."""
+    name = os.path.basename(path).lower()
+    return any(part in name for part in _SHARD_NAMES) and not name.endswith(_OTHER_SUFFIXES)
+
+
+def starts_like_shard(head: bytes) -> bool:
+    """Whether the first bytes are a record's length with its checksum."""
+    if len(head) < _HEADER.size:
+        return False
+    length, checksum = _HEADER.unpack(head[: _HEADER.size])
+    return length > 0 and checksum == _masked_crc32c(head[:8])
+
+
+def is_shard(path: str) -> bool:
+    """Whether a local file is a TFRecord file, by its name or its first bytes."""
+    if is_named_like_shard(path):
+        return True
+    if is_special(path) or not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        return starts_like_shard(file.read(_HEADER.size))
+
+
+def sources(tree: Tree, labels: list[str]) -> list[str]:
+    """The label maps."""
+    return tree.sources(".pbtxt") if labels else []
+
+
+def find(
+    tree: Tree, labels: list[str], class_from: str = "name", max_megapixels: float = math.inf
+) -> Inputs:
+    """Lists the TFRecord files of a folder, and the sides that names of folders or files say.
+
+    Args:
+      tree: the data set.
+      labels: its TFRecord files.
+      class_from: only "name".
+      max_megapixels: see `read_shard`.
+
+    Raises:
+      UserError: when label maps beside one file contradict each other.
+    """
+    if class_from != "name":
+        raise UserError(
+            "Expected data.class_from=name for TFRecord files: their records hold the classes. "
+            f"Received: {class_from}."
+        )
+    items = []
+    for path in labels:
+        side = next(filter(None, map(side_of, reversed(tree.relative(path).split("/")))), "")
+        items.append(ShardItem(tree.base, path, side, _label_map(tree, path)))
+    read = functools.partial(read_shard, max_megapixels=max_megapixels)
+    return Inputs(items, read, frozenset(), [])
+
+
+def _label_map(tree: Tree, shard: str) -> tuple[tuple[int, str], ...]:
+    """Names by class id from the label map in the file's folder, or else anywhere."""
+    maps = tree.sources(".pbtxt")
+    folder = shard.rpartition("/")[0]
+    found = {}
+    for path in [path for path in maps if path.rpartition("/")[0] == folder] or maps:
+        names = parse_label_map(tree.text(path, "a label map"))
+        if names:
+            found[tuple(sorted(names.items()))] = path
+    if len(found) > 1:
+        one, other, *_ = found.values()
+        raise UserError(
+            f"Expected one label map for {tree.full(shard)}. Received: {one} and {other}, which "
+            "differ. Remove one."
+        )
+    return next(iter(found), ())
 
 
 def find_shards(base: str, patterns: Mapping[str, str], max_megapixels: float = math.inf) -> Inputs:
@@ -57,35 +168,32 @@ def find_shards(base: str, patterns: Mapping[str, str], max_megapixels: float = 
 
     Args:
       base: root that the patterns are relative to.
-      patterns: glob pattern by group: `examples`, or `train` and `eval`. A pattern that is `*`, or
-        ends in `/*`, stands for a folder: files there that are not named like TFRecord files are
-        ignored.
+      patterns: glob pattern by group: `examples`, or `train`, `eval` and perhaps `test`.
       max_megapixels: see `read_shard`.
 
     Raises:
       UserError: when a pattern matches no file.
     """
     items: list[ShardItem] = []
-    ignored: list[Ignored] = []
     for group, pattern in patterns.items():
-        side = group if group in SIDES else ""
         whole = os.path.join(base, pattern)
         shards = sorted(path for path in fileio.glob(whole) if not fileio.isdir(path))
-        if os.path.basename(pattern) == "*":
-            named = [p for p in shards if any(n in os.path.basename(p) for n in _SHARD_NAMES)]
-            strays = sorted(set(shards) - set(named))
-            ignored.extend(Ignored(_under(base, p), "not named like a TFRecord") for p in strays)
-            shards = named
         if not shards:
-            raise UserError(
-                f"Expected TFRecord files at {whole}. Received: none"
-                f"{f' among the {len(ignored)} files there' if ignored else ''}. Check the path; "
-                "in a folder, the names of TFRecord files must contain one of "
-                f"{', '.join(_SHARD_NAMES)}."
-            )
-        items.extend(ShardItem(base, _under(base, path), side) for path in shards)
+            raise UserError(f"Expected TFRecord files at {whole}. Received: none. Check the path.")
+        side = group if group in ALL_SIDES else ""
+        for path in shards:
+            items.append(ShardItem(base, _under(base, path), side))
+    folders = {os.path.dirname(item.shard) for item in items}
+    trees = {folder: walk(base, folder, depth=1) for folder in folders}
+    items = [
+        replace(item, label_map=_label_map(trees[os.path.dirname(item.shard)], item.shard))
+        for item in items
+    ]
     read = functools.partial(read_shard, max_megapixels=max_megapixels)
-    return Inputs(items, read, frozenset(), ignored)
+    split = "split as you gave it"
+    if "examples" in patterns:
+        split = "split by a hash of the image ids"
+    return Inputs(items, read, frozenset(), [], title=TITLE, split=split)
 
 
 def _under(base: str, path: str) -> str:
@@ -116,7 +224,7 @@ def read_shard(
             return
         if record is None:
             break
-        yield _check_record(record, f"{item.shard}#{number}", item.side, max_megapixels)
+        yield _check_record(record, f"{item.shard}#{number}", item, max_megapixels)
     if not number:
         reason = "a TFRecord file without records"
         yield Checked(file=item.shard, kind=EMPTY_FILE, reason=reason), None
@@ -155,12 +263,12 @@ def _masked_crc32c(content: bytes) -> int:
 
 
 def _check_record(
-    record: bytes, file: str, side: str, max_megapixels: float
+    record: bytes, file: str, item: ShardItem, max_megapixels: float
 ) -> tuple[Checked, LabelledImage | None]:
-    image_id = ""
+    image_id, side = "", item.side
     try:
         image_id, values = _parse_record(record)
-        image = _label_record(image_id, values, side, max_megapixels)
+        image = _label_record(image_id, values, item, max_megapixels)
     except Unusable as problem:
         checked = Checked(
             file=file,
@@ -201,7 +309,7 @@ def _parse_record(record: bytes) -> tuple[str, Callable[[str, str], list]]:
 
 
 def _label_record(
-    image_id: str, values: Callable[[str, str], list], side: str, max_megapixels: float
+    image_id: str, values: Callable[[str, str], list], item: ShardItem, max_megapixels: float
 ) -> LabelledImage:
     encoded = values(features.IMAGE_ENCODED, "bytes_list")
     if len(encoded) != 1:
@@ -223,9 +331,11 @@ def _label_record(
             f"{dict(zip(features.BOX, map(len, edges), strict=True))}",
         )
     names = [_text(name, features.CLASS_TEXT) for name in values(features.CLASS_TEXT, "bytes_list")]
+    if not any(names) and edges[0]:
+        names = _names_by_id(values(CLASS_LABEL, "int64_list"), dict(item.label_map)) or names
     filename = values(features.IMAGE_FILENAME, "bytes_list")
     stored = LabelledImage(
-        image_id=sided_id(side, image_id),
+        image_id=sided_id(item.side, image_id),
         filename=filename[0].decode("utf-8", "surrogateescape") if filename else image_id,
         encoded=encoded[0],
         image_format=image_format,
@@ -237,6 +347,19 @@ def _label_record(
         crowd=_flags(values, features.CROWD, len(edges[0])),
     )
     return set_upright(stored)
+
+
+def _names_by_id(ids: list[int], label_map: Mapping[int, str]) -> list[str]:
+    unknown = [number for number in ids if not label_map.get(number)]
+    if unknown and label_map:
+        raise Unusable("no_class", f"the label map has no name for class {unknown[0]}")
+    if unknown:
+        raise Unusable(
+            "no_class",
+            f"{features.CLASS_TEXT} is empty, and there is no label map (.pbtxt) with names for "
+            f"the ids in {CLASS_LABEL}",
+        )
+    return [label_map[number] for number in ids]
 
 
 def _flags(values: Callable[[str, str], list], key: str, num_boxes: int) -> tuple[bool, ...]:

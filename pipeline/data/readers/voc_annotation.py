@@ -90,20 +90,3 @@ def parse_annotation(xml: bytes) -> VocAnnotation:
         _parse_object(node, number) for number, node in enumerate(root.findall("object"), 1)
     )
     return VocAnnotation(os.path.basename(filename) or None, size, objects)
-
-
-def class_of_filename(image_id: str) -> str:
-    """Returns the class in a file name like those of Oxford-IIIT Pets: `american_bulldog_105`.
-
-    Args:
-      image_id: file name without suffix; the class is everything before the last underscore.
-
-    Raises:
-      Unusable: when there is nothing before an underscore.
-    """
-    name = image_id.rpartition("_")[0]
-    if not name:
-        raise Unusable(
-            "no_class", f"expected a file name such as pug_12.jpg, received {image_id!r}: no class"
-        )
-    return name

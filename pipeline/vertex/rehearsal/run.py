@@ -135,7 +135,7 @@ def _for_here(config: PipelineConfig, root: Path) -> PipelineConfig:
         # The command line may be the real run's, but apps must not get a rehearsal's models.
         settings["push.destination"] = ""
     settings["vertex.project"] = config.vertex.project or "rehearsal"
-    for name in ("path", "train", "eval"):
+    for name in ("path", "train", "eval", "test"):
         path = getattr(config.data, name)
         if path and _REMOTE not in path:
             settings[f"data.{name}"] = os.path.abspath(path)

@@ -6,7 +6,14 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from models.training.coco import GroundTruth, coco_metrics, match_detections, metric_names
+from models.training import coco
+from models.training.coco import (
+    GroundTruth,
+    average_precision_by_size,
+    coco_metrics,
+    match_detections,
+    metric_names,
+)
 
 NAMES = ["cat", "dog", "rabbit"]
 SIZES = [(240, 320), (333, 500)]
@@ -75,8 +82,8 @@ def by_pycocotools(truth, found, sizes, folder, classes=3, crowds=None):
             }
         )
     )
-    coco = COCO(str(path))
-    evaluation = COCOeval(coco, coco.loadRes(results), "bbox")
+    labelled = COCO(str(path))
+    evaluation = COCOeval(labelled, labelled.loadRes(results), "bbox")
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -96,6 +103,22 @@ def test_equals_pycocotools_in_pixels(seed, tmp_path):
         assert metrics[f"AP/{name}"] == pytest.approx(precision[:, :, index].mean(), abs=1e-6)
         assert metrics[f"AP50/{name}"] == pytest.approx(precision[0, :, index].mean(), abs=1e-6)
     assert list(metrics) == metric_names(NAMES)
+
+
+def test_how_many_pictures_are_matched_at_once_makes_no_difference(monkeypatch):
+    truth, found, sizes = random_set(2)
+    figures = coco_metrics, match_detections, average_precision_by_size
+    arguments = (NAMES,), (len(NAMES),), (len(NAMES), sizes)
+    at_once = [figure(truth, found, *rest) for figure, rest in zip(figures, arguments, strict=True)]
+    monkeypatch.setattr(coco, "_PICTURES_AT_A_TIME", 3)
+    in_parts = [
+        figure(truth, found, *rest) for figure, rest in zip(figures, arguments, strict=True)
+    ]
+    assert in_parts[0] == at_once[0]
+    for received, expected in zip(in_parts[1], at_once[1], strict=True):
+        for part, whole in zip(received, expected, strict=True):
+            np.testing.assert_array_equal(part, whole)
+    np.testing.assert_equal(in_parts[2], at_once[2])
 
 
 def test_a_class_without_ground_truth_is_nan_and_left_out_of_the_mean():

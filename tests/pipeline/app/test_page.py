@@ -172,7 +172,7 @@ def test_saved_frames_are_a_data_set_to_train_on(page, drawn, tmp_path):
     detect(page, drawn[0])
     (entry,) = saved(page, tmp_path)["pictures"]
     (annotation,) = (tmp_path / "Annotations").iterdir()
-    item = VocItem(str(tmp_path), f"Annotations/{annotation.name}", "JPEGImages", (), "")
+    item = VocItem(str(tmp_path), f"Annotations/{annotation.name}", ("JPEGImages",), ())
     ((checked, image),) = read_annotation(item, "name")
     assert image is not None, checked
     shown = [found for found in entry["detections"] if found["shown"]]

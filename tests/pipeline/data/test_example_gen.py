@@ -13,7 +13,8 @@ import tfx.v1 as tfx
 
 from pipeline import features
 from pipeline.beam_options import IN_PROCESS
-from pipeline.data.example_gen import TfRecordExampleGen, VocExampleGen
+from pipeline.data.example_gen import DetectionExampleGen
+from pipeline.data.example_gen_executor import read_settings
 from pipeline.data.readers.voc import VocItem, read_annotation
 from pipeline.errors import UserError
 from tests.pipeline.data_samples import (
@@ -79,9 +80,9 @@ class Run:
 def test_files_do_not_depend_on_how_many_workers_there_are(voc, tmp_path):
     voc.fill(40)
     several = ("--direct_running_mode=multi_threading", "--direct_num_workers=3")
-    one = Run(VocExampleGen(str(voc.root)), tmp_path / "one")
+    one = Run(DetectionExampleGen(str(voc.root)), tmp_path / "one")
     beam_args = [IN_PROCESS[0], *several, IN_PROCESS[2]]
-    three = Run(VocExampleGen(str(voc.root)), tmp_path / "three", beam_args)
+    three = Run(DetectionExampleGen(str(voc.root)), tmp_path / "three", beam_args)
     for side in ("train", "eval"):
         [path] = Path(one.uri, f"Split-{side}").iterdir()
         assert path.read_bytes() == Path(three.uri, f"Split-{side}", path.name).read_bytes()
@@ -90,7 +91,7 @@ def test_files_do_not_depend_on_how_many_workers_there_are(voc, tmp_path):
 @slow
 def test_examples_are_ordered_by_a_hash_so_the_first_ones_are_a_fair_sample(voc, tmp_path):
     voc.fill(40)
-    run = Run(VocExampleGen(str(voc.root)), tmp_path / "root")
+    run = Run(DetectionExampleGen(str(voc.root)), tmp_path / "root")
     ids = list(run.examples("train"))
     assert ids == sorted(ids, key=lambda name: hashlib.sha256(name.encode()).digest())
     assert ids != sorted(ids)
@@ -116,7 +117,7 @@ def test_a_voc_folder_with_many_kinds_of_problems(voc, tmp_path):
     (voc.xmls / "readme.txt").write_text("stray")
 
     run = Run(
-        VocExampleGen(str(voc.root), max_set_aside=0.3, max_megapixels=0.00078),
+        DetectionExampleGen(str(voc.root), max_set_aside=0.3, max_megapixels=0.00078),
         tmp_path / "root",
     )
 
@@ -154,22 +155,22 @@ def test_a_voc_folder_with_many_kinds_of_problems(voc, tmp_path):
 def test_growing_data_keeps_its_sides_and_misses_the_cache(voc, tmp_path):
     root = tmp_path / "root"
     voc.fill(10)
-    before = Run(VocExampleGen(str(voc.root)), root)
-    assert len(Run(VocExampleGen(str(voc.root)), root).artifacts) == 1, "not cached"
+    before = Run(DetectionExampleGen(str(voc.root)), root)
+    assert len(Run(DetectionExampleGen(str(voc.root)), root).artifacts) == 1, "not cached"
     voc.fill(6, "dog")
-    after = Run(VocExampleGen(str(voc.root)), root)
+    after = Run(DetectionExampleGen(str(voc.root)), root)
     assert len(after.artifacts) == 2
     assert before.sides().items() < after.sides().items()
     assert before.properties["data_fingerprint"] != after.properties["data_fingerprint"]
 
 
 @slow
-def test_both_example_gens_write_the_same(voc, tmp_path):
+def test_folders_and_shards_give_the_same(voc, tmp_path):
     voc.fill(12)
     voc.add("negative", ())
     records = []
     for path in sorted(voc.xmls.iterdir()):
-        item = VocItem(str(voc.root), f"annotations/xmls/{path.name}", "images", (), "")
+        item = VocItem(str(voc.root), f"annotations/xmls/{path.name}", ("images",), ())
         [(_, image)] = read_annotation(item, "name")
         records.append(od_record(image))
     voc.add("outside", [("cat", 1, 2, 99, 9)])
@@ -183,8 +184,8 @@ def test_both_example_gens_write_the_same(voc, tmp_path):
     write_records(shards / "pets.record-00001-of-00002", records[5:])
     (shards / "README.md").write_text("stray")
 
-    a = Run(VocExampleGen(str(voc.root), max_set_aside=0.1), tmp_path / "a")
-    b = Run(TfRecordExampleGen(str(shards), max_set_aside=0.1), tmp_path / "b")
+    a = Run(DetectionExampleGen(str(voc.root), max_set_aside=0.1), tmp_path / "a")
+    b = Run(DetectionExampleGen(str(shards), max_set_aside=0.1), tmp_path / "b")
 
     assert len(a.sides()) == 13
     for side in ("train", "eval"):
@@ -203,7 +204,7 @@ def test_train_and_eval_folders_keep_their_sides(tmp_path):
     shutil.copy(train.images / "cat_1.jpg", evaluation.images / "leak.jpg")
     shutil.copy(train.xmls / "cat_1.xml", evaluation.xmls / "leak.xml")
     run = Run(
-        VocExampleGen(train_data=str(train.root), eval_data=str(evaluation.root)),
+        DetectionExampleGen(train_data=str(train.root), eval_data=str(evaluation.root)),
         tmp_path / "root",
     )
     assert run.sides() == {
@@ -219,11 +220,11 @@ def test_train_and_eval_shards_are_taken_from_the_latest_span(tmp_path, voc):
     for span in (1, 2):
         (tmp_path / f"span-{span}").mkdir()
     for number, (span, side) in enumerate([(1, "train"), (2, "train"), (2, "eval"), (1, "eval")]):
-        item = VocItem(str(voc.root), f"annotations/xmls/cat_{number % 3}.xml", "images", (), "")
+        item = VocItem(str(voc.root), f"annotations/xmls/cat_{number % 3}.xml", ("images",), ())
         [(_, image)] = read_annotation(item, "name")
         write_records(tmp_path / f"span-{span}" / f"{side}.record", [serialize(od_record(image))])
     run = Run(
-        TfRecordExampleGen(
+        DetectionExampleGen(
             train_data=f"{tmp_path}/span-{{SPAN}}/train.rec*",
             eval_data=f"{tmp_path}/span-{{SPAN}}/eval.rec*",
         ),
@@ -239,17 +240,51 @@ def test_split_lists_decide(voc, tmp_path):
     (tmp_path / "trainval.txt").write_text("\ufeffcat_0 1 1 1\ncat_1.jpg 1 1 1\ncat_9 1 1 1\n")
     (tmp_path / "test.txt").write_text("cat_2 1 1 1\n")
     lists = {"train_list": str(tmp_path / "trainval.txt"), "eval_list": str(tmp_path / "test.txt")}
-    run = Run(VocExampleGen(str(voc.root), **lists, max_set_aside=0.25), tmp_path / "root")
+    run = Run(DetectionExampleGen(str(voc.root), **lists, max_set_aside=0.25), tmp_path / "root")
     assert run.sides() == {"cat_0": "train", "cat_1": "train", "cat_2": "eval"}
     assert [line["id"] for line in run.report("set_aside")] == ["cat_9"]
     assert [line["reason"] for line in run.report("ignored")] == ["in none of the split lists"]
 
 
 @slow
+def test_a_test_side_is_a_third_split(voc, tmp_path):
+    voc.fill(4)
+    lists = {}
+    for side, ids in (("train", "cat_0\ncat_1\n"), ("eval", "cat_2\n"), ("test", "cat_3\n")):
+        (tmp_path / f"{side}.txt").write_text(ids)
+        lists[f"{side}_list"] = str(tmp_path / f"{side}.txt")
+    run = Run(DetectionExampleGen(str(voc.root), **lists), tmp_path / "lists")
+    assert run.split_names == ["train", "eval", "test"]
+    assert list(run.examples("test")) == ["cat_3"]
+    assert run.properties["num_test"] == 1
+    folders = {side: VocFolder(tmp_path / side).fill(2) for side in ("train", "eval", "test")}
+    data = {f"{side}_data": str(folder.root) for side, folder in folders.items()}
+    run = Run(DetectionExampleGen(**data), tmp_path / "folders")
+    assert run.sides() == {f"{side}/cat_{n}": side for side in folders for n in (0, 1)}
+    assert run.properties["leaked_images"] == 2  # each is on all three
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"test_data": "c"},
+        {"data": "a", "test_data": "c"},
+        {"train_data": "a", "eval_data": "b", "test_data": "a"},
+        {"data": "a", "test_list": "c.txt"},
+    ],
+)
+def test_a_test_side_alone_is_rejected(voc, given, tmp_path):
+    places = {name: str(VocFolder(tmp_path / name).root) for name in "abc"}
+    given = {name: places.get(value, value) for name, value in given.items()}
+    with pytest.raises(UserError, match="Expected"):
+        DetectionExampleGen(**given)
+
+
+@slow
 def test_the_latest_span_of_voc_folders_is_read(tmp_path):
     VocFolder(tmp_path / "span-1").fill(12, "old")
     VocFolder(tmp_path / "span-2").fill(12, "new")
-    component = VocExampleGen(
+    component = DetectionExampleGen(
         str(tmp_path), images="span-{SPAN}/images", annotations="span-{SPAN}/annotations/xmls"
     )
     run = Run(component, tmp_path / "root")
@@ -262,12 +297,12 @@ def test_too_many_unusable_images_stop_the_run(voc, tmp_path):
     voc.fill(8)
     voc.add("outside", [("cat", 1, 2, 99, 9)])
     with pytest.raises(UserError, match=r"1 of 9 annotated.*\n.*outside\.xml: box 1"):
-        Run(VocExampleGen(str(voc.root)), tmp_path / "root")
+        Run(DetectionExampleGen(str(voc.root)), tmp_path / "root")
 
 
-def test_both_components_have_the_id_example_gen(voc):
-    assert VocExampleGen(str(voc.root)).id == "ExampleGen"
-    assert TfRecordExampleGen("a.record").id == "ExampleGen"
+def test_the_component_has_the_id_example_gen(voc):
+    voc.fill(1)
+    assert DetectionExampleGen(str(voc.root)).id == "ExampleGen"
 
 
 @pytest.fixture
@@ -291,35 +326,54 @@ def whole_patterns(component):
     }
 
 
-def test_object_store_paths_stay_as_they_are(offline):
-    component = VocExampleGen(
+def test_of_an_object_store_every_level_that_is_searched_is_fingerprinted(offline):
+    component = DetectionExampleGen(
         train_data="gs://bucket/set/train/", eval_data="gs://other/set/eval",
         images="images", annotations="annotations/xmls",
     )  # fmt: skip
-    patterns = whole_patterns(component)
-    assert patterns["train_images"] == "gs://bucket/set/train/images/*"
-    assert patterns["eval_annotations"] == "gs://other/set/eval/annotations/xmls/*"
+    patterns = set(whole_patterns(component).values())
+    assert "gs://bucket/set/train/images/*" in patterns
+    assert "gs://other/set/eval/annotations/xmls/*/*" in patterns
+    assert "gs://bucket/set/train/*/*" not in patterns, "searches only what is named"
+    patterns = set(whole_patterns(DetectionExampleGen("gs://bucket/set")).values())
+    assert patterns == {f"gs://bucket/set{'/*' * level}" for level in range(1, 6)}
 
 
 @pytest.mark.parametrize(
-    ("path", "pattern"),
+    "path",
     [
-        ("gs://bucket/tf_records", "gs://bucket/tf_records/*"),
-        ("gs://bucket/tf_records/", "gs://bucket/tf_records/*"),
-        ("gs://bucket/set/pets.record", "gs://bucket/set/pets.record"),
-        ("gs://bucket/set/train-00000-of-00002", "gs://bucket/set/train-00000-of-00002"),
-        ("gs://bucket/set/train-*", "gs://bucket/set/train-*"),
+        "gs://bucket/set/pets.record",
+        "gs://bucket/set/pets.tfrecord.gz",
+        "gs://bucket/set/train-00000-of-00002",
+        "gs://bucket/set/train-*",
     ],
 )
-def test_an_object_store_is_not_asked_before_the_run(offline, path, pattern):
-    assert whole_patterns(TfRecordExampleGen(path)) == {"examples": pattern}
+def test_an_object_store_is_not_asked_before_the_run(offline, path):
+    patterns = whole_patterns(DetectionExampleGen(path))
+    assert patterns == {"examples": path, "label_maps": "gs://bucket/set/*.pbtxt"}
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "file"),
+    [
+        ("gs://bucket/tf_records", "", ""),
+        ("gs://bucket/pets-v1.2", "", ""),
+        ("gs://bucket/set/annotations/train.json", "", "annotations/train.json"),
+        ("gs://bucket/set/valid/_annotations.coco.json", "", "_annotations.coco.json"),
+        ("gs://bucket/set/data.yaml", "", "data.yaml"),
+    ],
+)
+def test_in_an_object_store_names_tell_files_from_folders(offline, path, root, file):
+    settings = read_settings(DetectionExampleGen(path).exec_properties)
+    [source] = json.loads(settings["sources"])
+    assert (source["root"], source["file"]) == (root, file)
 
 
 def test_split_lists_of_an_object_store_are_fingerprinted_by_the_driver(offline):
     lists = {"train_list": "gs://bucket/lists/a.txt", "eval_list": "gs://bucket/lists/b.txt"}
     for component in (
-        TfRecordExampleGen("gs://bucket/set/pets.record", **lists),
-        VocExampleGen("gs://bucket/set", images="i", annotations="a", **lists),
+        DetectionExampleGen("gs://bucket/set/pets.record", **lists),
+        DetectionExampleGen("gs://bucket/set", images="i", annotations="a", **lists),
     ):
         patterns = whole_patterns(component)
         assert {name: patterns[name] for name in lists} == lists
@@ -334,10 +388,10 @@ def test_lists_that_the_driver_fingerprints_are_not_read_as_data(voc, tmp_path, 
     (tmp_path / "a.txt").write_text("cat_0\n")
     (tmp_path / "b.txt").write_text("cat_1\n")
     lists = {"train_list": str(tmp_path / "a.txt"), "eval_list": str(tmp_path / "b.txt")}
-    run = Run(VocExampleGen(str(voc.root), **lists), tmp_path / "root")
+    run = Run(DetectionExampleGen(str(voc.root), **lists), tmp_path / "root")
     assert run.sides() == {"cat_0": "train", "cat_1": "eval"}
     (tmp_path / "b.txt").write_text("cat_1\ncat_2\n")
-    run = Run(VocExampleGen(str(voc.root), **lists), tmp_path / "root")
+    run = Run(DetectionExampleGen(str(voc.root), **lists), tmp_path / "root")
     assert run.sides() == {"cat_0": "train", "cat_1": "eval", "cat_2": "eval"}
 
 
@@ -345,7 +399,7 @@ def test_a_file_name_that_is_not_utf8_is_rejected(voc):
     voc.fill(1)
     (voc.images / "cat_0.jpg").rename(os.path.join(voc.images, os.fsdecode(b"caf\xe9.jpg")))
     with pytest.raises(UserError, match=r"file names in UTF-8.*caf\\xe9.jpg"):
-        VocExampleGen(str(voc.root))
+        DetectionExampleGen(str(voc.root))
 
 
 def test_settings_are_part_of_the_cache_key(voc, tmp_path):
@@ -353,8 +407,10 @@ def test_settings_are_part_of_the_cache_key(voc, tmp_path):
     (tmp_path / "b.txt").write_text("b")
     lists = {"train_list": str(tmp_path / "a.txt"), "eval_list": str(tmp_path / "b.txt")}
 
+    voc.fill(1)
+
     def config(**settings):
-        return VocExampleGen(str(voc.root), **settings).exec_properties["custom_config"]
+        return DetectionExampleGen(str(voc.root), **settings).exec_properties["custom_config"]
 
     configs = [
         config(), config(class_from="filename"), config(eval_fraction=0.3),
@@ -379,13 +435,18 @@ def test_settings_are_part_of_the_cache_key(voc, tmp_path):
         ({"data": "voc", "max_set_aside": 2}, "max_set_aside"),
         ({"data": "voc", "train_list": "a.txt"}, "together"),
         ({"data": "voc", "train_list": "a.txt", "eval_list": "b.txt"}, "which is not a file"),
-        ({"data": "voc", "images": "JPEGImages"}, "or neither"),
-        ({"data": "nowhere"}, "which is not a folder"),
-        ({"data": "."}, "Expected pictures in images/"),
-        ({"data": "v[o]c"}, "Rename the folder"),
+        ({"data": "voc", "images": "../other"}, "a folder inside of .*voc. Received: ../other"),
+        ({"data": "voc", "images": "{SPAN}/images"}, "in both data.images and data.annotations"),
+        ({"data": "voc-{SPAN}"}, "without {SPAN}"),
+        ({"data": "nowhere"}, "which does not exist"),
+        ({"data": "voc"}, "Looked for Pascal VOC .* Received: no files"),
+        ({"data": "voc", "data_format": "kitti"}, "format to be one of auto, voc"),
+        ({"data": "a.record", "class_from": "filename"}, "would be ignored"),
+        ({"data": "notes.txt"}, "which is none of them"),
     ],
 )
 def test_contradictory_arguments_are_rejected(voc, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(UserError, match=message):
-        VocExampleGen(**arguments)
+        DetectionExampleGen(**arguments)

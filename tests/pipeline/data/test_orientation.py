@@ -124,7 +124,7 @@ def test_voc_and_tfrecords_give_the_example_of_the_upright_file(tmp_path, orient
     for name, encoded in (("up", photograph(1)), ("turned", photograph(orientation))):
         voc.add(name, (CAT,), encoded, size=stated)
         item = VocItem(
-            str(tmp_path), f"annotations/xmls/{name}.xml", "images", (f"{name}.jpg",), ""
+            str(tmp_path), f"annotations/xmls/{name}.xml", ("images",), (f"images/{name}.jpg",)
         )
         [(checked, image)] = read_annotation(item, "name")
         assert checked.reason == ""
@@ -144,7 +144,7 @@ def test_voc_and_tfrecords_give_the_example_of_the_upright_file(tmp_path, orient
 def test_another_size_than_either_is_refused(tmp_path):
     voc = VocFolder(tmp_path)
     voc.add("a", (CAT,), photograph(6), size=(WIDTH, WIDTH))
-    item = VocItem(str(tmp_path), "annotations/xmls/a.xml", "images", ("a.jpg",), "")
+    item = VocItem(str(tmp_path), "annotations/xmls/a.xml", ("images",), ("images/a.jpg",))
     [(checked, image)] = read_annotation(item, "name")
     assert image is None
     assert checked.kind == "size_mismatch"

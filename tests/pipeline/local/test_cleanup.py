@@ -1,5 +1,6 @@
 """A workdir with seven runs, of which three made good models, and what cleaning it leaves."""
 
+import json
 import os
 import subprocess
 import sys
@@ -180,6 +181,18 @@ def test_only_what_nothing_needs_is_removed(workdir, capsys):
     assert all(folder.removesuffix("execution/9") in listed for folder in by_folder)
     assert clean("--remove") == 0
     assert "removed: 0.0 MB" in capsys.readouterr().out
+
+
+def test_unpacked_archives_go_with_the_runs_that_used_them(workdir):
+    places = workdir.places
+    for sha256, run in (("a" * 64, RUNS[0]), ("b" * 64, RUNS[-1])):
+        folder = places.unpacked / sha256 / "pets"
+        folder.mkdir(parents=True)
+        (folder / "a.jpg").write_bytes(b"x")
+        config = {"data": {"path": str(folder)}}
+        (places.root / "runs" / run / "config.json").write_text(json.dumps(config))
+    assert clean("--remove") == 0
+    assert [folder.name for folder in places.unpacked.iterdir()] == ["b" * 64]
 
 
 def test_a_moved_workdir_is_not_full_of_orphans(workdir):

@@ -160,7 +160,7 @@ def evaluate(uri, bound=0.5):
     from pipeline.shipping.judged_pictures import CANDIDATE, read_judged_pictures
 
     scored = [
-        Picture(p.source_id, p.boxes, p.labels, *p.found[CANDIDATE])
+        Picture(p.source_id, p.boxes, p.labels, *p.found[CANDIDATE], p.difficult, p.crowd)
         for p in read_judged_pictures(uri)
     ]
     found = score_pictures(scored, None)

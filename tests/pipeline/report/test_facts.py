@@ -5,6 +5,7 @@ import json
 import pytest
 from PIL import Image
 
+from pipeline.report.page import render
 from tests.pipeline.report.conftest import CAT, HOSTILE, PICTURES
 
 
@@ -69,6 +70,30 @@ def test_a_picture_in_both_splits_is_found(facts_of, artifacts_of):
     assert data["num_duplicates"]["across"] == 1
     assert data["duplicates"][0]["pictures"] == [["train", "copy"], ["eval", "right_0"]]
     assert len(data["duplicates"][0]["jpegs"]) == 2
+
+
+def test_the_test_pictures_figures_are_told_apart(facts_of, artifacts_of):
+    inputs = artifacts_of(PICTURES)
+    assert facts_of(PICTURES, inputs=inputs)["verdict"]["test"] is None
+    pushed = inputs["pushed_model"]
+    pushed.set_int_custom_property("test_images", 40)
+    pushed.set_float_custom_property("test_mAP50", 0.8125)
+    pushed.set_float_custom_property("test_mAP", 0.5)
+    text = render(facts_of(PICTURES, inputs=inputs), None)
+    assert "On the 40 test pictures, which chose nothing: mAP@.5 0.812, mAP@[.5:.95] 0.500" in text
+
+
+def test_what_does_not_count_is_in_no_figure(facts_of, usual):
+    flagged = {
+        "difficult": ([("cat", CAT, "difficult")], [("cat", CAT, 0.99)]),
+        "crowd": ([("dog", CAT, "crowd")], [("dog", CAT, 0.99)]),
+        "unfound": ([("cat", CAT, "difficult")], []),
+    }
+    found = facts_of(PICTURES | flagged)
+    assert found["verdict"]["metrics"] == usual["verdict"]["metrics"]
+    for part in ("classes", "curves", "confusion", "thresholds", "objects", "sizes"):
+        assert found["quality"][part] == usual["quality"][part], part
+    assert found["mistakes"]["kinds"] == usual["mistakes"]["kinds"]
 
 
 def test_a_run_that_finds_nothing_has_facts_too(facts_of):

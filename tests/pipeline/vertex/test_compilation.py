@@ -60,7 +60,12 @@ def test_the_golden_file_shows_what_changed(config):
 CONFIGS = {
     "inferred schema": {"schema_dir": ""},
     "spans": {"data.images": "span-{SPAN}/images", "data.annotations": "span-{SPAN}/xmls"},
-    "TFRecords": {"data.format": "tfrecord", "data.path": "gs://my-bucket/shards-*"},
+    "TFRecords": {
+        "data.path": "gs://my-bucket/shards-*",
+        "data.images": "",
+        "data.annotations": "",
+    },
+    "any format": {"data.images": "", "data.annotations": ""},
     "own split": {
         "data.path": "",
         "data.train": "gs://my-bucket/a",
@@ -155,7 +160,6 @@ def test_a_job_with_an_unknown_field_is_rejected(config):
         ("vertex.accelerator", "gpu-l4", "the image gpu-trainer as --trainer-image, for gpu-l4"),
         ("vertex.region", "europe-north1", "a region with tpu-v5e-8: us-central1, us-south1"),
         ("data.path", "data", "Upload it: gcloud storage cp"),
-        ("data.images", "", "Name the two folders"),
         ("training.batch_size", 12, "divide by the 8 replicas"),
         ("evaluation.min_map50", None, "Expected a threshold for the gate"),
     ],
@@ -194,7 +198,7 @@ def test_a_run_in_which_everything_hangs_costs_no_more_than_its_limit(config):
     bound = bound_cost(config, steps, prices, 10_000, limit)
     limits = bound.limits
     containers = [step.task for step in steps if step.image and ":" not in step.task]
-    assert len(containers) == 11
+    assert len(containers) == 12
     hours = sum(limits.of_task(name) for name in containers) / 3600
     workers = config.vertex.dataflow_max_workers
     worst = (

@@ -13,6 +13,8 @@ import pytest
 from keras.src.legacy.saving import legacy_h5_format
 from PIL import Image
 
+from tests.pipeline.data_samples import samples, write_coco
+
 ROOT = Path(__file__).parents[3]
 FOLDER = "gs://my-bucket/training_state/demo/run"
 # Trains in a process of its own, as the container would.
@@ -61,12 +63,12 @@ print("loaded", len(load_imagenet_weights(build_network(config), config, sys.arg
 """
 
 EXAMPLE_GEN = """
+import json
 import sys
 import tfx.v1 as tfx
-from pipeline.data.example_gen import VocExampleGen
+from pipeline.data.example_gen import DetectionExampleGen
 
-folder = "gs://my-bucket/pets"
-component = VocExampleGen(folder, images="span-{SPAN}/images", annotations="span-{SPAN}/xmls")
+component = DetectionExampleGen("gs://my-bucket/" + sys.argv[2], **json.loads(sys.argv[3]))
 metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(sys.argv[1])
 tfx.orchestration.LocalDagRunner().run(tfx.dsl.Pipeline(
     "spans", "gs://my-bucket/root", components=[component], metadata_connection_config=metadata,
@@ -142,7 +144,8 @@ def test_the_newest_span_of_a_bucket_becomes_examples_in_it(in_the_cloud, cloud,
                 f"pets/span-{span}/xmls/{name}.xml": XML.format(name=name).encode(),
             }
             cloud.objects |= {("my-bucket", path): (data, 1) for path, data in objects.items()}
-    done = in_the_cloud(EXAMPLE_GEN, str(tmp_path / "metadata.db"))
+    folders = {"images": "span-{SPAN}/images", "annotations": "span-{SPAN}/xmls"}
+    done = in_the_cloud(EXAMPLE_GEN, str(tmp_path / "metadata.db"), "pets", json.dumps(folders))
     assert done.returncode == 0, done.stderr[-3000:]
     (report,) = [name for _, name in cloud.objects if name.endswith("/images.jsonl")]
     lines = cloud.objects["my-bucket", report][0].decode().splitlines()
@@ -150,3 +153,20 @@ def test_the_newest_span_of_a_bucket_becomes_examples_in_it(in_the_cloud, cloud,
     folder = report.removesuffix("images.jsonl")
     for split in ("train", "eval"):
         assert any(name.startswith(f"{folder}Split-{split}/") for _, name in cloud.objects)
+
+
+@pytest.mark.slow
+def test_a_coco_data_set_of_a_bucket_is_found_out_when_the_component_runs(
+    in_the_cloud, cloud, tmp_path
+):
+    folder = write_coco(tmp_path / "pets", samples(8, ["train", "val"]))
+    for path in folder.rglob("*.*"):
+        name = path.relative_to(tmp_path).as_posix()
+        cloud.objects["my-bucket", name] = (path.read_bytes(), 1)
+    done = in_the_cloud(EXAMPLE_GEN, str(tmp_path / "metadata.db"), "pets", "{}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    (report,) = [name for _, name in cloud.objects if name.endswith("/images.jsonl")]
+    lines = map(json.loads, cloud.objects["my-bucket", report][0].decode().splitlines())
+    sides = {line["id"]: line["file"] for line in lines}
+    assert len(sides) == 8
+    assert sides["eval/image_0"] == "val/images/image_0.jpg"

@@ -53,7 +53,7 @@ def test_every_task_of_a_job_runs_within_limits(job, config):
         for executor in spec["deploymentSpec"]["executors"].values()
         if "container" in executor
     ]
-    assert len(containers) == 11
+    assert len(containers) == 12
     for container in containers:
         assert container["command"][:3] == ["python", "-m", "pipeline.vertex.task"]
         assert "--vertex_project=my-project" in container["command"]

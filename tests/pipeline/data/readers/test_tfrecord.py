@@ -10,7 +10,14 @@ import pytest
 from pipeline import features
 from pipeline.data.census import BROKEN_FILE, EMPTY_FILE, Checked
 from pipeline.data.labelled_image import LabelledImage
-from pipeline.data.readers.tfrecord import ShardItem, find_shards, read_shard
+from pipeline.data.readers.tfrecord import (
+    ShardItem,
+    find,
+    find_shards,
+    read_shard,
+    recognise,
+)
+from pipeline.data.readers.tree import walk
 from pipeline.errors import UserError
 from tests.pipeline.data_samples import od_record, picture, serialize, write_records
 
@@ -217,10 +224,60 @@ def test_a_pattern_without_files_is_rejected(tmp_path):
         find_shards(str(tmp_path), {"examples": "nowhere.record"})
 
 
-def test_a_folder_without_tfrecord_files_is_rejected(tmp_path):
-    (tmp_path / "README.md").write_text("stray")
-    with pytest.raises(UserError, match="none among the 1 files there"):
-        find_shards(str(tmp_path), {"examples": "*"})
+def by_id(**changes):
+    values = od_record(IMAGE) | {features.CLASS_TEXT: [], "image/object/class/label": [2, 5]}
+    return serialize(values | changes)
+
+
+LABEL_MAP = "item { id: 2 name: 'cat' }\nitem { name: \"dog\" id: 5 }\n"
+
+
+def read_folder(root):
+    tree = walk(str(root), "")
+    inputs = find(tree, recognise(tree))
+    return [(item, *pair) for item in inputs.items for pair in inputs.read(item)]
+
+
+def test_classes_by_id_are_named_by_the_label_map(tmp_path):
+    write_records(tmp_path / "a.tfrecord", [by_id()])
+    (tmp_path / "pets_label_map.pbtxt").write_text(LABEL_MAP)
+    [(_, _, image)] = read_folder(tmp_path)
+    assert image == IMAGE
+    inputs = find_shards(str(tmp_path), {"examples": "*.tfrecord"})
+    [(_, image)] = inputs.read(inputs.items[0])
+    assert image == IMAGE
+
+
+def test_classes_by_id_without_a_name_are_refused(tmp_path):
+    write_records(tmp_path / "a.tfrecord", [by_id()])
+    [(_, checked, _)] = read_folder(tmp_path)
+    assert (checked.kind, "no label map (.pbtxt)" in checked.reason) == ("no_class", True)
+    (tmp_path / "pets_label_map.pbtxt").write_text("item { id: 2 name: 'cat' }")
+    [(_, checked, _)] = read_folder(tmp_path)
+    assert checked.reason == "the label map has no name for class 5"
+
+
+def test_label_maps_that_contradict_each_other_are_an_error(tmp_path):
+    write_records(tmp_path / "a.tfrecord", [by_id()])
+    for name, text in (("a.pbtxt", LABEL_MAP), ("b.pbtxt", LABEL_MAP.replace("dog", "cow"))):
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=r"one label map .* a\.pbtxt and b\.pbtxt, which differ"):
+        read_folder(tmp_path)
+
+
+def test_names_of_folders_and_files_are_the_split(tmp_path):
+    for path in ("train/a.tfrecord", "valid/b.tfrecord", "pets_test.record-00000-of-00001"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        write_records(tmp_path / path, [serialize(od_record(IMAGE))])
+    assert {item.shard[0]: item.side for item, _, _ in read_folder(tmp_path)} == {
+        "t": "train", "v": "eval", "p": "test",
+    }  # fmt: skip
+
+
+def test_a_file_of_any_name_is_known_by_its_first_bytes(tmp_path):
+    write_records(tmp_path / "pets", [serialize(od_record(IMAGE))])
+    (tmp_path / "notes").write_text("nothing of the kind, but long enough")
+    assert [item.shard for item, _, _ in read_folder(tmp_path)] == ["pets"]
 
 
 def test_flags_are_read(read):

@@ -1,4 +1,4 @@
-"""Layouts of VOC folders, and which annotations become examples."""
+"""Pascal VOC: which annotations become examples, with which picture, on which side."""
 
 import gzip
 import io
@@ -10,48 +10,9 @@ import tensorflow as tf
 from PIL import Image
 
 from models.image import decode_image
-from pipeline.data.readers.voc import (
-    Layout,
-    VocItem,
-    find_annotations,
-    find_layout,
-    read_annotation,
-)
-from pipeline.errors import UserError
+from pipeline.data.readers.tree import walk
+from pipeline.data.readers.voc import VocItem, find, read_annotation, recognise
 from tests.pipeline.data_samples import CAT, DOG, VocFolder, picture, xml
-
-
-@pytest.mark.parametrize("images", ["images", "JPEGImages"])
-@pytest.mark.parametrize("annotations", ["annotations/xmls", "Annotations"])
-def test_all_layouts_are_found(tmp_path, images, annotations):
-    (tmp_path / images).mkdir()
-    (tmp_path / annotations).mkdir(parents=True)
-    assert find_layout(str(tmp_path)) == Layout(images, annotations)
-
-
-def test_a_folder_that_does_not_exist_is_rejected(tmp_path):
-    with pytest.raises(UserError, match="is not a folder"):
-        find_layout(str(tmp_path / "nowhere"))
-
-
-def test_a_folder_with_neither_layout_is_rejected(tmp_path):
-    with pytest.raises(UserError, match="Expected pictures in images/ or JPEGImages/"):
-        find_layout(str(tmp_path))
-    (tmp_path / "images").mkdir()
-    with pytest.raises(UserError, match="Expected annotations in annotations/xmls/"):
-        find_layout(str(tmp_path))
-
-
-def test_subfolders_are_ignored_with_a_hint(tmp_path):
-    (tmp_path / "images" / "cats").mkdir(parents=True)
-    (tmp_path / "images" / "README").write_text("")
-    (tmp_path / "annotations" / "xmls" / "cats").mkdir(parents=True)
-    patterns = {"images": "images/*", "annotations": "annotations/xmls/*"}
-    ignored = find_annotations(str(tmp_path), patterns, "name").ignored
-    reasons = {item.file: item.reason for item in ignored}
-    assert reasons["images/README"] == "not a picture"
-    for folder in ("images/cats", "annotations/xmls/cats"):
-        assert reasons[folder].startswith("a folder; ")
 
 
 @pytest.fixture
@@ -60,8 +21,8 @@ def voc(tmp_path):
 
 
 def read(voc, stem, class_from="name", side="", **limits):
-    namesakes = tuple(sorted(p.name for p in voc.images.glob(f"{stem}.*")))
-    item = VocItem(str(voc.root), f"annotations/xmls/{stem}.xml", "images", namesakes, side)
+    namesakes = tuple(sorted(f"images/{path.name}" for path in voc.images.glob(f"{stem}.*")))
+    item = VocItem(str(voc.root), f"annotations/xmls/{stem}.xml", ("images",), namesakes, side=side)
     [(checked, image)] = read_annotation(item, class_from, **limits)
     assert (image is None) == bool(checked.kind) == bool(checked.reason)
     return checked, image
@@ -115,7 +76,7 @@ def test_several_namesakes_are_ambiguous(voc):
     (voc.xmls / "a.xml").write_text(xml(None, (CAT,)))
     kind, why = reason(voc, "a")
     assert kind == "missing_image"
-    assert "a.jpg, a.png" in why
+    assert "images/a.jpg, images/a.png" in why
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
@@ -307,3 +268,71 @@ def test_difficult_objects_are_marked(voc):
     _, image = read(voc, "a")
     assert image.difficult == (False, True)
     assert image.crowd == ()
+
+
+def find_in(root):
+    tree = walk(str(root), "")
+    return find(tree, recognise(tree))
+
+
+def test_the_lists_of_image_sets_are_the_split(voc):
+    for stem in "abcde":
+        voc.add(stem)
+    lists = voc.root / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    texts = {
+        "train": "a\n",
+        "val": "b\n",
+        "trainval": "a\nb\n",
+        "test": "c\n",
+        "cat_train": "d 1\n",
+    }
+    for name, text in texts.items():
+        (lists / f"{name}.txt").write_text(text)
+    inputs = find_in(voc.root)
+    sides = {item.annotation[-5]: item.side for item in inputs.items}
+    assert sides == {"a": "train", "b": "eval", "c": "test"}
+    reason = "in none of the lists of ImageSets/Main"
+    assert {(item.file[-5], item.reason) for item in inputs.ignored} == {
+        ("d", reason),
+        ("e", reason),
+    }
+
+
+def test_an_image_in_trainval_and_test_is_not_trained_on(voc):
+    voc.add("a")
+    lists = voc.root / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    for name in ("trainval", "test"):
+        (lists / f"{name}.txt").write_text("a\n")
+    [item] = find_in(voc.root).items
+    assert item.side == "test"
+
+
+def test_a_file_name_that_two_sides_have_is_not_taken_from_the_first(tmp_path):
+    for side in ("train", "val"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "shot.jpg").write_bytes(picture(1))
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "other.xml").write_text(xml("shot.jpg", (CAT,)))
+    inputs = find_in(tmp_path)
+    [(checked, image)] = inputs.read(inputs.items[0])
+    assert image is None
+    assert "several pictures are called 'shot.jpg': train/shot.jpg, val/shot.jpg" in checked.reason
+
+
+def test_a_missing_picture_is_not_replaced_by_one_of_another_folder(tmp_path):
+    for kind, numbers in (("cats", "12"), ("dogs", "123")):
+        for folder in ("images", "labels"):
+            (tmp_path / folder / kind).mkdir(parents=True)
+        for number in numbers:
+            (tmp_path / "images" / kind / f"{number}.jpg").write_bytes(picture(1))
+        for number in "123":
+            text = xml(f"{number}.jpg", (CAT,))
+            (tmp_path / "labels" / kind / f"{number}.xml").write_text(text)
+    inputs = find_in(tmp_path)
+    read_ = [pair for item in inputs.items for pair in inputs.read(item)]
+    assert {image.image_id for _, image in read_ if image} == {
+        "cats/1", "cats/2", "dogs/1", "dogs/2", "dogs/3",
+    }  # fmt: skip
+    assert [line.file for line, image in read_ if not image] == ["labels/cats/3.xml"]

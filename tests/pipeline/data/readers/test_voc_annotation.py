@@ -1,9 +1,6 @@
 """What one Pascal VOC annotation says."""
 
-import pytest
-
-from pipeline.data.labelled_image import Unusable
-from pipeline.data.readers.voc_annotation import class_of_filename, parse_annotation
+from pipeline.data.readers.voc_annotation import parse_annotation
 from tests.pipeline.data_samples import CAT, xml
 
 
@@ -28,17 +25,3 @@ def test_other_encodings_are_read():
     parsed = parse_annotation(text.encode("iso-8859-1"))
     assert parsed.filename == "é.jpg"
     assert parsed.objects[0].name == "bébé"
-
-
-@pytest.mark.parametrize(
-    ("image_id", "name"), [("pug_1", "pug"), ("great_pyrenees_12", "great_pyrenees")]
-)
-def test_the_class_is_everything_before_the_last_underscore(image_id, name):
-    assert class_of_filename(image_id) == name
-
-
-@pytest.mark.parametrize("image_id", ["pug", "_1", ""])
-def test_a_file_name_without_a_class_is_unusable(image_id):
-    with pytest.raises(Unusable) as caught:
-        class_of_filename(image_id)
-    assert caught.value.kind == "no_class"
