@@ -29,7 +29,7 @@ _START = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
 _HEAD = 1 << 16
 # COCO writes hundredths of a pixel: so far an edge may be outside by rounding, in pixels.
 _ROUNDING = 0.011
-_LONGEST_ID = 200
+_LONGEST_ID = 100
 
 _Id = int | str
 
@@ -257,7 +257,7 @@ def _items(
             problems.setdefault(key, (problem.kind, problem.reason))
     for key, count in orphans.items():
         reason = f"{count} annotations are of image {key[:60]!r}, which is not among the images"
-        broken(_shown(key), "missing_image", reason)
+        broken(_unique(key), "missing_image", reason)
     pictures = _find_pictures(tree, path, folder, side, images, places)
     for key, image in images.items():
         stated = None
@@ -270,7 +270,7 @@ def _items(
         items.append(
             CocoItem(
                 tree.base,
-                f"{path}#{_shown(key)}",
+                f"{path}#{_unique(key)}",
                 picture,
                 "/".join([*place.key, image_id_of(name)]),
                 side or place.side,
@@ -283,12 +283,12 @@ def _items(
     return items
 
 
-def _shown(key: str) -> str:
-    """An id, shortened if it is long, and still another one than all others."""
+def _unique(key: str) -> str:
+    """The id, of bounded length."""
     if len(key) <= _LONGEST_ID:
         return key
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{key[:_LONGEST_ID]}...{digest[:16]}"
+    return f"{key[:_LONGEST_ID]}...{digest}"
 
 
 def _side_of_json(tree: Tree, path: str) -> str:
