@@ -8,8 +8,8 @@ The native runtime takes the same pictures on the same core, one thread, in turn
 
 Seen on an x86 server with AVX-512 (VNNI) that did other things, too, November 2026:
 
-    camera 640 x 480   29.1 frames a second   inference 1.8 ms in the page, 0.4 ms native: 4.8 times
-    camera 1280 x 720  27.4 frames a second   inference 1.8 ms in the page, 0.4 ms native: 4.8 times
+    camera 640 x 480   30.0 frames a second   inference 1.8 ms in the page, 0.4 ms native: 4.7 times
+    camera 1280 x 720  26.4 frames a second   inference 1.8 ms in the page, 0.4 ms native: 4.7 times
 """
 
 import argparse

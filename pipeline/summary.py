@@ -388,6 +388,7 @@ def _next_lines(summary: dict) -> list[str]:
             f".venv/bin/python -m pipeline.lineage trace {_quoted(subject)} "
             f"--metadata {_quoted(summary['metadata'])}"
         )
+    lines.append(f"make page && .venv/bin/python -m pipeline.app serve {_quoted(local)}")
     return lines
 
 

@@ -1,6 +1,7 @@
 """The command line: `python -m pipeline.app serve | build | android`."""
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -71,6 +72,8 @@ def _serve(model: ModelFiles, port: int, https: bool) -> None:
             else:
                 url = f"http://localhost:{port}/"
             print(f"Open {url} (Ctrl-C ends)", flush=True)
+            # However it is ended, the folder goes.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
             server.serve_forever()
 
 

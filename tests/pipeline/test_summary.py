@@ -176,6 +176,7 @@ def test_the_printed_summary_has_all_that_a_newcomer_needs(make):
         "/pushed/3/detect.tflite",
         "-m pipeline.detect",
         "tensorboard --logdir",
+        "make page && .venv/bin/python -m pipeline.app serve",
         "--schema",
         "pushed in 61 s",
     ):

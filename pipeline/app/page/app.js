@@ -1,12 +1,13 @@
 // The page: sources of frames, what is drawn on them, and the controls.
 
+import { chooseOther, openCamera } from "./camera.js";
 import { Detector } from "./detector.js";
+import { color, drawBoxes } from "./drawing.js";
 import { detectionsJson, filesInside, vocAnnotation, zip } from "./files.js";
 
 const DEFAULT_THRESHOLD = 0.5;
 const FPS_FRAMES = 30; // over which frames a second are averaged
 const SPOKEN_EVERY = 3000; // ms between announcements to screen readers
-const CAMERA = { width: { ideal: 1280 }, height: { ideal: 720 } };
 
 const $ = (id) => document.getElementById(id);
 const video = $("video");
@@ -15,7 +16,7 @@ const boxes = $("boxes");
 
 let runtime; // its folder
 let model; // {name, labels, manifest, detector}
-let source; // {element, camera: bool, name, stop()}: where frames come from
+let source; // of frames: {element or bitmap, size, stop(), camera, canSwitch}
 let last; // what the detector said of the last frame
 let times = []; // when the last results came
 const hidden = new Set(); // classes that are not shown
@@ -86,7 +87,7 @@ async function useModel({ name, bytes, raw, labels, manifest }) {
   $("threshold").value = Math.floor(100 * (recommended ?? DEFAULT_THRESHOLD)) / 100;
   showModel();
   $("camera").disabled = $("open").disabled = false;
-  if (source && source.element !== video) await detectPicture();
+  if (source?.bitmap) await detectPicture();
 }
 
 /** JSON, null if it is none: files may be anybody's. */
@@ -126,7 +127,8 @@ function showModel() {
   $("about").replaceChildren(
     ...Object.entries(about)
       .filter(([, value]) => value)
-      .map(([term, value]) => element("div", {}, element("dt", {}, term), element("dd", {}, value))),
+      .map(([term, value]) => [element("dt", {}, term), element("dd", {}, value)])
+      .map((pair) => element("div", {}, ...pair)),
   );
   $("classes").replaceChildren(...model.labels.map(classItem));
   showThreshold();
@@ -154,19 +156,6 @@ function element(name, properties, ...children) {
   return made;
 }
 
-/** The colour of a class: the one of `models/drawing.py`, and black or white for text on it. */
-function color(classId) {
-  const hue = (0.02 + classId * 0.381966) % 1;
-  const value = [1, 0.85, 0.7][classId % 3];
-  const channel = (n) => {
-    const k = (n + hue * 6) % 6;
-    return 255 * value * (1 - 0.85 * Math.max(0, Math.min(k, 4 - k, 1)));
-  };
-  const [red, green, blue] = [channel(5), channel(3), channel(1)].map(Math.round);
-  const bright = 0.299 * red + 0.587 * green + 0.114 * blue > 140;
-  return { css: `rgb(${red} ${green} ${blue})`, text: bright ? "#000" : "#fff" };
-}
-
 // --- Sources of frames
 
 function setSource(next) {
@@ -175,7 +164,6 @@ function setSource(next) {
   setShape(next.size);
   $("hint").hidden = true;
   video.hidden = next.element !== video;
-  picture.hidden = next.element !== picture;
   boxes.hidden = false;
   $("camera").textContent = next.camera ? "Stop camera" : "Start camera";
   $("switch").hidden = !next.camera || !next.canSwitch;
@@ -200,59 +188,37 @@ function setShape({ width, height }) {
   $("stage").style.setProperty("--ratio", width / height);
 }
 
-let facing = "environment";
-let cameraId;
-
 async function startCamera() {
-  if (!navigator.mediaDevices?.getUserMedia) {
-    throw new Error("Browsers give a camera to secure pages only: open this one by https or on localhost.");
-  }
-  const choice = cameraId ? { deviceId: { exact: cameraId } } : { facingMode: { ideal: facing } };
   if (source?.camera) closeSource(); // phones open one camera at a time
-  let stream;
   $("camera").disabled = true; // until the person has answered the browser's question
+  let opened;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { ...CAMERA, ...choice } });
-  } catch (error) {
-    throw new Error(CAMERA_ERRORS[error.name] ?? `The camera can't be opened: ${error.message}.`);
+    opened = await openCamera();
   } finally {
     $("camera").disabled = false;
   }
+  const { stream, canSwitch } = opened;
+  closeSource(); // before the element that it may use gets something else to play
+  video.srcObject = stream;
+  await video.play();
   const stop = () => {
     stream.getTracks().forEach((track) => track.stop());
     video.srcObject = null;
   };
-  closeSource(); // before the element that it may use gets something else to play
-  video.srcObject = stream;
-  await video.play();
-  const cameras = await navigator.mediaDevices.enumerateDevices();
-  const canSwitch = cameras.filter(({ kind }) => kind === "videoinput").length > 1;
+  setSource({ element: video, camera: true, size: videoSize(), canSwitch, stop });
+  const camera = source;
   stream.getVideoTracks()[0].addEventListener("ended", () => {
-    if (source?.stop === stop) attempt(() => { throw new Error("The camera was disconnected."); });
+    if (source === camera) fail("The camera was disconnected.");
   });
-  setSource({ element: video, camera: true, name: "camera", size: videoSize(), canSwitch, stop });
   watch();
 }
 
-const CAMERA_ERRORS = {
-  NotAllowedError:
-    "The camera is blocked for this page: allow it in the browser's settings for this site, then start it again.",
-  NotFoundError: "There is no camera here: connect one, or open a picture or a video.",
-  NotReadableError: "The camera is in use by another program: close that one, then start it again.",
-  OverconstrainedError: "That camera is gone: start the camera again.",
-};
-
 async function switchCamera() {
-  const now = video.srcObject.getVideoTracks()[0].getSettings();
-  if (now.facingMode) {
-    facing = now.facingMode === "user" ? "environment" : "user";
-  } else {
-    const devices = await navigator.mediaDevices.enumerateDevices();
-    const ids = devices.filter(({ kind }) => kind === "videoinput").map(({ deviceId }) => deviceId);
-    cameraId = ids[(ids.indexOf(now.deviceId) + 1) % ids.length];
-  }
+  await chooseOther(video.srcObject);
   await startCamera();
 }
+
+const UNREADABLE = "it is damaged, or of a kind unknown to this browser.";
 
 const videoSize = () => ({ width: video.videoWidth, height: video.videoHeight });
 
@@ -288,13 +254,10 @@ async function openPicture(file) {
     // The pixels as they are in the file, like in training; but upright.
     bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
   } catch {
-    throw new Error(`${file.name} can't be read as a picture: it is damaged, or of a kind unknown to this browser.`);
+    throw new Error(`${file.name} can't be read as a picture: ${UNREADABLE}`);
   }
   const { width, height } = bitmap;
-  setSource({ element: picture, camera: false, name: file.name, size: { width, height }, stop() {} });
-  Object.assign(picture, { width, height });
-  picture.getContext("2d").drawImage(bitmap, 0, 0);
-  source.bitmap = bitmap;
+  setSource({ bitmap, size: { width, height }, stop() {} });
   await detectPicture();
 }
 
@@ -313,14 +276,14 @@ async function openVideo(file) {
     await video.play();
   } catch {
     URL.revokeObjectURL(url);
-    throw new Error(`${file.name} can't be played: it is damaged, or of a kind unknown to this browser.`);
+    throw new Error(`${file.name} can't be played: ${UNREADABLE}`);
   }
   const stop = () => {
     video.pause();
     video.removeAttribute("src");
     URL.revokeObjectURL(url);
   };
-  setSource({ element: video, camera: false, name: file.name, size: videoSize(), stop });
+  setSource({ element: video, size: videoSize(), stop });
   $("play").textContent = "Pause";
   watch();
 }
@@ -357,19 +320,32 @@ const nextFrame = () =>
 // --- Results
 
 function accept(result) {
+  // The very frame that the boxes belong to: a live picture would be ahead of them.
+  const { frame, ...found } = result;
+  picture.getContext("bitmaprenderer").transferFromImageBitmap(frame);
+  picture.hidden = false;
+  setShape(found); // a phone may have been turned
+  last = named(found);
+  times = [...times.slice(1 - FPS_FRAMES), performance.now()];
+  $("save").disabled = false;
+  show();
+}
+
+/** A result whose detections have labels. */
+function named(result) {
   const { labels } = model;
   const highest = Math.max(-1, ...result.detections.map(({ classId }) => classId));
   if (labels.length && highest >= labels.length) {
     throw new Error(
-      `The labels do not match the model: expected a line for each class, received ${labels.length} ` +
-        `lines, but the model found class index ${highest}.`,
+      "The labels do not match the model: expected a line for each class, received " +
+        `${labels.length} lines, but the model found class index ${highest}.`,
     );
   }
-  for (const found of result.detections) found.label = labels[found.classId] ?? `class ${found.classId}`;
-  last = result;
-  times = [...times.slice(1 - FPS_FRAMES), performance.now()];
-  $("save").disabled = false;
-  show();
+  const detections = result.detections.map((found) => ({
+    ...found,
+    label: labels[found.classId] ?? `class ${found.classId}`,
+  }));
+  return { ...result, detections };
 }
 
 const threshold = () => Number($("threshold").value);
@@ -378,7 +354,7 @@ const chosen = (detections) =>
 
 function show() {
   const found = last ? chosen(last.detections).filter(({ shown }) => shown) : [];
-  drawBoxes(found);
+  drawBoxes(boxes, found);
   const seconds = (times.at(-1) - times[0]) / 1000;
   $("fps").textContent = times.length > 1 ? ((times.length - 1) / seconds).toFixed(1) : "–";
   $("inference").textContent = last ? `${last.ms.inference.toFixed(1)} ms` : "–";
@@ -391,38 +367,6 @@ function show() {
 function foundItem({ classId, label, score }) {
   const percent = element("span", { className: "score" }, `${Math.round(100 * score)} %`);
   return element("li", {}, swatch(classId), label, percent);
-}
-
-function drawBoxes(found) {
-  const { width, height } = boxes.getBoundingClientRect();
-  const scale = devicePixelRatio;
-  Object.assign(boxes, { width: Math.round(width * scale), height: Math.round(height * scale) });
-  const context = boxes.getContext("2d");
-  context.scale(scale, scale);
-  context.font = "600 14px system-ui, sans-serif";
-  context.textBaseline = "middle";
-  const best = [...found].reverse(); // the most certain is drawn last, on top
-  for (const { classId, box: [top, left, bottom, right] } of best) {
-    const rectangle = [left * width, top * height, (right - left) * width, (bottom - top) * height];
-    const { css, text } = color(classId);
-    context.lineWidth = 5;
-    context.strokeStyle = text;
-    context.strokeRect(...rectangle);
-    context.lineWidth = 3;
-    context.strokeStyle = css;
-    context.strokeRect(...rectangle);
-  }
-  for (const { classId, label, score, box: [top, left] } of best) {
-    const { css, text } = color(classId);
-    const name = `${label} ${Math.round(100 * score)} %`;
-    const tagWidth = context.measureText(name).width + 12;
-    const x = Math.max(0, Math.min(left * width, width - tagWidth));
-    const y = top * height >= 22 ? top * height - 22 : top * height;
-    context.fillStyle = css;
-    context.fillRect(x, y, tagWidth, 22);
-    context.fillStyle = text;
-    context.fillText(name, x + 6, y + 11);
-  }
 }
 
 let spokenAt = 0;
@@ -449,13 +393,12 @@ function showThreshold() {
 
 async function save() {
   const { blob, result } = await model.detector.lastFrame();
+  const frame = named(result);
+  frame.detections = chosen(frame.detections);
   const now = new Date();
   const local = new Date(now - 60000 * now.getTimezoneOffset()).toISOString();
   const stem = `frame-${local.slice(0, 23).replace(/[-:.]/g, "").replace("T", "-")}`;
   const file = `${stem}.png`;
-  // The detections of `last` have their names; both are of the same frame, or of neighbours.
-  for (const found of result.detections) found.label = model.labels[found.classId] ?? `class ${found.classId}`;
-  const frame = { ...result, detections: chosen(result.detections) };
   const { name, labels, manifest } = model;
   const described = manifest ? `${name}, version ${manifest.version}` : name;
   const json = detectionsJson({ model: described, labels, minScore: threshold(), file, frame });
@@ -492,9 +435,6 @@ for (const [id, all] of [["all", true], ["none", false]]) {
   });
 }
 addEventListener("resize", show);
-video.addEventListener("resize", () => {
-  if (source?.element === video) setShape(videoSize()); // a phone was turned
-});
 
 addEventListener("dragover", (event) => {
   event.preventDefault();

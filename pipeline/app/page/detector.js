@@ -48,9 +48,9 @@ export class Detector {
   /**
    * Detects objects in a frame.
    *
-   * @param {ImageBitmap} frame is closed
-   * @returns {Promise<{width, height, detections, ms: {resize, inference}}>} detections as in
-   *   `post_processing.js`, marked by `markShown`
+   * @param {ImageBitmap} frame moves into the worker
+   * @returns {Promise<{width, height, detections, ms: {resize, inference}, frame}>} detections as
+   *   in `post_processing.js`, marked by `markShown`; the frame is back
    */
   detect(frame) {
     return this.#call("detect", { frame }, [frame]);

@@ -4,6 +4,7 @@
 // Messages in are {id, call, ...}; messages out {id, result} or {id, error}.
 
 const OUTPUTS = ["detection_boxes", "detection_classes", "detection_scores", "num_detections"];
+const BACKENDS = { wasm: "WebAssembly", webgpu: "WebGPU" }; // as people know them
 const TIMED_RUNS = 5; // when there is a choice
 // Modules that are valid only where WebAssembly has SIMD, and relaxed SIMD.
 const SIMD = new Uint8Array([
@@ -26,8 +27,8 @@ const context = canvas.getContext("2d", { alpha: false, willReadFrequently: true
 async function loadRuntime(folder) {
   if (!self.WebAssembly || !WebAssembly.validate(SIMD)) {
     throw new Error(
-      "This browser has no WebAssembly SIMD, which the detector needs: use a newer version of it, " +
-        "or another browser.",
+      "This browser has no WebAssembly SIMD, which the detector needs: use a newer version, or " +
+        "another browser.",
     );
   }
   const relaxed = WebAssembly.validate(RELAXED_SIMD);
@@ -112,7 +113,7 @@ async function fullDetector(bytes, name) {
     const [boxes, classes, scores, count] = order.map((index) => values[index]);
     return post.fromOutputs(boxes, classes, scores, Math.round(count[0]));
   };
-  return { compiled, ...input, finish, backend: "WebAssembly" };
+  return { compiled, ...input, finish, backend: BACKENDS.wasm };
 }
 
 /** The model without its post-processing; undefined where it can't run. */
@@ -139,7 +140,7 @@ async function rawDetector({ bytes, settings }, backend) {
       return undefined;
     }
     const finish = (values) => post.fromRaw(values[boxes], values[1 - boxes], settings);
-    const found = { compiled, ...input, finish, backend: accelerator === "wasm" ? "WebAssembly" : "WebGPU" };
+    const found = { compiled, ...input, finish, backend: BACKENDS[accelerator] };
     await run(found, blank(found));
     return found;
   } catch (error) {
@@ -173,7 +174,6 @@ async function detect({ frame }) {
   const { width, height } = frame;
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   context.drawImage(frame, 0, 0);
-  frame.close();
   const { data } = context.getImageData(0, 0, width, height);
   const pixels = resize(data, width, height, detector.size);
   const ready = performance.now();
@@ -185,7 +185,7 @@ async function detect({ frame }) {
     detections: post.markShown(found),
     ms: { resize: ready - start, inference: end - ready },
   };
-  return last;
+  return { ...last, frame };
 }
 
 async function lastFrame() {
@@ -197,7 +197,8 @@ const CALLS = { load, detect, lastFrame };
 
 self.onmessage = async ({ data: { id, call, ...given } }) => {
   try {
-    self.postMessage({ id, result: await CALLS[call](given) });
+    const result = await CALLS[call](given);
+    self.postMessage({ id, result }, result.frame ? [result.frame] : []);
   } catch (error) {
     self.postMessage({ id, error: error.message || String(error) });
   }

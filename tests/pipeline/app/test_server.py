@@ -147,12 +147,14 @@ def test_an_impossible_port_is_one_line(runtime, model, port, capsys):
     assert "Choose another one with --port" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flags", [[], ["--https"]])
-def test_the_command_says_where_to_look_and_ends_quietly(runtime, model, flags):
+@pytest.mark.parametrize(
+    ("flags", "end"), [([], signal.SIGINT), (["--https"], signal.SIGTERM)], ids=str
+)
+def test_the_command_says_where_to_look_and_ends_quietly(runtime, model, flags, end, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.app", "serve", model, "--port", "0", *flags],
         cwd=ROOT,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -167,9 +169,11 @@ def test_the_command_says_where_to_look_and_ends_quietly(runtime, model, flags):
         assert ("█" in "".join(lines)) == bool(flags)  # the QR code
         if not flags:
             assert ask(url, "/model.json")[0] == 200
-        process.send_signal(signal.SIGINT)
+        assert list(tmp_path.glob("detector-page-*"))
+        process.send_signal(end)
         _, errors = process.communicate(timeout=LONG_ENOUGH)
         assert (process.returncode, errors) == (0, "")
+        assert not list(tmp_path.glob("detector-page-*"))
     finally:
         process.kill()
         process.wait()
