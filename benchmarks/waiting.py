@@ -6,6 +6,9 @@ EXAMPLES is a transformed Examples artifact, such as
 `workdir/pipeline_root/Transform/transformed_examples/5`. The step of the preset's network takes the
 batches of the training input pipeline; waiting is the time in which it asks for the next one. What
 decoding costs shows in the steps, too: on a CPU both use the same cores.
+
+Seen in November 2026 on two busy x86 cores, 15 steps of 32 images: waiting was 0.3% of a step from
+memory, and 0.4% from disk.
 """
 
 import argparse

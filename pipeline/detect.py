@@ -93,19 +93,14 @@ def differences_from_manifest(files: ModelFiles) -> list[str]:
         return []
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        recorded = manifest["files"]
+        recorded, mark = manifest["files"], manifest.get(WITHDRAWN)
+        said = [f"{path.parent} was withdrawn at {mark['at']}: {mark['reason']}"] if mark else []
         expected = {
             files.model: recorded[PUSHED_MODEL_FILE]["sha256"],
             path.parent / LABELS_FILE: recorded[LABELS_FILE]["sha256"],
         }
     except (OSError, ValueError, LookupError, TypeError):
         return [f"{path} is damaged: nobody can tell whether the files beside it were changed."]
-    withdrawn = manifest.get(WITHDRAWN)
-    said = (
-        [f"{path.parent} was withdrawn at {withdrawn['at']}: {withdrawn['reason']}"]
-        if withdrawn
-        else []
-    )
     return said + [
         f"{file} is not the file that was pushed: {MANIFEST_FILE} records another sha256."
         for file, digest in expected.items()

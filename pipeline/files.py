@@ -33,6 +33,10 @@ IGNORED_FILE = "ignored.jsonl"
 
 # A push, and the PushedModel artifact's copy of it; apps get the model under this name.
 PUSHED_MODEL_FILE = "detect.tflite"
+# The same network without the post-processing, for accelerators; absent in older versions.
+RAW_MODEL_FILE = "detect_raw.tflite"
+# Likewise, in floating point with weights of 16 bits; only where rewriter.float16 is set.
+FLOAT16_MODEL_FILE = "detect_float16.tflite"
 MANIFEST_FILE = "manifest.json"
 # In a manifest: {at, reason} of a version that was withdrawn after the push.
 WITHDRAWN = "withdrawn"
@@ -41,8 +45,11 @@ PROVENANCE_FILE = "provenance.json"
 LATEST = "latest"  # names the newest version
 
 # Custom property of shipping models, both blessings and pushed models: `hash_together` of the
-# .tflite and its labels, which are judged and shipped as one.
+# .tflite, its labels and its raw forms, which are judged and shipped as one.
 HASH_PROPERTY = "files_sha256"
+# Custom properties of shipping and pushed models: the sha256 of each raw form.
+FORMS = {RAW_MODEL_FILE: "raw_sha256", FLOAT16_MODEL_FILE: "float16_sha256"}
+JUDGED_FILES = (PUSHED_MODEL_FILE, LABELS_FILE, *FORMS)  # in the order of their hash
 
 # The Report's artifact; the page is in the run's folder, too, and on Vertex AI beside the push.
 REPORT_FACTS_FILE = "report.json"

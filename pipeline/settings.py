@@ -116,6 +116,9 @@ class DeviceSettings(Settings):
 class RewriterSettings(Settings):
     """When the .tflite counts as broken, compared with the network it was made from."""
 
+    float16: bool = False
+    """Also push detect_float16.tflite for GPUs: the raw form in floating point, with weights of 16
+    bits."""
     num_images: Count = 500
     """Evaluation images that are compared, at most."""
     max_seconds: Positive = 300.0

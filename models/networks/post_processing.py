@@ -48,8 +48,15 @@ def post_process(
     Returns:
       `Detections`, at most `settings.max_detections` of them.
     """
-    boxes = decode_boxes(encodings, anchors)
     scores = np.exp(-np.logaddexp(0, -logits))  # the sigmoid, without overflow
+    return post_process_scores(encodings, scores, anchors, settings)
+
+
+def post_process_scores(
+    encodings: np.ndarray, scores: np.ndarray, anchors: np.ndarray, settings: PostProcessing
+) -> Detections:
+    """`post_process` of class scores, float32 [N, C] in 0..1, instead of logits."""
+    boxes = decode_boxes(encodings, anchors)
     if settings.regular_nms:
         per_class = [
             (keep, np.full(len(keep), class_id))

@@ -13,10 +13,14 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from models.labels import format_labels
+from models.networks.boxes import BOX_SCALES
+from models.settings import PostProcessing
+from models.tflite.raw import ANCHORS_FILE, ENCODINGS, POST_PROCESSING_FILE, SCORES
 from models.tflite_metadata import (
     AXIS_LABELS,
     BOUNDING_BOX,
     DESCRIPTIONS,
+    DETECTOR_METADATA_NAME,
     FEATURE,
     IMAGE,
     METADATA_NAME,
@@ -26,6 +30,7 @@ from models.tflite_metadata import (
     VALUE_LABELS,
     AlignedBuilder,
     Metadata,
+    pack_detector,
     pack_files,
     pack_metadata,
     read_metadata,
@@ -36,6 +41,7 @@ LABELS_NAME, PROVENANCE_NAME = "labels.txt", "provenance.json"
 PIXEL_MEAN = PIXEL_STD = 127.5
 # The first version of MediaPipe's reader that knows all fields in use: groups of tensors.
 _MIN_PARSER = "1.2.0"
+_MIN_RAW_PARSER, _MIN_DETECTOR_PARSER = "1.5.0", "1.0.0"  # custom metadata
 _RGB, _BOUNDARIES, _RATIO = 1, 1, 0
 _PER_BOX = {"min": 2, "max": 2}  # dimensions: one value a box
 # Of the signature's outputs, in the order in which MediaPipe numbers them when it knows no names.
@@ -71,6 +77,27 @@ _OUTPUTS = {
         "content": {"properties": (FEATURE, {})},
     },
 }
+# Of a raw file: MediaPipe knows them by these names, too.
+_RAW_OUTPUTS = {
+    ENCODINGS: {
+        "name": "location",
+        "description": "Boxes relative to their anchors: (ty, tx, th, tw), scaled.",
+        "content": {
+            "properties": (
+                BOUNDING_BOX,
+                {"index": [1, 0, 3, 2], "type": _BOUNDARIES, "coordinate_type": _RATIO},
+            ),
+        },
+    },
+    SCORES: {
+        "name": "score",
+        "description": f"Scores of each class from 0 to 1; class 0 is line 1 of {LABELS_NAME}.",
+        "content": {"properties": (FEATURE, {})},
+        "associated_files": [
+            {"name": LABELS_NAME, "description": "The classes.", "type": AXIS_LABELS}
+        ],
+    },
+}
 _GROUP = {"name": "detection_result", "tensor_names": ["location", "category", "score"]}
 
 
@@ -82,6 +109,7 @@ def describe_detector(
     version: str,
     provenance: Mapping[str, Any],
     score_threshold: float | None,
+    raw: tuple[np.ndarray, PostProcessing] | None = None,
 ) -> bytes:
     """Adds metadata to a detector's file; the network in it stays as it is.
 
@@ -94,6 +122,8 @@ def describe_detector(
       provenance: what made the file, JSON; becomes `PROVENANCE_NAME` in it.
       score_threshold: from which score on an app should show a detection, where it does not say;
         None leaves that to the app.
+      raw: of a raw file, the anchors, float32 [N, 4], and the settings of the post-processing that
+        is left to the app; None for a file that has it inside.
 
     Returns:
       The file with metadata: the same for the same arguments.
@@ -101,28 +131,65 @@ def describe_detector(
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     outputs = []
     for key in _output_names(model):
-        output = dict(_OUTPUTS[key])
-        if key == "detection_scores" and score_threshold is not None:
+        output = dict((_OUTPUTS | _RAW_OUTPUTS)[key])
+        if output["name"] == "score" and score_threshold is not None:
             threshold = {"threshold": score_threshold}
             output["process_units"] = [{"options": (SCORE_THRESHOLD, threshold)}]
         outputs.append(output)
-    metadata = {
-        "name": name,
-        "description": description,
-        "version": version,
-        "subgraphs": [
-            {"inputs": [_image(model)], "outputs": outputs, "output_groups": [_GROUP]}
-        ],
-        "associated_files": [
-            {"name": PROVENANCE_NAME, "description": "What made this file.", "type": DESCRIPTIONS}
-        ],
-        "min_parser_version": _MIN_PARSER,
-    }  # fmt: skip
+    about = {"inputs": [_image(model)], "outputs": outputs}
     files = {
         LABELS_NAME: format_labels(labels).encode(),
         PROVENANCE_NAME: json.dumps(provenance, indent=2, sort_keys=True, allow_nan=False).encode(),
     }
+    told = {PROVENANCE_NAME: "What made this file."}
+    if raw is None:
+        about["output_groups"] = [_GROUP]
+    else:
+        anchors, settings = raw
+        options = pack_detector(_detector_options(anchors, len(labels)))
+        about["custom_metadata"] = [{"name": DETECTOR_METADATA_NAME, "data": options}]
+        files[ANCHORS_FILE] = anchors.astype("<f4").tobytes()
+        files[POST_PROCESSING_FILE] = settings.model_dump_json().encode()
+        told[ANCHORS_FILE] = "float32 [N, 4]: (ycenter, xcenter, height, width)."
+        told[POST_PROCESSING_FILE] = "Settings of the suppression."
+    metadata = {
+        "name": name,
+        "description": description,
+        "version": version,
+        "subgraphs": [about],
+        "associated_files": [
+            {"name": file, "description": text, "type": DESCRIPTIONS} for file, text in told.items()
+        ],
+        "min_parser_version": _MIN_PARSER if raw is None else _MIN_RAW_PARSER,
+    }
     return _attach(model, metadata) + pack_files(files)
+
+
+def _detector_options(anchors: np.ndarray, num_classes: int) -> dict[str, Any]:
+    y_scale, x_scale, h_scale, w_scale = BOX_SCALES
+    return {
+        "min_parser_version": _MIN_DETECTOR_PARSER,
+        "anchors": {
+            "fixed": {
+                "anchors": [
+                    {"y_center": y, "x_center": x, "height": h, "width": w}
+                    for y, x, h, w in anchors.tolist()
+                ]
+            }
+        },
+        "decoding": {
+            "num_classes": num_classes,
+            "num_boxes": len(anchors),
+            "num_coords": 4,
+            "num_values_per_keypoint": 2,  # of none, but MediaPipe insists
+            "x_scale": x_scale,
+            "y_scale": y_scale,
+            "w_scale": w_scale,
+            "h_scale": h_scale,
+            "apply_exponential_on_box_size": True,
+            "sigmoid_score": False,  # the file's scores are sigmoids already
+        },
+    }
 
 
 def _image(model: schema.ModelT) -> dict[str, Any]:
@@ -182,7 +249,7 @@ def problem_with_description(content: bytes, labels_text: str) -> str | None:
     if found is None:
         return "Expected TFLite metadata in the file. Received: none."
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-    expected = [_OUTPUTS[key]["name"] for key in _output_names(model)]
+    expected = [(_OUTPUTS | _RAW_OUTPUTS)[key]["name"] for key in _output_names(model)]
     return next(_problems(found, expected, labels_text), None)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.networks.boxes import BOX_SCALES
+from models.networks.fake_quant import FakeQuantActivation, QuantConv2D, QuantDepthwiseConv2D
 from models.networks.families import DetectorConfig
 from models.settings import PostProcessing
 from models.tflite.detector import INPUT_NAME
@@ -99,6 +100,7 @@ def export_tflite(
     work_dir: str,
     quantize: bool = True,
     representative_images: Iterable[np.ndarray] | None = None,
+    float16: bool = False,
 ) -> bytes:
     """Converts a network.
 
@@ -110,6 +112,7 @@ def export_tflite(
       work_dir: an existing folder for the intermediate SavedModel.
       quantize: int8 inside and a uint8 input; otherwise float32 throughout.
       representative_images: float32 [S, S, 3] in [-1, 1], for post-training quantization.
+      float16: weights in float16, for GPUs, and a float32 input; not with `quantize`.
 
     Returns:
       The flatbuffer. Input `normalized_input_image_tensor` [1, S, S, 3]: uint8, whose value v
@@ -126,4 +129,26 @@ def export_tflite(
         if representative_images is not None:
             images = [image[None] for image in representative_images]
             converter.representative_dataset = lambda: ([image] for image in images)
+    elif float16:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
     return converter.convert()
+
+
+def without_rounding(network: keras.Model) -> keras.Model:
+    """The network with the same weights, but without fake quantization: for floating point."""
+    plain_kinds = {
+        QuantConv2D: keras.layers.Conv2D,
+        QuantDepthwiseConv2D: keras.layers.DepthwiseConv2D,
+    }
+
+    def plain(layer):
+        if isinstance(layer, FakeQuantActivation):
+            return keras.layers.Identity(name=layer.name)
+        return plain_kinds.get(type(layer), type(layer)).from_config(layer.get_config())
+
+    twin = keras.models.clone_model(network, clone_function=plain)
+    for layer in network.layers:
+        if layer.weights and not isinstance(layer, FakeQuantActivation):
+            twin.get_layer(layer.name).set_weights(layer.get_weights())
+    return twin

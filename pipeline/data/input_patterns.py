@@ -4,6 +4,7 @@ The driver fingerprints the files that match, so that a change of the data is a 
 key. Paths in object stores are never looked up here: that would need the network, and credentials.
 """
 
+import itertools
 import os
 from collections.abc import Iterable, Mapping
 
@@ -64,6 +65,13 @@ def paths_by_side(
             "Expected different data for training, for evaluation and for the test. Received: "
             f"{', '.join(map(str, given.values()))}."
         )
+    for inner, outer in itertools.permutations(paths.values(), 2):
+        if inner.startswith(f"{outer}/"):
+            raise UserError(
+                "Expected the data of each side in a folder of its own. Received: "
+                f"{inner}, which is inside of {outer}. A split into folders such as train and val "
+                "needs no flags but --data."
+            )
     return paths
 
 

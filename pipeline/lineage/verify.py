@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.files import (
     HASH_PROPERTY,
     IMAGES_FILE,
+    JUDGED_FILES,
     LABELS_FILE,
     MANIFEST_FILE,
     PUSHED_MODEL_FILE,
@@ -313,7 +314,7 @@ class _Checker:
             name: self._file(artifact, f"{folder}/{name}", digest)
             for name, digest in sorted(expected.items())
         }
-        judged = {name: read[name] for name in (PUSHED_MODEL_FILE, LABELS_FILE)}
+        judged = {name: read[name] for name in JUDGED_FILES if name in read}
         if None in judged.values():
             return
         labels, together = f"{folder}/{LABELS_FILE}", artifact.properties.get(HASH_PROPERTY)

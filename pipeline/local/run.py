@@ -95,11 +95,11 @@ def run_locally(
                 lost = lost_versions(opened, config.push.destination)
                 with remember_ctrl_c() as check_ctrl_c:
                     say("loading TensorFlow and TFX ...")
-                    known = _what_is_known(config) if by_data or own_data else {}
-                    for line in known.pop("found", ()):
+                    seen = _look_at_data(config) if own_data else {}
+                    for line in seen.pop("found", ()):
                         say(f"found: {line}")
                     if by_data:
-                        config, chosen = by_data(**known)
+                        config, chosen = by_data(weights=_settings_of_weights(config), **seen)
                         say("\n".join(chosen))
                         config = complete(config, places)
                     origin = _known_uri(connection, config.warm_start.weights)
@@ -174,18 +174,22 @@ def _read_summary(folder: Path) -> dict[str, Any]:
         return {"run_id": folder.name, "status": RUNNING}
 
 
-def _what_is_known(config: PipelineConfig) -> dict[str, Any]:
-    """What `pipeline.recipe.choose_recipe` takes of data and weights; loads TensorFlow and TFX."""
+def _look_at_data(config: PipelineConfig) -> dict[str, Any]:
+    """`pipeline.data.first_look.FirstLook` by name; loads TensorFlow and TFX."""
     from pipeline.data.first_look import look_at
     from pipeline.pipeline import example_gen_of
-    from pipeline.training.initial_weights import settings_of_weights
 
-    known = {"weights": settings_of_weights(config.warm_start.model_dump())}
     data = config.data
     # TFX's driver resolves spans, later.
     if any("{" in path for path in (data.path, data.train, data.images)):
-        return known
-    return known | look_at(example_gen_of(config))._asdict()
+        return {}
+    return look_at(example_gen_of(config))._asdict()
+
+
+def _settings_of_weights(config: PipelineConfig) -> dict[str, Any]:
+    from pipeline.training.initial_weights import settings_of_weights
+
+    return settings_of_weights(config.warm_start.model_dump())
 
 
 def _known_uri(connection, weights: str) -> str:

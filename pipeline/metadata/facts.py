@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from pipeline.files import IMAGES_FILE, hash_files, sha256_of
+from pipeline.files import FORMS, IMAGES_FILE, hash_files, sha256_of
 from pipeline.fingerprint import ROOT, environment, fingerprint_of, import_closure
 from pipeline.metadata.image_lists import CHUNKS, LISTS, chunks_of, data_fingerprint
 from pipeline.metadata.origin import read_origin
@@ -94,11 +94,18 @@ def record_end(
             for artifact in artifacts:
                 if artifact.type == "ModelEvaluation" and summary["gate"]:
                     write_record(store, "evaluation", str(artifact.id), summary["gate"])
-                digest = artifact.properties.get("sha256")
-                if digest and artifact.type in ("Model", "PushedModel"):
+                for digest in _digests_of(artifact):
                     known = (read_record(store, "sha256", digest) or {}).get("artifacts", [])
                     ids = sorted({*known, artifact.id})
                     write_record(store, "sha256", digest, {"artifacts": ids})
+
+
+def _digests_of(artifact: Artifact) -> list[str]:
+    """Of the .tflite files in a model."""
+    if artifact.type not in ("Model", "PushedModel"):
+        return []
+    found = (artifact.properties.get(name) for name in ("sha256", *FORMS.values()))
+    return [digest for digest in found if digest]
 
 
 def close_killed_run(

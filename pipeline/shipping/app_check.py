@@ -6,7 +6,7 @@ import itertools
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 from models.image import decode_and_resize
 from models.labels import parse_labels
-from models.tflite.description import problem_with_description
+from models.tflite.description import LABELS_NAME, problem_with_description
 from models.tflite.detector import INPUT_NAME, TFLiteDetector
 from models.tflite.inspection import convolutions, post_processing_inputs
+from models.tflite.raw import RawDetector
 
 _WARM_UP_RUNS = 5
 _SHOWN = 3  # convolutions named in a reason
@@ -98,7 +99,11 @@ class _CheckFailedError(Exception):
 
 
 def check_detector(
-    model: bytes, labels_text: str, pictures: Sequence[bytes], limits: Limits
+    model: bytes,
+    labels_text: str,
+    pictures: Sequence[bytes],
+    limits: Limits,
+    forms: Mapping[str, bytes] | None = None,
 ) -> DeviceReport:
     """Runs every check that it can; each failure is a reason not to bless.
 
@@ -107,6 +112,7 @@ def check_detector(
       labels_text: content of its label file.
       pictures: encoded JPEG or PNG files to run on; without any, a check fails.
       limits: see `Limits`.
+      forms: contents of the raw forms by name.
     """
     checks: dict[str, str | None] = {}
 
@@ -133,6 +139,9 @@ def check_detector(
         images = [decode_and_resize(picture, detector.input_size).numpy() for picture in pictures]
         run("outputs", _check_outputs, detector, images, labels)
         if checks["outputs"] is None:
+            for name, form in (forms or {}).items():
+                if checks.get("metadata", "") is None:
+                    run(name, _check_form, form, labels_text, detector.input_size, images)
             latency = measure_latency(detector, images, limits)
             run("latency", _check_latency, latency, limits)
     return DeviceReport(
@@ -190,6 +199,29 @@ def _check_metadata(model, labels_text):
     problem = problem_with_description(model, labels_text)
     if problem:
         raise _CheckFailedError(problem)
+
+
+def _check_form(raw, labels_text, input_size, images):
+    """It says of itself what the file does, and finds possible objects.
+
+    Whether it finds as much, the TFLiteRewriter has compared.
+    """
+    _check_metadata(raw, labels_text)
+    form = RawDetector(raw)
+    if form.input_size != input_size:
+        raise _CheckFailedError(
+            f"Expected pictures of {input_size} pixels. Received: of {form.input_size}."
+        )
+    for index, image in enumerate(images):
+        encodings, scores = form.outputs(image)
+        shape = len(form.anchors), len(parse_labels(labels_text, LABELS_NAME))
+        possible = np.isfinite(encodings).all() and ((scores >= 0) & (scores <= 1)).all()
+        if scores.shape != shape or encodings.shape != (shape[0], 4) or not possible:
+            raise _CheckFailedError(
+                f"Expected finite boxes and scores from 0 to 1 of {shape[0]} anchors and "
+                f"{shape[1]} classes. Received: {encodings.shape}, {scores.shape}, or others "
+                f"(on picture {index} of {len(images)})."
+            )
 
 
 def _check_outputs(detector, images, labels):

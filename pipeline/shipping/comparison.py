@@ -9,7 +9,7 @@ agree is reported only.
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import keras
@@ -20,9 +20,11 @@ from models.networks.post_processing import Detections, post_process
 from models.settings import PostProcessing
 from models.tflite.agreement import Agreement, compare, relative_error
 from models.tflite.detector import TFLiteDetector, TFLiteNetwork
+from models.tflite.raw import RawDetector
 from models.training.bootstrap import resample, resampled_map
 from models.training.coco import GroundTruth, coco_metrics
 from pipeline.errors import UserError
+from pipeline.files import FLOAT16_MODEL_FILE, RAW_MODEL_FILE
 from pipeline.settings import RewriterSettings
 from pipeline.shipping.score_threshold import ALL, recommend_thresholds
 
@@ -40,6 +42,7 @@ _NUM_SAMPLES = 400
 _SEED = 1
 # With fewer, one flipped detection decides, and resampling can't tell.
 _LEAST_LABELLED = 5
+_MAX_RAW_DIFFERENCE = 0.002
 # What counts as agreement of two detections, for the report.
 _AGREEMENT = {"min_score": 0.3, "max_score_difference": 0.1, "min_iou": 0.85}
 
@@ -92,6 +95,8 @@ class Comparison:
       detections: of the file and of the network, one by one; decides nothing.
       score_threshold: of the file, for all classes, see `recommend_thresholds`; NaN when it finds
         nothing.
+      forms: mAP@[.5:.95] of each raw form, with its post-processing in NumPy, by the name of its
+        file; NaN without any object.
     """
 
     num_labelled: int
@@ -101,6 +106,7 @@ class Comparison:
     score_error: float
     detections: Agreement
     score_threshold: float = float("nan")
+    forms: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def properties(self) -> dict[str, int | float]:
         """The figures, for the shipping model's artifact, without those that are not a number."""
@@ -113,6 +119,7 @@ class Comparison:
             "map_of_network": self.map.network,
             "map_of_file": self.map.file,
             "score_threshold": self.score_threshold,
+            **{f"map_of_{name.partition('.')[0]}": value for name, value in self.forms.items()},
             "raw_box_error": self.box_error,
             "raw_score_error": self.score_error,
             "agreement": found.shares["all"],
@@ -145,6 +152,7 @@ def compare_with_network(
     content: bytes,
     pictures: Iterable[Picture],
     max_seconds: float,
+    forms: Mapping[str, RawDetector] | None = None,
 ) -> Comparison:
     """Runs the network and its file on the same pictures.
 
@@ -155,6 +163,7 @@ def compare_with_network(
       content: the file.
       pictures: at least one.
       max_seconds: no further batch of pictures is begun after this time.
+      forms: the raw forms of the file, to run, too.
 
     Returns:
       `Comparison`; `refuse_broken_file` judges it.
@@ -163,6 +172,7 @@ def compare_with_network(
     raw: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     expected: list[Detections] = []
     received: list[Detections] = []
+    of_forms: dict[str, list[Detections]] = {name: [] for name in forms or ()}
     truth: list[GroundTruth] = []
     started = time.monotonic()
     for batch in _batches(pictures):
@@ -176,6 +186,8 @@ def compare_with_network(
                 raw.append((encodings, scores, *inner.outputs(picture.image)))
             expected.append(post_process(encodings, logits, config.anchors, post_processing))
             received.append(detector.detect(picture.image))
+            for name, form in (forms or {}).items():
+                of_forms[name].append(form.detect(picture.image))
             truth.append(GroundTruth(*picture[1:]))
         if time.monotonic() - started > max_seconds:
             break
@@ -192,6 +204,7 @@ def compare_with_network(
         relative_error(scores, file_scores, _LEAST_SCORE_SPREAD),
         compare(expected, received, **_AGREEMENT),
         best["threshold"] if best else float("nan"),
+        {name: coco_metrics(truth, found, class_names)["mAP"] for name, found in of_forms.items()},
     )
 
 
@@ -242,6 +255,19 @@ def refuse_broken_file(found: Comparison, settings: RewriterSettings) -> None:
         for name, drop in (("mAP@.5", found.map50), ("mAP@[.5:.95]", found.map))
         if drop.network - drop.file > settings.max_map_drop and drop.least > settings.max_map_drop
     ]
+    # Post-processing in NumPy may break ties in another way, and no more.
+    raw = found.forms.get(RAW_MODEL_FILE, float("nan"))
+    if abs(raw - found.map.file) > _MAX_RAW_DIFFERENCE:
+        problems.append(
+            f"mAP@[.5:.95] {raw:.4f} of {RAW_MODEL_FILE}, {found.map.file:.4f} of the file: at "
+            f"most {_MAX_RAW_DIFFERENCE:g} apart"
+        )
+    float16 = found.forms.get(FLOAT16_MODEL_FILE, float("nan"))
+    if found.map.network - float16 > settings.max_map_drop:
+        problems.append(
+            f"mAP@[.5:.95] {float16:.3f} of {FLOAT16_MODEL_FILE}, the network has "
+            f"{found.map.network:.3f} (rewriter.max_map_drop; or unset rewriter.float16)"
+        )
     if problems:
         raise UserError(
             f"The .tflite does not find what its network finds: {'; '.join(problems)} (on "

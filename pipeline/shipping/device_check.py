@@ -15,6 +15,7 @@ from tfx.utils import io_utils
 from pipeline.data.raw_example import labelled_pictures
 from pipeline.files import (
     DEVICE_REPORT_FILE,
+    FORMS,
     HASH_PROPERTY,
     LABELS_FILE,
     PUSHED_MODEL_FILE,
@@ -66,7 +67,8 @@ def DeviceCheck(
     labelled = labelled_pictures(examples, "eval", num_images)
     pictures = [picture.encoded for picture in labelled]
     content, labels_text = files[PUSHED_MODEL_FILE], files[LABELS_FILE].decode()
-    report = check_detector(content, labels_text, pictures, limits)
+    forms = {name: files[name] for name in FORMS if name in files}
+    report = check_detector(content, labels_text, pictures, limits, forms)
     _mark(blessing, report)
     blessing.set_string_custom_property(HASH_PROPERTY, hash_together(files))
 

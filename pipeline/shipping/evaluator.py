@@ -3,7 +3,6 @@
 Beside the figures it keeps what they were computed from, see `judged_pictures`.
 """
 
-import apache_beam as beam
 import tfx.v1 as tfx
 from tfx import types
 from tfx.components.evaluator import executor as evaluator_executor
@@ -13,22 +12,6 @@ from tfx.types import artifact_utils
 from pipeline.files import HASH_PROPERTY
 from pipeline.shipping.judged_files import read_judged_files, require_same
 from pipeline.shipping.judged_pictures import recording, write_thresholds
-
-
-class _StreamingPipeline(beam.Pipeline):
-    """Leaves out a Flatten of a single collection, as the Evaluator applies to its examples.
-
-    Beam's local runner would hold whatever enters a Flatten in memory, all pictures here, instead
-    of passing one batch after the other from the reader to the detector.
-    """
-
-    def apply(self, transform, pvalueish=None, label=None):
-        """As `beam.Pipeline.apply`."""
-        if isinstance(transform, beam.Flatten) and not isinstance(pvalueish, beam.pvalue.PValue):
-            first, *others = pvalueish
-            if not others:
-                return first
-        return super().apply(transform, pvalueish, label)
 
 
 class Executor(evaluator_executor.Executor):
@@ -50,9 +33,6 @@ class Executor(evaluator_executor.Executor):
         write_thresholds(evaluation)
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         blessing.set_string_custom_property(HASH_PROPERTY, judged)
-
-    def _make_beam_pipeline(self):
-        return _StreamingPipeline(argv=self._beam_pipeline_args)
 
 
 def _require_unchanged(model: types.Artifact) -> str:

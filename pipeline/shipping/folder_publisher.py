@@ -24,8 +24,9 @@ from ml_metadata.proto import metadata_store_pb2
 
 from pipeline.errors import UserError
 from pipeline.files import (
+    FORMS,
     HASH_PROPERTY,
-    LABELS_FILE,
+    JUDGED_FILES,
     LATEST,
     MANIFEST_FILE,
     PUSHED_MODEL_FILE,
@@ -243,9 +244,8 @@ def _resolved(place: str) -> str:
 def _is_whole(version: str, recorded: Mapping[str, metadata_store_pb2.Value]) -> bool:
     try:
         os.stat(os.path.join(version, MANIFEST_FILE))
-        files = {
-            name: Path(version, name).read_bytes() for name in (PUSHED_MODEL_FILE, LABELS_FILE)
-        }
+        names = [n for n in JUDGED_FILES if n not in FORMS or FORMS[n] in recorded]
+        files = {name: Path(version, name).read_bytes() for name in names}
     except OSError:
         return False
     if HASH_PROPERTY in recorded:

@@ -1,4 +1,4 @@
-"""What is judged and shipped as one: the .tflite and its labels, under one hash.
+"""What is judged and shipped as one: the .tflite, its labels and its raw forms, under one hash.
 
 The TFLiteRewriter, both judges and the Pusher each record the hash of what they saw. A label file
 that somebody edits in between would otherwise ship with the figures of another.
@@ -12,8 +12,9 @@ from tfx.dsl.io import fileio
 
 from pipeline.errors import UserError
 from pipeline.files import (
+    FORMS,
     HASH_PROPERTY,
-    LABELS_FILE,
+    JUDGED_FILES,
     PUSHED_MODEL_FILE,
     SHIPPING_MODEL_FILE,
     hash_together,
@@ -22,9 +23,14 @@ from pipeline.files import (
 
 
 def read_judged_files(model: types.Artifact) -> dict[str, bytes]:
-    """The contents of a shipping model's two files, by the names under which they are published."""
-    names = {PUSHED_MODEL_FILE: SHIPPING_MODEL_FILE, LABELS_FILE: LABELS_FILE}
-    return {name: _read(serving_path(model.uri, inner)) for name, inner in names.items()}
+    """The contents of a shipping model's files, by the names under which they are published.
+
+    Not every model has each raw form. One that was deleted changes the hash.
+    """
+    paths = {name: serving_path(model.uri, name) for name in JUDGED_FILES}
+    paths[PUSHED_MODEL_FILE] = serving_path(model.uri, SHIPPING_MODEL_FILE)
+    there = {n: path for n, path in paths.items() if n not in FORMS or fileio.exists(path)}
+    return {name: _read(path) for name, path in there.items()}
 
 
 def _read(path: str | os.PathLike) -> bytes:

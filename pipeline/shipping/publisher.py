@@ -1,6 +1,6 @@
 """Publishers: a version appears whole or not at all, and `latest` always names a whole one.
 
-    <destination>/<version>/    detect.tflite, labels.txt, manifest.json
+    <destination>/<version>/    detect.tflite, its raw forms, labels.txt, manifest.json
     <destination>/latest        names the newest version that was not withdrawn
 
 Versions count up from 1. Publishing what is already the latest, as after a crash of the pipeline

@@ -22,6 +22,7 @@ from tfx.utils import io_utils
 
 from models.labels import parse_labels
 from pipeline.files import (
+    FORMS,
     HASH_PROPERTY,
     LABELS_FILE,
     MANIFEST_FILE,
@@ -80,6 +81,9 @@ class Executor(tfx_pusher.Executor):
         pushed_model.set_string_custom_property("sha256", facts["sha256"])
         pushed_model.set_string_custom_property(HASH_PROPERTY, judged)
         pushed_model.set_int_custom_property("size_bytes", facts["size_bytes"])
+        for name in FORMS.keys() & published.files.keys():
+            sha256 = published.files[name]["sha256"]
+            pushed_model.set_string_custom_property(FORMS[name], sha256)
         for name in _FIGURES:
             pushed_model.set_float_custom_property(name, manifest["metrics"][name])
         logging.info("Pushed version %s to %s.", published.version, published.path)
@@ -165,9 +169,9 @@ class Pusher(base_component.BaseComponent):
     """Publishes a shipping model if, and only if, both judges bless it.
 
     Its output `pushed_model` has the custom properties `pushed` (1 or 0) and, if pushed,
-    `pushed_destination` (the version's folder), `pushed_version`, `sha256`, `files_sha256` (with
-    the labels), `size_bytes`, `mAP50` and `mAP`; with test images also `test_images`, `test_mAP50`
-    and `test_mAP`.
+    `pushed_destination` (the version's folder), `pushed_version`, `sha256`, those of `FORMS`,
+    `files_sha256` (of all), `size_bytes`, `mAP50` and `mAP`; with test images also `test_images`,
+    `test_mAP50` and `test_mAP`.
 
     Args:
       model: the shipping model, see `pipeline.files`.

@@ -1,10 +1,12 @@
 """TFLiteRewriter: turns the trained network into the .tflite that ships, and checks the file."""
 
+import functools
 import hashlib
 import json
 import logging
 import os
 import tempfile
+from typing import Any
 
 import numpy as np
 import tfx.v1 as tfx
@@ -15,13 +17,17 @@ from models.labels import format_labels
 from models.networks.families import normalize
 from models.settings import PostProcessing
 from models.tflite.description import describe_detector
-from models.tflite.export import export_tflite
+from models.tflite.export import export_tflite, without_rounding
+from models.tflite.raw import RawDetector, without_post_processing
 from models.training import checkpoint
 from pipeline.data.raw_example import labelled_pictures
 from pipeline.files import (
+    FLOAT16_MODEL_FILE,
+    FORMS,
     HASH_PROPERTY,
     LABELS_FILE,
     PUSHED_MODEL_FILE,
+    RAW_MODEL_FILE,
     SERVING_FOLDER,
     SHIPPING_FACTS_FILE,
     SHIPPING_MODEL_FILE,
@@ -58,8 +64,9 @@ def TFLiteRewriter(
       model: the Trainer's.
       examples: raw examples; the eval split is compared on, the train split may set ranges.
       shipping_model: gets the files of a shipping model, see `pipeline.files`, and the custom
-        properties `sha256`, `files_sha256` (with the labels), `size_bytes`, `quantization`, and the
-        figures of the comparison, see `pipeline.shipping.comparison.Comparison.properties`.
+        properties `sha256`, those of `FORMS`, `files_sha256` (of all), `size_bytes`,
+        `quantization`, and the figures of the comparison, see
+        `pipeline.shipping.comparison.Comparison.properties`.
       quantization: "aware", "post_training" or "none".
       post_processing: JSON of `models.settings.PostProcessing`.
       comparison: JSON of `pipeline.settings.RewriterSettings`.
@@ -101,10 +108,26 @@ def TFLiteRewriter(
         )
         for picture in labelled_pictures(examples, "eval", limits.num_images)
     )
-    found = compare_with_network(network, config, settings, content, pictures, limits.max_seconds)
+    raw = {RAW_MODEL_FILE: without_post_processing(content)}
+    if limits.float16:
+        with tempfile.TemporaryDirectory() as work_dir:
+            float16 = export_tflite(
+                without_rounding(network), config, settings, work_dir, quantize=False, float16=True
+            )
+        raw[FLOAT16_MODEL_FILE] = without_post_processing(float16)
+    forms = {name: RawDetector(form, config.anchors, settings) for name, form in raw.items()}
+    found = compare_with_network(
+        network, config, settings, content, pictures, limits.max_seconds, forms
+    )
     _log.info("TFLiteRewriter: %s", found)
     refuse_broken_file(found, limits)
-    content = _described(content, class_names, config, found, facts, examples, provenance)
+    describe = functools.partial(
+        describe_detector,
+        labels=class_names,
+        **_description(class_names, config, found, facts, examples, provenance),
+    )
+    content = describe(content)
+    raw = {name: describe(form, raw=(config.anchors, settings)) for name, form in raw.items()}
 
     description = {
         "input_size": size,
@@ -118,11 +141,14 @@ def TFLiteRewriter(
         LABELS_FILE: format_labels(class_names).encode(),
         SHIPPING_FACTS_FILE: json.dumps(description, indent=2, sort_keys=True).encode(),
         SHIPPING_MODEL_FILE: content,
+        **raw,
     }
     for name, data in files.items():
         write_whole(serving_path(shipping_model.uri, name), data)
     shipping_model.set_string_custom_property("sha256", hashlib.sha256(content).hexdigest())
-    judged = {PUSHED_MODEL_FILE: content, LABELS_FILE: files[LABELS_FILE]}
+    for name, form in raw.items():
+        shipping_model.set_string_custom_property(FORMS[name], hashlib.sha256(form).hexdigest())
+    judged = {PUSHED_MODEL_FILE: content, LABELS_FILE: files[LABELS_FILE], **raw}
     shipping_model.set_string_custom_property(HASH_PROPERTY, hash_together(judged))
     shipping_model.set_int_custom_property("size_bytes", len(content))
     shipping_model.set_string_custom_property("quantization", quantization)
@@ -133,8 +159,8 @@ def TFLiteRewriter(
             shipping_model.set_float_custom_property(name, value)
 
 
-def _described(content, class_names, config, found, facts, examples, provenance) -> bytes:
-    """The file with its metadata, which is the same for the same data, code, settings and seed.
+def _description(class_names, config, found, facts, examples, provenance) -> dict[str, Any]:
+    """What the files say of themselves: the same for the same data, code, settings and seed.
 
     So nothing in it tells one run from another that repeats it: the manifest names the run.
     """
@@ -161,13 +187,11 @@ def _described(content, class_names, config, found, facts, examples, provenance)
     }
     classes = ", ".join(class_names[:_NAMED_CLASSES])
     others = len(class_names) - _NAMED_CLASSES
-    return describe_detector(
-        content,
-        class_names,
-        name=made_from["name"],
-        description=f"Finds {classes}{f' and {others} more' if others > 0 else ''} in pictures of "
-        f"{config.input_size} x {config.input_size} pixels ({config.family}).",
-        version="-".join(value[:_VERSION_DIGITS] for value in fingerprints.values()),
-        provenance=told,
-        score_threshold=told["score_threshold"],
-    )
+    return {
+        "name": made_from["name"],
+        "description": f"Finds {classes}{f' and {others} more' if others > 0 else ''} in pictures "
+        f"of {config.input_size} x {config.input_size} pixels ({config.family}).",
+        "version": "-".join(value[:_VERSION_DIGITS] for value in fingerprints.values()),
+        "provenance": told,
+        "score_threshold": told["score_threshold"],
+    }

@@ -210,3 +210,12 @@ def test_help_does_not_wait_for_tensorflow():
     root = Path(__file__).parents[2]
     result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=True)
     assert b"usage" in result.stdout
+
+
+def test_a_withdrawn_version_is_used_with_a_warning(tmp_path, pushed, pictures, capsys):
+    path = pushed / "1" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["withdrawn"] = {"at": "2026-11-28", "reason": "wrong labels"}
+    path.write_text(json.dumps(manifest))
+    assert main([str(pushed), str(pictures), "--out", str(tmp_path / "out")]) == 0
+    assert "was withdrawn at 2026-11-28: wrong labels" in capsys.readouterr().err

@@ -99,7 +99,9 @@ def test_only_what_training_depends_on_trains_again(complete, change, trains):
     [
         ("ExampleGen", "pipeline.data.example_gen_executor", {}),
         ("ExampleGen", "pipeline.data.readers.voc", {}),
-        ("ExampleGen", "pipeline.data.readers.tfrecord", {"data.format": "tfrecord"}),
+        ("ExampleGen", "pipeline.data.readers.coco", {}),
+        ("ExampleGen", "pipeline.data.readers.yolo", {}),
+        ("ExampleGen", "pipeline.data.readers.tfrecord", {}),
         ("SchemaGen", "pipeline.data.schema_gen", {}),
         ("SchemaGen", "pipeline.data.schema", {"schema_dir": ""}),
         ("ExampleValidator", "pipeline.data.example_validator", {}),

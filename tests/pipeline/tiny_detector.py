@@ -73,12 +73,14 @@ def _normal(deviation):
     return keras.initializers.RandomNormal(stddev=deviation)
 
 
-def hash_of(model: bytes, labels) -> str:
-    """Of a model with its labels, as `sha256sum detect.tflite labels.txt | sha256sum` gives it."""
+def hash_of(model: bytes, labels, raw: bytes | None = None) -> str:
+    """As `sha256sum detect.tflite labels.txt detect_raw.tflite | sha256sum` gives it."""
     text = "".join(f"{label}\n" for label in labels).encode()
-    digests = [hashlib.sha256(content).hexdigest() for content in (model, text)]
-    listing = f"{digests[0]}  detect.tflite\n{digests[1]}  labels.txt\n"
-    return hashlib.sha256(listing.encode()).hexdigest()
+    files = {"detect.tflite": model, "labels.txt": text} | (
+        {"detect_raw.tflite": raw} if raw else {}
+    )
+    lines = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def picture(seed: int, size: tuple[int, int] = (120, 90)) -> bytes:

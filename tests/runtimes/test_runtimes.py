@@ -120,6 +120,21 @@ def test_mediapipe_for_python_finds_the_same(subject, mediapipe_python):
     assert_same(subject.expected, received)
 
 
+def test_mediapipe_takes_the_raw_form_with_its_anchors(subject, mediapipe_python):
+    """Its own suppression joins boxes, so only the best detection of a picture is the same."""
+    raw = subject.model.with_name("detect_raw.tflite")
+    received = with_mediapipe(mediapipe_python, raw, subject.pictures)
+    compared = 0
+    for ours, theirs in zip(subject.expected, received, strict=True):
+        best = max(ours, key=lambda found: found["score"])
+        if best["score"] >= MIN_SCORE + SCORE_STEP:
+            twin = max(theirs, key=lambda found: found["score"])
+            assert twin["label"] == best["label"]
+            assert twin["score"] == pytest.approx(best["score"], abs=SCORE_STEP)
+            compared += 1
+    assert compared >= len(received) / 2
+
+
 def test_mediapipe_for_the_web_finds_the_same(subject, tmp_path):
     received = in_browser(
         "mediapipe", subject.model, subject.pictures, tmp_path, minScore=MIN_SCORE

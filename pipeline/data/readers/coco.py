@@ -4,6 +4,7 @@ Pydantic parses and checks the file: its errors name line and column, or the pat
 """
 
 import functools
+import hashlib
 import math
 import os
 import re
@@ -28,6 +29,7 @@ _START = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
 _HEAD = 1 << 16
 # COCO writes hundredths of a pixel: so far an edge may be outside by rounding, in pixels.
 _ROUNDING = 0.011
+_LONGEST_ID = 100
 
 _Id = int | str
 
@@ -255,7 +257,7 @@ def _items(
             problems.setdefault(key, (problem.kind, problem.reason))
     for key, count in orphans.items():
         reason = f"{count} annotations are of image {key[:60]!r}, which is not among the images"
-        broken(key[:200], "missing_image", reason)
+        broken(_unique(key), "missing_image", reason)
     pictures = _find_pictures(tree, path, folder, side, images, places)
     for key, image in images.items():
         stated = None
@@ -268,7 +270,7 @@ def _items(
         items.append(
             CocoItem(
                 tree.base,
-                f"{path}#{key[:200]}",
+                f"{path}#{_unique(key)}",
                 picture,
                 "/".join([*place.key, image_id_of(name)]),
                 side or place.side,
@@ -279,6 +281,14 @@ def _items(
             )
         )
     return items
+
+
+def _unique(key: str) -> str:
+    """The id, of bounded length."""
+    if len(key) <= _LONGEST_ID:
+        return key
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{key[:_LONGEST_ID]}...{digest}"
 
 
 def _side_of_json(tree: Tree, path: str) -> str:

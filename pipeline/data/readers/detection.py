@@ -24,7 +24,7 @@ _LOOKED_FOR = {
     "classes.txt or an obj.names)",
     "tfrecord": "TFRecords (files with record or .tfr in their names)",
 }
-_BY_SUFFIX = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".data": "yolo", ".xml": "voc"}
+_BY_SUFFIX = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".data": "yolo"}
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,13 @@ def detect(base: str, source: Source, format_: str = AUTO) -> Detected:
     """
     tree = walk(base, source.root, source.images, source.annotations, source.depth)
     if source.file:
-        name = format_of_file(source.file) if format_ == AUTO else format_
+        name = format_of_file(source.file)
         reader = READERS[name]
+        if format_ not in (AUTO, name):
+            raise UserError(
+                f"Expected data of the format {format_}. Received: {tree.full(source.file)}, which "
+                f"is named like a file of {reader.TITLE}. Name the folder, or leave out the format."
+            )
         if reader is coco:
             return Detected(tree, coco, [source.file], [], ())
         labels = reader.recognise(tree)

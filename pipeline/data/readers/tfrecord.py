@@ -151,7 +151,13 @@ def _label_map(tree: Tree, shard: str) -> tuple[tuple[int, str], ...]:
     folder = shard.rpartition("/")[0]
     found = {}
     for path in [path for path in maps if path.rpartition("/")[0] == folder] or maps:
-        names = parse_label_map(tree.text(path, "a label map"))
+        try:
+            names = parse_label_map(tree.text(path, "a label map"))
+        except ValueError as error:  # of thousands of digits
+            raise UserError(
+                f"Expected a label map. Received: {tree.full(path)}, with an id that is no number "
+                f"to count by: {error}."
+            ) from None
         if names:
             found[tuple(sorted(names.items()))] = path
     if len(found) > 1:

@@ -5,11 +5,12 @@ their paths are the same but for the words that only say what is inside (`images
 which side of the split it is on (`train`, `val`).
 """
 
+import collections
 import functools
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -238,11 +239,11 @@ def walk(
     unsearched: list[str] = []
     for start, levels in starts.items():
         seen: set[tuple[int, int]] = set()
-        waiting = [(start, levels)]
+        waiting = collections.deque([(start, levels)])
         while waiting:
-            folder, levels = waiting.pop()
+            folder, levels = waiting.popleft()
             path = os.path.join(base, folder) if folder else base
-            if not is_remote(base):  # links may lead in circles
+            if not is_remote(base):
                 try:
                     stat = os.stat(path)
                 except OSError:
@@ -250,46 +251,52 @@ def walk(
                 if (stat.st_dev, stat.st_ino) in seen:
                     continue
                 seen.add((stat.st_dev, stat.st_ino))
-            names, folders = _list(path, must_exist=folder == start)
+            names, folders, links = _list(path, must_exist=folder == start)
             files.update(join(folder, name) for name in names)
-            inner = [join(folder, name) for name in folders if not _SKIPPED.fullmatch(name)]
+            folders, links = (
+                [join(folder, name) for name in found if not _SKIPPED.fullmatch(name)]
+                for found in (folders, links)
+            )
             if levels > 1:
-                waiting += [(name, levels - 1) for name in inner]
+                waiting.extendleft((name, levels - 1) for name in folders)
+                # Last: links may lead in circles, or to folders that have names of their own.
+                waiting.extend((name, levels - 1) for name in links)
             elif len(starts) == 1:
-                unsearched += inner
+                unsearched += [*folders, *links]
     return Tree(base, root, tuple(sorted(files)), tuple(sorted(unsearched)), images, annotations)
 
 
-def _no_folder(path: str) -> UserError:
+def _no_folder(path: str, problem: str = "does not exist") -> UserError:
     return UserError(
-        f"Expected a folder. Received: {path}, which does not exist. Check the path, "
-        "data.images and data.annotations."
+        f"Expected a folder. Received: {path}, which {problem}. Check the path, data.images and "
+        "data.annotations."
     )
 
 
-def _list(path: str, must_exist: bool) -> tuple[list[str], list[str]]:
-    """The files and the folders in a folder."""
+def _list(path: str, must_exist: bool) -> tuple[list[str], list[str], list[str]]:
+    """The files, the folders and the links to folders in a folder."""
     if not is_remote(path):
         try:
             with os.scandir(path) as entries:
-                found = [(entry.name, entry.is_dir()) for entry in entries]
+                found = [(entry.name, entry.is_dir(), entry.is_symlink()) for entry in entries]
         except NotADirectoryError:
-            raise _no_folder(path) from None
+            raise _no_folder(path, "is a file") from None
         except OSError as error:
             raise UserError(f"The folder {path} can't be read: {error.strerror}.") from None
-        return [n for n, is_dir in found if not is_dir], [n for n, is_dir in found if is_dir]
+        return (
+            [name for name, is_folder, _ in found if not is_folder],
+            [name for name, is_folder, is_link in found if is_folder and not is_link],
+            [name for name, is_folder, is_link in found if is_folder and is_link],
+        )
     try:
-        # Object stores end the names of folders in a slash.
-        entries = fileio.listdir(path)
+        names = fileio.listdir(path)
     except _GONE:
         if must_exist:
             raise _no_folder(path) from None
-        return [], []
-    files, folders = [], []
-    for name in entries:
-        is_folder = name.endswith("/")
-        (folders if is_folder else files).append(name.rstrip("/"))
-    return [name for name in files if name], [name for name in folders if name]
+        return [], [], []
+    # Object stores end the names of folders in a slash.
+    files = [name for name in names if name and not name.endswith("/")]
+    return files, [name.rstrip("/") for name in names if name.rstrip("/") != name != "/"], []
 
 
 def read_bytes(path: str) -> bytes | None:
@@ -360,12 +367,18 @@ def pair(tree: Tree, labels: Iterable[str]) -> Pairs:
             stems.setdefault(image_id_of(name), []).append(name)
     picture_places = tree.places(by_stem)
     label_places = tree.places(label_folders)
-    chosen = {}
-    for folder, names in label_folders.items():
-        stems = {stem_of(name) for name in names}
-        chosen[folder] = tuple(
-            _choose(folder, stems, label_places[folder], by_stem, picture_places)
+    claimed = {folder for folder, place in picture_places.items() if place in label_places.values()}
+    chosen = {
+        folder: _choose(
+            folder,
+            {stem_of(name) for name in names},
+            label_places[folder],
+            by_stem,
+            picture_places,
+            claimed,
         )
+        for folder, names in label_folders.items()
+    }
     return Pairs(chosen, picture_places, label_places, by_stem)
 
 
@@ -375,14 +388,24 @@ def _choose(
     place: Place,
     by_stem: Mapping[str, Mapping[str, list[str]]],
     places: Mapping[str, Place],
-) -> Iterator[str]:
-    """The folders of pictures that belong to a folder of labels."""
+    claimed: set[str],
+) -> tuple[str, ...]:
+    """The folders of pictures that belong to a folder of labels.
+
+    Args:
+      folder: of the labels.
+      stems: of the labels' names.
+      place: of the folder.
+      by_stem: the pictures by folder and stem.
+      places: of the folders of pictures.
+      claimed: those that have the place of some folder of labels.
+    """
 
     def overlap(other: str) -> int:
         return len(stems & by_stem[other].keys())
 
     if folder in by_stem and overlap(folder):
-        return iter([folder])
+        return (folder,)
     same = [other for other in by_stem if places[other] == place]
     if not same:  # only one of the two is divided by the split
         same = [
@@ -390,13 +413,18 @@ def _choose(
             for other in by_stem
             if places[other].key == place.key and "" in (places[other].side, place.side)
         ]
-    if same:
-        return iter(sorted(same))
-    fitting = [other for other in by_stem if "" in (places[other].side, place.side)
-               or places[other].side == place.side]  # fmt: skip
-    fitting.sort(key=lambda other: (-overlap(other), other))
-    if len(fitting) == 1 or (
-        fitting and overlap(fitting[0]) * 2 >= len(stems) and not overlap(fitting[1])
+    # By their names alone, if the paths say nothing else.
+    others = [
+        other
+        for other in by_stem
+        if other not in claimed
+        and ("" in (places[other].side, place.side) or places[other].side == place.side)
+    ]
+    others.sort(key=lambda other: (-overlap(other), other))
+    if same and (any(map(overlap, same)) or not any(map(overlap, others))):
+        return tuple(sorted(same))
+    if len(others) == 1 or (
+        others and overlap(others[0]) * 2 >= len(stems) and not overlap(others[1])
     ):
-        return iter(fitting[:1])
-    return iter(())
+        return (others[0],)
+    return tuple(sorted(same))

@@ -87,7 +87,11 @@ def find(
         items.append(VocItem(tree.base, path, folders, tuple(namesakes), place.key, side))
     items, ignored = _split_by_lists(tree, labels, items)
     read = functools.partial(read_annotation, class_from=class_from, max_megapixels=max_megapixels)
-    return Inputs(items, read, frozenset(tree.pictures), ignored)
+    unlisted = {item.file for item in ignored}
+    pictures = set(tree.pictures).difference(
+        *(pairs.pictures_of(path) for path in labels if path in unlisted)
+    )
+    return Inputs(items, read, frozenset(pictures), ignored)
 
 
 def _split_by_lists(

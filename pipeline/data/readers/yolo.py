@@ -9,6 +9,7 @@ import functools
 import math
 import os
 import re
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -35,8 +36,9 @@ from pipeline.data.split import EVAL, TEST, TRAIN
 from pipeline.errors import UserError
 
 TITLE = "YOLO"
+# On one line, so that a list of numbers is none; in one way only, so that any file is told at once.
 _LINE = re.compile(
-    rb"\s*\d+(?:\.0*)?(?:\s+-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?){4,}\s*(?:\n|\r|$)"
+    rb"\s*\d+(?:\.0*)?(?:[ \t]+-?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?){4,}[ \t]*(?:\n|\r|$)"
 )
 _NAMES_FILES = (
     *("classes.txt", "obj.names", "classes.names", "class_names.txt", "predefined_classes.txt"),
@@ -263,7 +265,8 @@ def _why(error: Exception) -> str:
         errors = error.errors(include_url=False, include_context=False)
         first = max(errors, key=lambda problem: len(problem["loc"]))
         place = ".".join(map(str, first["loc"])) or "the whole file"
-        return f"{place}: {first['msg']}, received {str(first['input'])[:100]!r}"
+        # A file of some bytes may name a list of lists ... that has billions of entries.
+        return f"{place}: {first['msg']}, received {reprlib.repr(first['input'])[:100]}"
     if isinstance(error, RecursionError):
         return "which is nested too deeply"
     return " ".join(str(error).split())[:300]

@@ -23,8 +23,12 @@ from tests.pipeline.data_samples import (
     VocFolder,
     od_record,
     picture,
+    samples,
     serialize,
+    write_coco,
     write_records,
+    write_voc,
+    write_yolo,
 )
 
 slow = pytest.mark.slow
@@ -162,6 +166,22 @@ def test_growing_data_keeps_its_sides_and_misses_the_cache(voc, tmp_path):
     assert len(after.artifacts) == 2
     assert before.sides().items() < after.sides().items()
     assert before.properties["data_fingerprint"] != after.properties["data_fingerprint"]
+
+
+@slow
+def test_voc_yolo_and_coco_give_the_same_files_byte_for_byte(tmp_path):
+    images = samples(12, ["train", "val", "test"])
+    runs = []
+    for write in (write_voc, write_yolo, write_coco):
+        folder = write(tmp_path / write.__name__, images)
+        runs.append(Run(DetectionExampleGen(str(folder)), tmp_path / f"{write.__name__}_root"))
+    contents = [
+        [path.read_bytes() for path in sorted(Path(run.uri).glob("Split-*/*"))] for run in runs
+    ]
+    assert len(contents[0]) == 3
+    assert contents[0] == contents[1] == contents[2]
+    assert len({run.properties["data_fingerprint"] for run in runs}) == 1
+    assert [run.properties["num_test"] for run in runs] == [4, 4, 4]
 
 
 @slow
@@ -430,6 +450,7 @@ def test_settings_are_part_of_the_cache_key(voc, tmp_path):
         ({"data": "voc", "train_data": "voc"}, "either data, or both"),
         ({"train_data": "voc"}, "either data, or both"),
         ({"train_data": "voc", "eval_data": "./voc"}, "different data"),
+        ({"train_data": "voc", "eval_data": "voc/val"}, "voc/val, which is inside of"),
         ({"data": "voc", "class_from": "folder"}, "class_from"),
         ({"data": "voc", "eval_fraction": 0.0}, "eval_fraction"),
         ({"data": "voc", "max_set_aside": 2}, "max_set_aside"),
@@ -443,10 +464,13 @@ def test_settings_are_part_of_the_cache_key(voc, tmp_path):
         ({"data": "voc", "data_format": "kitti"}, "format to be one of auto, voc"),
         ({"data": "a.record", "class_from": "filename"}, "would be ignored"),
         ({"data": "notes.txt"}, "which is none of them"),
+        ({"data": "notes.txt", "data_format": "voc"}, "which is a file"),
+        ({"data": "all.json", "data_format": "yolo"}, "named like a file of COCO"),
     ],
 )
 def test_contradictory_arguments_are_rejected(voc, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "notes.txt").write_text("nothing")
+    for name in ("notes.txt", "all.json"):
+        (tmp_path / name).write_text("nothing")
     with pytest.raises(UserError, match=message):
         DetectionExampleGen(**arguments)

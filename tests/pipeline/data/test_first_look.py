@@ -97,5 +97,5 @@ def test_records_are_seen_as_far_as_needed(tmp_path, monkeypatch):
 
 
 def test_no_data_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="is not a folder"):
+    with pytest.raises(UserError, match="which does not exist"):
         look(path=tmp_path / "nothing")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pipeline.lineage.__main__ import main
+from tests.pipeline.lineage.test_json_shapes import SHAPES, check
 from tests.pipeline.tiny_detector import LABELS
 
 
@@ -39,6 +40,7 @@ def test_a_file_tells_what_made_it_where_the_store_does_not_know_it(sqlite_fille
     assert told["classes"] == list(LABELS)
     assert told["provenance"]["fingerprints"]["code"] == "c0de" * 16
     assert "not found in" in err
+    check(told, SHAPES["embedded"], "embedded", set())
 
 
 def test_the_file_in_a_pushed_folder_tells_the_same(tmp_path, capfd, copy):

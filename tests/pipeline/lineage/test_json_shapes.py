@@ -85,5 +85,5 @@ def test_the_graph_has_the_documented_shape(sqlite_filled, capfd, used):
 
 
 def test_every_documented_shape_was_met(used):
-    verbs = {"runs", "trace", "impact", "diff", "why", "verify", "graph"}
+    verbs = {"embedded", "runs", "trace", "impact", "diff", "why", "verify", "graph"}
     assert used == SHAPES.keys() - verbs

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.lineage_store import sha256
 from benchmarks.lineage_writer import Writer
+from pipeline.files import format_manifest
 from pipeline.lineage import open_backend, verify
 from pipeline.lineage.subject import NotFoundError
 from pipeline.metadata import store
@@ -88,3 +89,17 @@ def test_a_manifest_cannot_pass_for_something_else(pushed, claim):
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(NotFoundError):
         verify(open_backend(location), str(copy))
+
+
+def test_a_withdrawal_is_no_damage_but_any_other_change_of_the_manifest_is(pushed):
+    location, folder = pushed
+    path = folder / "manifest.json"
+    content = json.loads(path.read_text())
+    original = format_manifest(content)
+    kept = next((folder.parents[1] / "root").rglob("manifest.json"))
+    kept.write_bytes(original)
+    mark = {"withdrawn": {"at": "today", "reason": "wrong"}}
+    path.write_bytes(format_manifest({**content, **mark}))
+    assert "manifest.json" not in problems(location, folder)
+    path.write_bytes(format_manifest({**content, "run_id": "another", **mark}))
+    assert problems(location, folder)["manifest.json"] == "changed"

@@ -19,7 +19,7 @@ from tests.pipeline.data_samples import VocFolder
 @pytest.fixture
 def config(tmp_path):
     """A configuration whose data exists."""
-    (tmp_path / "pets").mkdir()
+    VocFolder(tmp_path / "pets").fill(1)
     return override(presets.load("small_data_cpu"), {"data.path": str(tmp_path / "pets")})
 
 
@@ -71,7 +71,9 @@ def test_without_a_preset_the_data_decide(tmp_path, monkeypatch, capsys):
         "cat": 3,
         "dog": 3,
     }
-    assert "chosen: --preset small_data_cpu (family ssd: 0% of 6 obj" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "found: Pascal VOC, 2 classes, 3 images, split by a hash of the image ids\n" in said
+    assert "chosen: --preset small_data_cpu (family ssd: 0% of 6 obj" in said
     written = json.loads((tmp_path / "work" / "latest_run" / "config.json").read_text())
     assert written["training"]["steps"] == 600
 

@@ -92,6 +92,8 @@ def pattern(tmp_path):
                 features.CANVAS: [picture(number, (32, 32))],
                 features.BOXES_FLAT: boxes,
                 features.CLASS_IDS: np.int64([2, 0] if boxes else []),
+                features.IS_DIFFICULT: np.int64([0, 0] if boxes else []),
+                features.IS_CROWD: np.int64([0, 0] if boxes else []),
                 features.TRANSFORMED_ID: [f"image {number}".encode()],
                 features.MAX_BOXES: [2],
                 features.BOX_SIZES: np.linspace(0, 1, 21),

@@ -5,9 +5,13 @@ import numpy as np
 import pytest
 
 from models.labels import format_labels
+from models.networks.families import DetectorConfig
+from models.settings import PostProcessing
+from models.tflite.description import describe_detector
 from models.tflite.inspection import convolutions
+from models.tflite.raw import without_post_processing
 from pipeline.shipping.app_check import Limits, _problems, check_detector
-from tests.pipeline.tiny_detector import LABELS, picture
+from tests.pipeline.tiny_detector import LABELS, TINY_SIZE, picture
 
 LABELS_TEXT = format_labels(LABELS)
 PICTURES = [picture(seed) for seed in range(3)]
@@ -61,6 +65,35 @@ def test_a_float_file_is_blessed_only_where_float_is_wanted(float_model):
     assert report.checks["interface"]
     limits = dataclasses.replace(FEW_RUNS, quantized=False)
     assert check_detector(float_model, "cat\ndog\n", PICTURES, limits).blessed
+
+
+@pytest.fixture(scope="module")
+def raw(int8_model):
+    anchors = DetectorConfig(num_classes=3, input_size=TINY_SIZE).anchors
+    content = without_post_processing(int8_model)
+    return describe_detector(
+        content, LABELS, "pets", "Finds pets.", "1", {}, None, raw=(anchors, PostProcessing())
+    )
+
+
+def test_a_raw_form_is_judged_too(int8_model, raw):
+    report = check_detector(int8_model, LABELS_TEXT, PICTURES, FEW_RUNS, {"raw": raw})
+    assert report.blessed, report.reasons
+    assert report.checks["raw"] is None
+    other = without_post_processing(int8_model)
+    report = check_detector(int8_model, LABELS_TEXT, PICTURES, FEW_RUNS, {"raw": other})
+    [reason] = report.reasons
+    assert reason.startswith("raw: Expected the outputs ['location', 'score'] in the metadata.")
+
+
+def test_metadata_must_be_there_and_its_labels_those_beside_the_file(int8_model):
+    bare = int8_model.replace(b"TFLITE_METADATA", b"SOMETHING_ELSE!")
+    report = check_detector(bare, LABELS_TEXT, PICTURES, FEW_RUNS)
+    assert report.reasons == ["metadata: Expected TFLite metadata in the file. Received: none."]
+    report = check_detector(int8_model, "cat\nrabbit\ndog\n", PICTURES, FEW_RUNS)
+    assert report.reasons == [
+        "metadata: Expected the labels in the file to be those of labels.txt. Received: others."
+    ]
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty"])

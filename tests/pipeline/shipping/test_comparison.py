@@ -222,3 +222,24 @@ def test_the_figures_are_properties():
     assert properties["compared_labelled_images"] == 43
     assert properties["map50_of_network"] == 0.9
     assert properties["raw_score_error"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("forms", "message"),
+    [
+        ({"detect_raw.tflite": 0.703}, "0.7030 of detect_raw.tflite, 0.7000 of the file"),
+        ({"detect_raw.tflite": 0.697}, "0.6970 of detect_raw.tflite, 0.7000 of the file"),
+        ({"detect_float16.tflite": 0.68}, "0.680 of detect_float16.tflite, the network has 0.710"),
+        ({"detect_raw.tflite": 0.7015, "detect_float16.tflite": 0.705}, None),
+        ({"detect_raw.tflite": float("nan")}, None),  # nothing is labelled
+    ],
+)
+def test_each_raw_form_must_find_what_it_should(forms, message):
+    drop = MapDrop(network=0.71, file=0.7, least=0.0)
+    agreement = Agreement(10, 9, 9, 9, 0, 9, 9, 9, 9, 0.0, 1.0)
+    found = Comparison(10, drop, drop, 0.0, 0.0, agreement, forms=forms)
+    if message is None:
+        refuse_broken_file(found, RewriterSettings())
+    else:
+        with pytest.raises(UserError, match=message):
+            refuse_broken_file(found, RewriterSettings())

@@ -14,6 +14,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from pipeline.errors import UserError
 from pipeline.files import hash_together
 from pipeline.metadata import store as stores
+from pipeline.metadata.facts import record_withdrawal
 from pipeline.shipping.folder_publisher import FolderPublisher, lost_versions
 
 OLD = {"detect.tflite": b"old", "labels.txt": b"cat\n"}
@@ -263,3 +264,19 @@ def test_a_symlink_to_the_destination_is_the_same_destination(tmp_path, store, p
 
 def test_nothing_is_known_about_a_bucket(store):
     assert lost_versions(store, "gs://bucket/pushed") == ()
+
+
+@pytest.mark.parametrize("destination", ["", "gs://bucket/pushed"])
+def test_a_withdrawn_version_is_not_what_the_cache_says_is_pushed(
+    tmp_path, store, push, destination
+):
+    first = push(b"one")
+    last = push(b"two")
+    digest = hashlib.sha256(b"two").hexdigest()
+    record_withdrawal(store, digest, {"at": "today", "reason": "wrong"})
+    if destination:
+        [artifact] = store.get_artifacts_by_id([int(last)])
+        artifact.custom_properties["pushed_destination"].string_value = f"{destination}/2"
+        store.put_artifacts([artifact])
+    assert lost_versions(store, destination or str(tmp_path / "pushed")) == (f"withdrawn {last}",)
+    assert first != last

@@ -190,6 +190,7 @@ def test_the_extractor_is_found_by_its_module_path():
 def model(model_id):
     artifact = standard_artifacts.Model()
     artifact.id = model_id
+    artifact.set_string_custom_property("sha256", f"sha256 of {model_id}")
     return artifact
 
 
@@ -271,3 +272,11 @@ def test_the_baseline_is_the_last_blessed_model_before_the_candidate(
         entry.get_int_custom_property("current_model_id") for entry in result["model_blessing"]
     ]
     assert blessed == ([expected] if expected else [])
+
+
+def test_a_withdrawn_model_is_no_baseline(resolve, caplog, tmp_path):
+    opened = store.open_store(store.connection_config(str(tmp_path / "metadata.sqlite")))
+    facts.record_withdrawal(opened, "sha256 of 20", {"at": "today", "reason": "wrong labels"})
+    result = resolve(30, [(10, 1), (20, 1)])
+    assert [artifact.id for artifact in result["model"]] == [10]
+    assert "model 20: it was withdrawn at today (wrong labels)" in caplog.text

@@ -22,7 +22,7 @@ from pipeline.shipping.judged_pictures import (
     read_judged_pictures,
     read_thresholds,
 )
-from tests.pipeline.tiny_detector import LABELS
+from tests.pipeline.tiny_detector import LABELS, described
 
 
 @pytest.fixture
@@ -111,7 +111,8 @@ def test_a_blessed_model_is_pushed_and_becomes_the_next_one_s_baseline(
     assert manifest["score_thresholds"]["all"]["threshold"] > 0
 
     # The same detections under other names: nothing but the drop speaks against it.
-    second = run(model_artifact(int8_model, ("cat", "rabbit", "dog"), name="worse"))
+    others = ("cat", "rabbit", "dog")
+    second = run(model_artifact(described(int8_model, others), others, name="worse"))
     judged = read_evaluation(second["ModelEvaluation"].uri)
     assert judged.baseline_metrics == manifest["metrics"]
     assert [condition.kind for condition in judged.thresholds if not condition.passed] == ["change"]

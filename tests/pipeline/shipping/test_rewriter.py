@@ -9,8 +9,10 @@ from tfx.types import standard_artifacts
 
 from models.networks.families import DetectorConfig
 from models.settings import PostProcessing
+from models.tflite.description import problem_with_description
 from models.tflite.detector import TFLiteDetector
 from models.tflite.export import export_tflite as export
+from models.tflite_metadata import read_metadata
 from models.training import checkpoint
 from pipeline.errors import UserError
 from pipeline.settings import RewriterSettings
@@ -84,13 +86,27 @@ def test_the_shipping_model_is_whole(rewrite):
     artifact = rewrite()
     folder = Path(artifact.uri) / "Format-Serving"
     assert sorted(path.name for path in folder.iterdir()) == [
+        "detect_raw.tflite",
         "detector.json",
         "labels.txt",
         "tflite",
     ]
     content = (folder / "tflite").read_bytes()
     assert artifact.get_string_custom_property("sha256") == hashlib.sha256(content).hexdigest()
-    assert artifact.get_string_custom_property("files_sha256") == hash_of(content, LABELS)
+    raw = (folder / "detect_raw.tflite").read_bytes()
+    assert artifact.get_string_custom_property("raw_sha256") == hashlib.sha256(raw).hexdigest()
+    together = artifact.get_string_custom_property("files_sha256")
+    assert together == hash_of(content, LABELS, raw)
+    assert problem_with_description(raw, (folder / "labels.txt").read_text()) is None
+    assert artifact.get_float_custom_property("map_of_detect_raw") == pytest.approx(
+        artifact.get_float_custom_property("map_of_file"), abs=0.002
+    )
+    told = json.loads(read_metadata(content, "").files["provenance.json"])
+    figures = {"mAP50": "map50_of_file", "mAP": "map_of_file"}
+    assert told["comparison"] == {
+        **{name: artifact.get_float_custom_property(key) for name, key in figures.items()},
+        "pictures": 12,
+    }
     assert artifact.get_int_custom_property("size_bytes") == len(content)
     assert artifact.get_string_custom_property("quantization") == "none"
     for output in ("", "_boxes", "_classes", "_scores", "_count"):
@@ -127,3 +143,15 @@ def test_a_file_of_a_silent_network_is_told_from_another_silent_one(rewrite):
     assert artifact.get_int_custom_property("compared_detections") == 0
     with pytest.raises(UserError, match=r"raw box encodings differ by 1\.\d+"):
         rewrite(silent, exported=network(seed=1, class_bias=SILENT))
+
+
+def test_a_float16_form_is_made_where_it_is_wanted(rewrite):
+    artifact = rewrite(float16=True)
+    content = (Path(artifact.uri) / "Format-Serving" / "detect_float16.tflite").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == artifact.get_string_custom_property(
+        "float16_sha256"
+    )
+    assert problem_with_description(content, "cat\ndog\nrabbit\n") is None
+    of_network = artifact.get_float_custom_property("map_of_network")
+    of_form = artifact.get_float_custom_property("map_of_detect_float16")
+    assert of_form == pytest.approx(of_network, abs=0.01)

@@ -203,3 +203,16 @@ def test_names_that_two_folders_have_are_an_error(tmp_path):
     source = Source("", images="towns/b")
     [item] = find_inputs(str(tmp_path), [source], max_megapixels=1.0).items
     assert item.picture == "towns/b/shot.jpg"
+
+
+def test_long_ids_that_begin_alike_stay_apart(data):
+    def lengthen(document):
+        for value, key in [(i, "id") for i in document["images"]] + [
+            (a, "image_id") for a in document["annotations"]
+        ]:
+            value[key] = "x" * 300 + str(value[key])
+
+    read = data(lengthen)
+    assert len({line.file for line, _ in read}) == 4
+    plain = {name: image.sha256 for name, image in good(data()).items()}
+    assert {name: image.sha256 for name, image in good(read).items()} == plain

@@ -119,7 +119,7 @@ def test_of_an_unknown_folder_the_endings_are_counted(tmp_path):
     for name in ("a.jpg", "b.JPG", "a.csv", "README", "c.json"):
         (tmp_path / name).write_text("{}")
     expected = (
-        r"Looked for Pascal VOC .* Received: 2 \.jpg, 1 \.csv, .*1 no ending.* Export the labels"
+        r"Looked for Pascal VOC .* Received: 2 \.jpg, 1 no ending, 1 \.csv.* Export the labels"
     )
     with pytest.raises(UserError, match=expected):
         found(tmp_path)
@@ -201,6 +201,29 @@ def test_links_in_a_circle_end(tmp_path):
     for name in ("images/again", "annotations/again"):
         (tmp_path / name).symlink_to(tmp_path)
     assert len(images(tmp_path)) == 8
+
+
+def test_a_link_does_not_take_the_place_of_its_folder(tmp_path):
+    write_voc(tmp_path, WHOLE)
+    for link, folder in (("a", "images"), ("z", "images"), ("current", "annotations")):
+        (tmp_path / link).symlink_to(folder)
+    assert len(images(tmp_path)) == 8
+    moved = tmp_path / "set"
+    moved.mkdir()
+    for folder in ("images", "annotations"):
+        (moved / folder).symlink_to(tmp_path / folder)
+    assert len(images(moved)) == 8
+
+
+@pytest.mark.parametrize("write", [write_voc, write_yolo])
+def test_a_stray_picture_does_not_hide_the_folder_of_pictures(tmp_path, write):
+    write(tmp_path, WHOLE, "fotos", "markup")
+    for stray in ("logo.png", "docs/how_to.png"):
+        (tmp_path / stray).parent.mkdir(exist_ok=True)
+        (tmp_path / stray).write_bytes(picture(1, image_format="PNG"))
+    _, read = found(tmp_path)
+    assert {line.picture.partition("/")[0] for line, image in read if image} == {"fotos"}
+    assert len([image for _, image in read if image]) == 8
 
 
 def test_pipes_and_hidden_files_are_not_read(tmp_path):

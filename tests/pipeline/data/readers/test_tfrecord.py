@@ -257,6 +257,13 @@ def test_classes_by_id_without_a_name_are_refused(tmp_path):
     assert checked.reason == "the label map has no name for class 5"
 
 
+def test_a_label_map_with_an_endless_number_is_an_error(tmp_path):
+    write_records(tmp_path / "a.record", [serialize(od_record(IMAGE))])
+    (tmp_path / "a.pbtxt").write_text(f"item {{ id: {'1' * 5000} name: 'cat' }}")
+    with pytest.raises(UserError, match=r"Expected a label map. Received: .*a\.pbtxt"):
+        find_shards(str(tmp_path), {"examples": "a.record"})
+
+
 def test_label_maps_that_contradict_each_other_are_an_error(tmp_path):
     write_records(tmp_path / "a.tfrecord", [by_id()])
     for name, text in (("a.pbtxt", LABEL_MAP), ("b.pbtxt", LABEL_MAP.replace("dog", "cow"))):

@@ -321,6 +321,23 @@ def test_a_file_name_that_two_sides_have_is_not_taken_from_the_first(tmp_path):
     assert "several pictures are called 'shot.jpg': train/shot.jpg, val/shot.jpg" in checked.reason
 
 
+def test_a_folder_without_its_pictures_does_not_take_those_of_another(tmp_path):
+    for kind in ("cats", "dogs"):
+        (tmp_path / "labels" / kind).mkdir(parents=True)
+        (tmp_path / "images" / kind).mkdir(parents=True)
+        for number in "12":
+            text = xml(f"{number}.jpg", (CAT,))
+            (tmp_path / "labels" / kind / f"{number}.xml").write_text(text)
+            name = f"{number}.jpg" if kind == "dogs" else f"{number}{number}.jpg"
+            (tmp_path / "images" / kind / name).write_bytes(picture(1))
+    inputs = find_in(tmp_path)
+    read_ = [pair for item in inputs.items for pair in inputs.read(item)]
+    assert {line.file for line, image in read_ if image} == {
+        "labels/dogs/1.xml",
+        "labels/dogs/2.xml",
+    }
+
+
 def test_a_missing_picture_is_not_replaced_by_one_of_another_folder(tmp_path):
     for kind, numbers in (("cats", "12"), ("dogs", "123")):
         for folder in ("images", "labels"):

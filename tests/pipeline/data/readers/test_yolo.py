@@ -8,9 +8,18 @@ import pytest
 
 from pipeline.data.labelled_image import Unusable
 from pipeline.data.readers.detection import Source, find_inputs
-from pipeline.data.readers.yolo import parse_labels
+from pipeline.data.readers.tree import walk
+from pipeline.data.readers.yolo import parse_labels, recognise
 from pipeline.errors import UserError
-from tests.pipeline.data_samples import CAT, CLASSES, Sample, picture, samples, write_yolo
+from tests.pipeline.data_samples import (
+    CAT,
+    CLASSES,
+    Sample,
+    picture,
+    samples,
+    write_voc,
+    write_yolo,
+)
 
 SPLIT = samples(9, ["train", "val", "test"])
 
@@ -257,3 +266,30 @@ def test_nothing_is_read_from_outside(tmp_path):
     inputs = find(root)
     assert {item.picture for item in inputs.items} == {"images/image_0.jpg", "images/image_1.jpg"}
     assert "which is not there" in inputs.notes[0]
+
+
+def test_lists_of_numbers_are_no_labels(tmp_path):
+    write_voc(tmp_path, samples(4), "JPEGImages", "Annotations")
+    lists = tmp_path / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("".join(f"{number:06}\n" for number in range(900)))
+    (lists / "cat_train.txt").write_text("".join(f"{number:06} -1\n" for number in range(900)))
+    assert recognise(walk(str(tmp_path), "")) == []
+
+
+def test_a_line_that_almost_is_one_is_told_at_once(tmp_path):
+    write_yolo(tmp_path, samples(4))
+    for path in (tmp_path / "labels").iterdir():
+        path.write_text("0 " + "123456789 " * 300 + "x")
+    assert recognise(walk(str(tmp_path), "")) == []
+
+
+def test_a_description_of_billions_of_names_is_refused(tmp_path):
+    write_yolo(tmp_path, samples(4), names="")
+    levels = "".join(
+        f"level{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10) if n else 'x'}]\n" for n in range(12)
+    )
+    (tmp_path / "data.yaml").write_text(f"{levels}train: images\nnames: *l11\n")
+    with pytest.raises(UserError, match=r"Expected a data\.yaml.*names") as error:
+        find(tmp_path)
+    assert len(str(error.value)) < 1000
