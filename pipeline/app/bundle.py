@@ -17,14 +17,20 @@ from typing import Any
 from models.tflite_metadata import Metadata, read_metadata
 from pipeline.detect import ModelFiles
 from pipeline.errors import UserError
-from pipeline.files import LABELS_FILE, MANIFEST_FILE, PUSHED_MODEL_FILE, hash_files, sha256_of
+from pipeline.files import (
+    LABELS_FILE,
+    MANIFEST_FILE,
+    PUSHED_MODEL_FILE,
+    RAW_MODEL_FILE,
+    hash_files,
+    sha256_of,
+)
 
 _HERE = Path(__file__).parent
 _PAGE = _HERE / "page"
 # What the page reads first: which model and which runtime it has.
 INDEX_FILE = "model.json"
-# The form for WebGPU, which has no kernel for the post-processing; and that post-processing.
-RAW_MODEL_FILE = "detect_raw.tflite"
+# The post-processing for which WebGPU has no kernel, and which the raw form therefore lacks.
 POST_PROCESSING_FILE = "post_processing.json"
 _SERVICE_WORKER = "sw.js"
 _LICENSES = "licenses.txt"

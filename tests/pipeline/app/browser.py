@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-SECONDS = 60  # that Chromium may take for one command on a busy machine
+SECONDS = 120  # that Chromium may take for one command on a busy machine
 
 
 class PageError(Exception):
