@@ -126,12 +126,14 @@ def _check_image(image) -> None:
 
 
 def _account_for(root: Path, census) -> None:
-    """Every picture must be an example, or be listed with a reason."""
+    """Every picture must be an example, or be listed with a reason, or its annotation must be."""
     listed = {os.path.basename(item.picture) for item, _ in census.kept}
     listed |= {os.path.basename(item.picture) for item in census.set_aside}
     listed |= {os.path.basename(item.file) for item in (*census.set_aside, *census.ignored)}
+    annotations = {os.path.splitext(os.path.basename(item.file))[0] for item in census.ignored}
     for path in root.rglob("*"):
-        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file() and path.name not in listed:
+        is_told = path.name in listed or path.stem in annotations
+        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file() and not is_told:
             raise Fault(f"nobody says what became of {path.relative_to(root)!s}")
 
 
