@@ -259,5 +259,6 @@ def test_an_unreadable_file_is_an_error(sqlite_filled, capfd, tmp_path, monkeypa
 
     (tmp_path / "x.tflite").write_bytes(b"")
     monkeypatch.setattr(subject, "sha256_of", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
     message = ask(capfd, "trace", str(tmp_path / "x.tflite"), "--metadata", sqlite_filled.location)
     assert "Permission denied" in message
