@@ -72,8 +72,9 @@ def _serve(model: ModelFiles, port: int, https: bool) -> None:
             else:
                 url = f"http://localhost:{port}/"
             print(f"Open {url} (Ctrl-C ends)", flush=True)
-            # However it is ended, the folder goes.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            # However it is ended, the folder goes. A shell's background jobs ignore SIGINT.
+            for ending in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(ending, signal.default_int_handler)
             server.serve_forever()
 
 

@@ -44,9 +44,9 @@ def test_without_a_local_run_the_minutes_are_the_trainers():
 
 def test_a_local_run_also_needs_time_before_and_after_the_trainer(monkeypatch):
     time_budget.start_clock()
-    assert left() == pytest.approx(300 - 20 - 8, abs=1)
+    assert left() == pytest.approx(300 - 26 - 8, abs=1)
     monkeypatch.setattr(time_budget, "_run_started", time.monotonic() - 60)
-    assert left(trainer_started=20) == pytest.approx(300 - 60 - 20 - 8, abs=1)
+    assert left(trainer_started=20) == pytest.approx(300 - 60 - 26 - 8, abs=1)
     # Comparisons end after a while, however slow an evaluation is.
     assert left(minutes=60, evaluation=500) == pytest.approx(3600 - 60 - 300, abs=1)
 
