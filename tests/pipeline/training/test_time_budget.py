@@ -102,6 +102,8 @@ def examples(tmp_path_factory):
                 features.IMAGE_ENCODED: [record["encoded"].numpy()],
                 features.BOXES_FLAT: record["boxes"].numpy().ravel(),
                 features.CLASS_IDS: np.int64(record["class_ids"]),
+                features.IS_DIFFICULT: np.zeros(len(record["class_ids"]), np.int64),
+                features.IS_CROWD: np.zeros(len(record["class_ids"]), np.int64),
                 features.TRANSFORMED_ID: [f"image {index}".encode()],
                 features.MAX_BOXES: [2],
                 features.BOX_SIZES: np.linspace(0.1, 0.9, 21),
