@@ -21,7 +21,7 @@ _EXIT_INTERRUPTED = 130
 _ARTIFACTS = ("ExampleGen", "Transform", "Trainer", "TFLiteRewriter", "Evaluator")
 # Where runs are stopped: evenly among components, however long they take.
 _STOPS = ("ExampleGen", "StatisticsGen", "SchemaGen", "Transform", "Trainer", "TFLiteRewriter",
-          "DeviceCheck", "Evaluator", "Pusher")  # fmt: skip
+          "DeviceCheck", "Evaluator", "Pusher", "Report")  # fmt: skip
 
 
 class Campaign:
@@ -254,8 +254,10 @@ class Campaign:
             return
         digest = sha256_of(self._latest / "detect.tflite")
         if digest not in self.notes.accepted:
-            # The run that was just killed may have come so far; it was told what would be blessed.
-            if self._last_run() in self.notes.exit_codes:
+            # The run that was just stopped may have come so far, and was at its report: it was told
+            # what would be blessed.
+            code = self.notes.exit_codes.get(self._last_run())  # None if it was killed
+            if code not in (None, _EXIT_INTERRUPTED):
                 self._wrong(f"{digest} is served, which no run said it pushed")
             self.notes.accepted[digest] = self._training
         if (self._latest / "labels.txt").read_text() != "square\n":
