@@ -90,10 +90,11 @@ def test_the_compiled_job_makes_what_the_local_runner_makes(tmp_path):
     assert baseline["mAP50"] == pytest.approx(first["metrics"]["mAP50"])
 
     # What it says to do next works as it is printed.
-    detect, tensorboard = _next_lines(second)
+    detect, tensorboard, serve = _next_lines(second)
     picture = tmp_path / "data" / "images" / "image_00.png"
     words = detect.replace("PICTURE_OR_FOLDER", str(picture)).split()
     words[-1] = str(tmp_path / "detections")
     words[0] = sys.executable
     subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
     assert Path(tensorboard.split()[-1]).is_dir()
+    assert Path(serve.split()[-1], "detect.tflite").is_file()
