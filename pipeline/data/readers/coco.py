@@ -30,6 +30,8 @@ _HEAD = 1 << 16
 # COCO writes hundredths of a pixel: so far an edge may be outside by rounding, in pixels.
 _ROUNDING = 0.011
 _LONGEST_ID = 100
+# Files in a message.
+_NAMED = 3
 
 _Id = int | str
 
@@ -137,9 +139,11 @@ def find(
         else:
             documents[path] = document
     if not documents:
+        first = ", ".join(labels[:_NAMED])
         raise UserError(
             f"Expected a COCO JSON with images, annotations and categories in {tree.where}. "
-            f"Received: {', '.join(labels)}, without them."
+            f"Received: {len(labels)} JSON files without them, such as {first}. Name the folder "
+            "that holds the labels."
         )
     places = tree.places(tree.pictures_by_folder)
     for path, document in documents.items():

@@ -285,8 +285,9 @@ def in_one_line(inputs: Inputs, num_classes: int, at_least: bool = False) -> str
     count = "at least " if at_least else ""
     count += f"{num_classes} {'class' if num_classes == 1 else 'classes'}"
     sides: Mapping[str, int] = Counter(item.side for item in inputs.items)
-    unit = "files" if inputs.title == tfrecord.TITLE else "images"
+    unit = "file" if inputs.title == tfrecord.TITLE else "image"
     numbers = [str(sides[side]) for side in (TRAIN, EVAL, "") if sides.get(side)]
+    unit += "" if numbers == ["1"] else "s"
     line = f"{inputs.title}, {count}, {' + '.join(numbers) or '0'} {unit}"
     if sides.get(TEST):
         line += f" and {sides[TEST]} for test"
