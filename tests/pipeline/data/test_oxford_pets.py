@@ -59,6 +59,9 @@ class Server(http.server.ThreadingHTTPServer):
         self.without_ranges = False
         self.requests = []
 
+    def handle_error(self, *_):
+        """A client that hangs up is no error of the server."""
+
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server_port}"
