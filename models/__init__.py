@@ -3,5 +3,8 @@
 import os
 from pathlib import Path
 
-# Keras writes its settings, and downloads weights, into the home folder unless told otherwise.
-os.environ.setdefault("KERAS_HOME", str(Path(__file__).resolve().parent.parent / ".keras"))
+# Keras writes its settings and downloads weights, and matplotlib its caches, into the home folder
+# unless told otherwise.
+_HOME = Path(__file__).resolve().parent.parent / ".keras"
+os.environ.setdefault("KERAS_HOME", str(_HOME))
+os.environ.setdefault("MPLCONFIGDIR", str(_HOME / "matplotlib"))

@@ -242,7 +242,8 @@ def test_ctrl_c_and_sigterm_give_one_line_and_exit_code_130(tmp_path, number):
     for folder in elsewhere.values():
         folder.mkdir()
     environment = os.environ | {name: str(folder) for name, folder in elsewhere.items()}
-    environment.pop("KERAS_HOME")
+    for name in ("KERAS_HOME", "MPLCONFIGDIR"):
+        environment.pop(name)
     with subprocess.Popen(
         [*map(str, command), "--data", str(tmp_path / "data")],
         cwd=ROOT,
