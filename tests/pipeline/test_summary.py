@@ -137,14 +137,14 @@ def test_the_report_is_in_the_run_s_folder_or_on_vertex_ai_beside_the_pushed_mod
         records["Pusher"].output("pushed_model").properties["pushed_destination"] = (
             "gs://b/pushed/3"
         )
-        report = ArtifactRecord(9, "pipeline.RunReport", "gs://b/root/Report/report/9", {})
+        report = ArtifactRecord(9, "pipeline.RunReport", "gs://b/runs/Report/report/9", {})
         return records | {"Report": ComponentRecord("Report", 9, "complete", 1.0,
                                                     {"report": [report]}, {})}  # fmt: skip
 
     summary = make(in_bucket(1))
     assert summary["report"] == "gs://b/pushed/3/report.html"
     assert "https://storage.cloud.google.com/b/pushed/3/report.html" in printed(summary)
-    assert make(in_bucket(0))["report"] == "gs://b/root/Report/report/9/report.html"
+    assert make(in_bucket(0))["report"] == "gs://b/runs/Report/report/9/report.html"
 
 
 def test_a_plan_comes_from_the_model(make, tmp_path):
