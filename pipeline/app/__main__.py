@@ -55,6 +55,9 @@ def _parse(argv):
 def _serve(model: ModelFiles, port: int, https: bool) -> None:
     from pipeline.app.server import own_addresses, serving
 
+    # However it is ended, the folder goes. A shell's background jobs ignore SIGINT.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="detector-page-") as temporary:
         folder = Path(temporary, "page")
         build(model, folder)
@@ -72,9 +75,6 @@ def _serve(model: ModelFiles, port: int, https: bool) -> None:
             else:
                 url = f"http://localhost:{port}/"
             print(f"Open {url} (Ctrl-C ends)", flush=True)
-            # However it is ended, the folder goes. A shell's background jobs ignore SIGINT.
-            for ending in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(ending, signal.default_int_handler)
             server.serve_forever()
 
 
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_for_apps(model, Path(arguments.out))
             print(f"Written: {arguments.out}. Its README.md says where each file goes.")
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print()

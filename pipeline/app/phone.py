@@ -11,10 +11,9 @@ from pathlib import Path
 from pipeline.app.bundle import metadata_of, name_of, replacing
 from pipeline.detect import ModelFiles
 from pipeline.errors import UserError
-from pipeline.files import sha256_of
+from pipeline.files import PROVENANCE_FILE, sha256_of
 
 README_FILE = "README.md"
-PROVENANCE_FILE = "provenance.json"  # in the file, see `models.tflite.description`
 # github.com/google-ai-edge/mediapipe-samples, examples/object_detection, as looked up on _LOOKED.
 COMMIT = "ece8a1f99726a364509be9d07835a69ef65d3e35"
 _COMMITTED, _LOOKED = "2026-08-17", "2026-11-28"
