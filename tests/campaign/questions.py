@@ -10,8 +10,9 @@ from pipeline.lineage import Backend, diff, impact, runs, trace, verify, why
 from pipeline.lineage.images import images_of
 from tests.campaign.notes import Notes, sha256_of
 
-# The states that `runs` may give for the exit codes; None is a run that was killed.
-_STATES = {0: ("pushed",), 3: ("not_blessed",), 1: ("failed",), 130: ("failed",)}
+# The states that `runs` may give for the exit codes; None is a run that was killed. A run may be
+# interrupted after its push, at its report: the file is out.
+_STATES = {0: ("pushed",), 3: ("not_blessed",), 1: ("failed",), 130: ("failed", "pushed")}
 _KILLED = ("running", "failed", "pushed", "not_blessed")
 
 
@@ -57,6 +58,8 @@ def _runs(backend: Backend, notes: Notes) -> str | None:
     for run, state in states.items():
         if state not in _STATES.get(notes.exit_codes.get(run), _KILLED):
             return f"{run} is {state}, its exit code was {notes.exit_codes.get(run)}"
+        if state == "pushed" and notes.told[run] not in notes.accepted.values():
+            return f"{run} is {state}, but nothing was served"
     missing = set(notes.finished()) - states.keys()
     return f"no word of {sorted(missing)}" if missing else None
 
