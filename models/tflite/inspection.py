@@ -97,6 +97,15 @@ def post_processing_facts(model: bytes) -> tuple[np.ndarray, dict[str, float]]:
     return anchors, flexbuffers.Loads(bytes(operator.customOptions))
 
 
+def post_processing_options(model: bytes) -> dict[str, float]:
+    """The options of a file's post-processing, see `post_processing_facts`.
+
+    Raises:
+      ValueError: not a .tflite file, or not exactly one post-processing.
+    """
+    return flexbuffers.Loads(bytes(_post_processing(_parse(model)).customOptions))
+
+
 def _post_processing(root: schema.ModelT) -> schema.OperatorT:
     found = [
         operator
