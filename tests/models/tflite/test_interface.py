@@ -6,17 +6,13 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from models.image import decode_and_resize
-from models.networks.families import DetectorConfig
-from models.settings import PostProcessing
 from models.tflite.description import describe_detector
 from models.tflite.detector import TFLiteDetector, as_input
 from models.tflite.graph import read_graph
 from models.tflite.interface import form_of, read_interface
 from models.tflite.raw import RawDetector, without_post_processing
+from tests.models.tflite.test_raw import ANCHORS, SETTINGS
 from tests.pipeline.tiny_detector import LABELS, TINY_SIZE, picture, tiny_tflite
-
-SETTINGS = PostProcessing(max_detections=10, score_threshold=0.1)
-ANCHORS = DetectorConfig(num_classes=3, input_size=TINY_SIZE).anchors
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["int8", "float32"])

@@ -11,7 +11,7 @@ from models.tflite.description import describe_detector
 from models.tflite.raw import without_post_processing
 from pipeline.benchmark.__main__ import main
 from pipeline.shipping.folder_publisher import FolderPublisher
-from tests.models.tflite.test_interface import ANCHORS, SETTINGS
+from tests.models.tflite.test_raw import ANCHORS, SETTINGS
 from tests.pipeline.benchmark.test_phone import Adb
 from tests.pipeline.data_samples import VocFolder
 from tests.pipeline.tiny_detector import LABELS
