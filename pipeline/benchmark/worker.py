@@ -67,13 +67,14 @@ class Worker:
         self._connection, other = context.Pipe()
         self._process = context.Process(
             target=_serve,
-            args=(other, str(path), tuple(outputs), tuple(pictures), threads, xnnpack),
+            args=(other, str(path), tuple(outputs), threads, xnnpack),
             daemon=True,
         )
         self._process.start()
         other.close()
         try:
-            self._answer()
+            # Not as an argument: `start` would wait forever for a process that is gone to read it.
+            self._ask(*pictures)
         except BaseException:
             self.close()
             raise
@@ -136,14 +137,14 @@ def _serve(
     connection: Connection,
     path: str,
     outputs: Sequence[int],
-    pictures: Sequence[np.ndarray],
     threads: int,
     xnnpack: bool,
 ) -> None:
-    """Answers until the other side is gone."""
+    """Receives pictures to time with, then answers until the other side is gone."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the runtime tells of XNNPACK each time
-    before = _reset_peak()
     try:
+        pictures = connection.recv()
+        before = _reset_peak()
         interpreter = open_file(path, threads, xnnpack)
         taken = interpreter.get_input_details()[0]["index"]
 

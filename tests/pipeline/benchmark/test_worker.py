@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models.tflite.interface import read_interface
+from pipeline.benchmark import worker as worker_module
 from pipeline.benchmark.worker import Worker, open_file
 from pipeline.errors import UserError
 
@@ -52,6 +53,13 @@ def test_what_the_runtime_refuses_is_one_line(tmp_path, outputs):
     path.write_bytes(b"nothing of the kind" * 50)
     with pytest.raises(UserError, match=r"Received: .*my\.tflite, at which the runtime says: "):
         Worker(path, outputs, PICTURES)
+
+
+def test_a_process_that_ends_before_it_begins_is_one_line(file, outputs, monkeypatch):
+    monkeypatch.setattr(worker_module, "_serve", quit)
+    many = np.zeros((100, 1, 64, 64, 3), np.uint8)  # more than a pipe holds
+    with pytest.raises(UserError, match=r"my\.tflite, at which the runtime crashed"):
+        Worker(file, outputs, many)
 
 
 def test_a_crash_of_the_runtime_is_one_line(file, outputs):
