@@ -116,9 +116,7 @@ def TFLiteRewriter(
             )
         raw[FLOAT16_MODEL_FILE] = without_post_processing(float16)
     forms = {name: RawDetector(form, config.anchors, settings) for name, form in raw.items()}
-    found = compare_with_network(
-        network, config, settings, content, pictures, limits.max_seconds, forms
-    )
+    found = compare_with_network(network, config, settings, content, pictures, forms)
     _log.info("TFLiteRewriter: %s", found)
     refuse_broken_file(found, limits)
     describe = functools.partial(
