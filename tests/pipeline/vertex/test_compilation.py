@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import presets
+from pipeline import lane, presets
 from pipeline.config import override
 from pipeline.errors import UserError
 from pipeline.settings import REQUIRED_DEVICES
@@ -28,8 +28,8 @@ _FINGERPRINT = re.compile(r"(?<!sha256:)\b[0-9a-f]{64}\b")
 
 
 def readable(job: dict) -> str:
-    """The job with one value a line, without what changes with every edit of the code."""
-    text = json.dumps(_unfolded(job), indent=1, sort_keys=True)
+    """The job with one value a line, without what changes with every edit, or with TFX."""
+    text = json.dumps(_unfolded(job), indent=1, sort_keys=True).replace(lane.TFX, "<TFX>")
     return _FINGERPRINT.sub("<fingerprint>", text) + "\n"
 
 
@@ -134,6 +134,7 @@ def test_every_machine_compiles_to_a_job_of_the_published_schema(config, acceler
     number = MACHINES[accelerator].replicas
     required = None if kind == "CPU" else f"{kind}:{number}"
     assert environment.get(REQUIRED_DEVICES) == required
+    assert environment[lane.REQUIRED_TFX] == lane.TFX
 
 
 @pytest.mark.parametrize("name", presets.names())

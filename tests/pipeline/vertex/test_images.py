@@ -155,7 +155,7 @@ def test_everything_that_the_images_copy_exists_and_is_sent():
 
 def test_the_images_are_installed_like_every_other_environment():
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
-    (made,) = re.findall(r"-m pip install (.*requirements\.lock)", makefile)
+    (made,) = re.findall(r"-m pip install (.*-r \$\$lock)", makefile)
     needed = set(made.split()) & {"--no-deps", "--require-hashes"}
     assert len(needed) == 2
     installs = [line for line in _LINES if "pip install" in line]
