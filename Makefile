@@ -105,12 +105,14 @@ format: setup
 	@$(PYTHON) -m ruff format .
 
 LOCK := uv pip compile pyproject.toml --generate-hashes --no-header --quiet
+MODERN := --python-version 3.11 --universal --fork-strategy fewest
 lock:
 	$(LOCK) --python-version 3.10 --all-extras --output-file requirements.lock
-	$(LOCK) --python-version 3.11 --all-extras --output-file requirements-modern.lock --universal \
-		--fork-strategy fewest
 	$(LOCK) --python-version 3.10 --constraint requirements.lock --no-annotate \
-		--output-file requirements-images.lock
+		--output-file requirements-older-images.lock
+	$(LOCK) $(MODERN) --all-extras --output-file requirements-modern.lock
+	$(LOCK) $(MODERN) --constraint requirements-modern.lock --no-annotate \
+		--output-file requirements-modern-images.lock
 
 # The tag is for people: it may move, so runs use the digests printed at the end.
 TRAINER := tpu-trainer
@@ -118,10 +120,12 @@ images:
 	@test -n "$(REPOSITORY)" || { echo "error: name the repository of the images:" \
 		"make images REPOSITORY=REGION-docker.pkg.dev/PROJECT/detector [TRAINER=gpu-trainer]" >&2; \
 		exit 2; }
-	@code=$$(python3 -c "from pipeline.fingerprint import code_fingerprint as code; \
+	@case $$($(PYTHON) -c "from pipeline.lane import IS_OLDER; print(IS_OLDER)" 2>/dev/null) in \
+		True) lane=older ;; *) lane=modern ;; esac; \
+	code=$$(python3 -c "from pipeline.fingerprint import code_fingerprint as code; \
 		print(code('pipeline.pipeline'))") && \
 	gcloud builds submit --config cloudbuild.yaml --substitutions \
-		_REPOSITORY=$(REPOSITORY),_TRAINER=$(TRAINER),_CODE_FINGERPRINT=$$code . && \
+		_REPOSITORY=$(REPOSITORY),_TRAINER=$(TRAINER),_CODE_FINGERPRINT=$$code,_LANE=$$lane . && \
 	digest() { gcloud artifacts docker images describe "$(REPOSITORY)/$$1:$$code" \
 		--format "value(image_summary.fully_qualified_digest)"; } && \
 	pipeline=$$(digest pipeline) && trainer=$$(digest $(TRAINER)) && \

@@ -8,6 +8,7 @@ import importlib.metadata
 from pipeline.errors import UserError
 
 TFX = importlib.metadata.version("tfx")
+IS_OLDER = TFX.startswith("1.16.")
 # Names the version of TFX that the training job was compiled with.
 REQUIRED_TFX = "REQUIRED_TFX"
 
