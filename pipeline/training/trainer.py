@@ -27,7 +27,7 @@ from models.training.plan import Rates
 from models.training.rates import measure_rates
 from models.training.watch import Interval, NonFiniteLossError
 from models.weights.zoo import with_anchors
-from pipeline import features
+from pipeline import features, lane
 from pipeline.data.schema import class_names_of
 from pipeline.errors import UserError
 from pipeline.fingerprint import fingerprint_of
@@ -112,6 +112,7 @@ class _Job:
         config = fn_args.custom_config
         self.settings = settings = config["settings"]
         self.training_settings = training_settings_of(settings)
+        lane.require(os.environ.get(lane.REQUIRED_TFX, ""))
         # Before the data is read, which takes minutes of a machine that may lack its accelerator.
         self.strategy = choose_strategy(
             self.training_settings.distribution, self.training_settings.batch_size
