@@ -168,23 +168,20 @@ def score_peer(model: Path, labels: Path, pictures: list) -> Result:
 
 def _peer(model: Path):
     """A function of a picture, uint8 [S, S, 3], that gives boxes, class ids and scores; and S."""
-    from ai_edge_litert.interpreter import Interpreter
+    from models.tflite.detector import as_input
+    from models.tflite.interface import read_interface
+    from pipeline.benchmark.worker import open_file
 
-    interpreter = Interpreter(str(model), num_threads=1)
-    interpreter.allocate_tensors()
-    (taken,) = interpreter.get_input_details()
-    # The op's outputs in their order: boxes, classes, scores, count.
-    given = [output["index"] for output in interpreter.get_output_details()]
+    interface = read_interface(model.read_bytes(), str(model))
+    interpreter = open_file(str(model), threads=1, xnnpack=True)
+    taken = interpreter.get_input_details()[0]["index"]
 
     def detect(image: np.ndarray):
-        value = image if taken["dtype"] == np.uint8 else image / np.float32(127.5) - np.float32(1)
-        interpreter.set_tensor(taken["index"], value[None])
+        interpreter.set_tensor(taken, as_input(image, interface.dtype))
         interpreter.invoke()
-        boxes, classes, scores, count = (interpreter.get_tensor(index)[0] for index in given)
-        kept = int(count)
-        return np.clip(boxes[:kept], 0, 1), classes[:kept], scores[:kept]
+        return interface.detections([interpreter.get_tensor(at) for at in interface.outputs])
 
-    return detect, int(taken["shape"][1])
+    return detect, interface.input_size
 
 
 def table(results: Mapping[str, list[Result]]) -> str:
