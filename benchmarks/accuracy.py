@@ -2,8 +2,9 @@
 
     python -m benchmarks.accuracy DATA [--recipe 'NAME: FLAGS'] [--peer 'FILE.tflite LABELS.txt']
 
-DATA is a Pascal VOC folder. Its images are dealt into folds by a hash of their ids. For each fold,
-seed and recipe the local runner trains on the other folds and judges the .tflite that would ship on
+DATA is a folder of labelled images in any format that `local_runner.py` reads. All that are usable,
+but for the data's own test images, are dealt into folds by a hash of their ids. For each fold, seed
+and recipe the local runner trains on the other folds and judges the .tflite that would ship on
 this one; nothing here scores that file again. A recipe is a name and flags of `local_runner.py`, as
 in 'coco: --preset small_data_cpu --warm-start coco.tflite --set training.steps=800'; several
 recipes run in turns. A peer is somebody else's detector with the four outputs of
@@ -50,12 +51,25 @@ def folds(ids: Iterable[str], count: int) -> list[list[str]]:
     return [sorted(ordered[fold::count]) for fold in range(count)]
 
 
+def image_ids(data: Path) -> set[str]:
+    """The ids of the labelled images in a folder that may be trained on."""
+    from pipeline.data.readers.detection import Source, find_inputs
+    from pipeline.data.split import TEST
+    from pipeline.settings import DataSettings
+
+    inputs = find_inputs(
+        str(data.resolve()), [Source("")], max_megapixels=DataSettings().max_megapixels
+    )
+    found = (line for item in inputs.items for line, image in inputs.read(item) if image)
+    return {line.image_id for line in found if line.side != TEST}
+
+
 def write_lists(data: Path, folder: Path, count: int) -> list[list[str]]:
     """Writes `train_K.txt` and `eval_K.txt` for each fold K, and returns the folds."""
-    dealt = folds({path.stem for path in data.rglob("*.xml")}, count)
+    dealt = folds(image_ids(data), count)
     if not all(dealt):
         raise SystemExit(
-            f"error: expected at least {count} XML files. Received: {sum(map(len, dealt))} in "
+            f"error: expected at least {count} usable images. Received: {sum(map(len, dealt))} in "
             f"{data}."
         )
     folder.mkdir(parents=True, exist_ok=True)
