@@ -77,7 +77,7 @@ def find_model(path: str) -> ModelFiles:
         labels.txt beside it.
 
     Raises:
-      UserError: there is no model, or its labels are missing or invalid.
+      UserError: there is no model, or its labels are missing, invalid or of another number.
     """
     model = find_model_file(path)
     labels_path = model.parent / LABELS_FILE
@@ -87,7 +87,24 @@ def find_model(path: str) -> ModelFiles:
         raise UserError(
             f"Expected the class names beside {model}, one per line. Received: {error}"
         ) from error
+    known = _classes_inside(model)
+    if known and known != len(labels):
+        raise UserError(
+            f"Expected a line for each class in {labels_path}. Received: {len(labels)} lines, but "
+            f"{model} has {known} classes. Put back the labels that belong to it."
+        )
     return ModelFiles(model.resolve(), labels)
+
+
+def _classes_inside(model: Path) -> int:
+    """How many classes a file says that it has; 0 if it does not say, or is damaged."""
+    from models.tflite_metadata import read_metadata  # loads NumPy
+
+    try:
+        metadata = read_metadata(model.read_bytes(), str(model))
+    except (OSError, ValueError):  # whoever opens it says what is wrong
+        return 0
+    return len(metadata.files.get(LABELS_FILE, b"").splitlines()) if metadata else 0
 
 
 def differences_from_manifest(model: Path) -> list[str]:

@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from pipeline.errors import UserError
@@ -152,6 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     options = _parse(argv)
     location = options.metadata or os.path.join(options.workdir, "metadata.sqlite")
+    warnings.filterwarnings("ignore", category=FutureWarning)  # Google's client, of Python's age
     try:
         from pipeline.shipping.destination import publisher_for  # loads ML Metadata
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from pipeline.app.bundle import metadata_of, name_of, replacing
 from pipeline.detect import ModelFiles
 from pipeline.errors import UserError
-from pipeline.files import PROVENANCE_FILE, sha256_of
+from pipeline.files import PROVENANCE_FILE, PUSHED_MODEL_FILE, sha256_of
 
 README_FILE = "README.md"
 # github.com/google-ai-edge/mediapipe-samples, examples/object_detection, as looked up on _LOOKED.
 COMMIT = "ece8a1f99726a364509be9d07835a69ef65d3e35"
 _COMMITTED, _LOOKED = "2026-08-17", "2026-11-28"
+_OUTPUTS = 4
 # Of the samples' default model, by sample: its download_models.gradle, its download_models.sh.
 MODEL_PLACES = {
     "android": "android/app/src/main/assets/efficientdet-lite0.tflite",
@@ -33,7 +34,8 @@ def write_for_apps(model: ModelFiles, out: Path) -> None:
       out: see `pipeline.app.bundle.replacing`.
 
     Raises:
-      UserError: the file has no metadata, so that MediaPipe would refuse it; or `out` is taken.
+      UserError: the file has no metadata, so that MediaPipe would refuse it, or other outputs; or
+        `out` is taken.
     """
     metadata = metadata_of(model)
     if metadata is None:
@@ -41,6 +43,11 @@ def write_for_apps(model: ModelFiles, out: Path) -> None:
             f"Expected a detector with TFLite metadata, without which MediaPipe refuses it. "
             f"Received: {model.model}, which has none. Push it again with this version of the "
             "pipeline."
+        )
+    if metadata.num_outputs != _OUTPUTS:
+        raise UserError(
+            "Expected a detector with four outputs: boxes, classes, scores and count. Received: "
+            f"{model.model}, which has {metadata.num_outputs}. Name the {PUSHED_MODEL_FILE}."
         )
     provenance = json.loads(metadata.files.get(PROVENANCE_FILE, b"{}"))
     threshold = provenance.get("score_threshold")

@@ -125,23 +125,23 @@ def warnings_of(pushed, pictures, tmp_path, capsys):
 
 
 def test_a_pushed_version_that_was_changed_is_used_with_a_warning(
-    tmp_path, pushed, pictures, float_model, capsys
+    tmp_path, pushed, pictures, int8_model, capsys
 ):
     assert warnings_of(pushed, pictures, tmp_path, capsys) == []
     labels = pushed / "1" / "labels.txt"
     labels.write_text("rabbit\ndog\ncat\n")
     (warning,) = warnings_of(pushed, pictures, tmp_path, capsys)
     assert f"{labels} is not the file that was pushed" in warning
-    (pushed / "1" / "detect.tflite").write_bytes(float_model)
+    (pushed / "1" / "detect.tflite").write_bytes(int8_model + b"changed")
     assert len(warnings_of(pushed, pictures, tmp_path, capsys)) == 2
 
 
 def test_another_file_in_a_pushed_version_is_warned_about(
-    tmp_path, pushed, pictures, float_model, capsys
+    tmp_path, pushed, pictures, int8_model, capsys
 ):
     other = pushed / "1" / "other.tflite"
     (pushed / "1" / "detect.tflite").rename(other)
-    other.write_bytes(float_model)
+    other.write_bytes(int8_model + b"changed")
     (warning,) = warnings_of(other, pictures, tmp_path, capsys)
     assert f"{other} is not the file that was pushed" in warning
 
@@ -190,6 +190,13 @@ def test_bad_arguments_are_one_line_and_exit_code_2(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("labels", ["cat\ndog\n", "cat\ndog\nrabbit\nfox\n"])
+def test_labels_of_another_number_than_the_files_classes_are_an_error(pushed, labels):
+    (pushed / "1" / "labels.txt").write_text(labels)
+    with pytest.raises(UserError, match=r"a line for each class in .*labels\.txt.*has 3 classes"):
+        find_model(str(pushed))
 
 
 def test_too_few_labels_or_a_file_of_another_kind_is_an_error(pushed, pictures, tmp_path, capsys):

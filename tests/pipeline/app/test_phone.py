@@ -6,9 +6,11 @@ import re
 import pytest
 
 from models.tflite.description import describe_detector
+from models.tflite.raw import without_post_processing
 from pipeline.app.__main__ import main
 from pipeline.app.phone import COMMIT, MODEL_PLACES
 from pipeline.files import sha256_of
+from tests.models.tflite.test_raw import ANCHORS, SETTINGS
 from tests.pipeline.tiny_detector import LABELS
 
 
@@ -38,6 +40,18 @@ def test_the_detector_lies_where_the_samples_expect_theirs(described, tmp_path, 
     for part in (*said, *MODEL_PLACES.values()):
         assert part in text
     assert not re.search(r"\$\w", text)
+
+
+def test_a_form_without_the_four_outputs_is_refused(described, tmp_path, int8_model, capsys):
+    raw = describe_detector(
+        without_post_processing(int8_model), LABELS, "pets", "", "1", {}, 0.5,
+        raw=(ANCHORS, SETTINGS),
+    )  # fmt: skip
+    (described / "detect_raw.tflite").write_bytes(raw)
+    out = tmp_path / "apps"
+    assert main(["android", str(out), str(described / "detect_raw.tflite")]) == 2
+    assert "detect_raw.tflite, which has 2. Name the detect.tflite" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_detector_without_metadata_is_refused(empty_model, tmp_path, capsys):
