@@ -198,7 +198,8 @@ def test_a_missing_schema_gives_one_line(run, tmp_path):
 @pytest.mark.parametrize("module", ["typing", "pydantic", "pipeline.presets", "pipeline.local.run"])
 def test_a_signal_while_modules_are_imported_shows_no_trace(module, number):
     program = (
-        "import os, runpy, signal, sys\n"
+        # Newer Pythons import typing when runpy imports pkgutil.
+        "import os, pkgutil, runpy, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Importing:\n"
         "    def find_spec(self, name, *_):\n"

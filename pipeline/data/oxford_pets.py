@@ -24,7 +24,8 @@ from pipeline.errors import UserError
 from pipeline.files import sha256_of
 
 URL = "https://www.robots.ox.ac.uk/~vgg/data/pets/data"
-_CHUNK = 1 << 16
+# Of a connection that is cut, urllib3 2 drops the chunk that is not complete.
+_CHUNK = 1 << 12
 _TIMEOUT = 60.0  # seconds without a byte
 # A connection that breaks is opened again, unless this often in a row not a byte came.
 _ATTEMPTS, _PAUSE = 5, 2.0

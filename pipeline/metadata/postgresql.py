@@ -1,4 +1,4 @@
-"""Backslashes in texts on PostgreSQL, which ML Metadata 1.16 cannot write.
+"""Backslashes in texts on PostgreSQL, which ML Metadata cannot write, up to 1.21.
 
 It quotes such a text as 'E'...'', which is a syntax error, and JSON has backslashes wherever a text
 contains quotes, such as TFMA's EvalConfig with the settings of a metric. TFX opens stores itself

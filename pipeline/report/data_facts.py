@@ -124,7 +124,7 @@ def _look_at(split: str, pictures: Iterable[LabelledPicture]) -> tuple[list[Seen
     for picture in pictures:
         image = open_picture(picture.encoded, _HASH_SIDE)
         bits = imagehash.phash(image).hash.ravel()
-        seen.append(Seen(split, picture.image_id, int("".join("01"[bit] for bit in bits), 2)))
+        seen.append(Seen(split, picture.image_id, int("".join("01"[int(bit)] for bit in bits), 2)))
         height, width = (picture.boxes[:, 2:] - picture.boxes[:, :2]).T
         sides.append(np.sqrt(height * width))
         ratios.append(np.log2(width / height))

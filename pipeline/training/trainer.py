@@ -18,6 +18,7 @@ from models.training import checkpoint, input_pipeline, scoring
 from models.training import run as training
 from models.training.distribution import (
     choose_strategy,
+    make_repeatable,
     require_devices,
     scope_of,
     use_xla,
@@ -26,7 +27,7 @@ from models.training.plan import Rates
 from models.training.rates import measure_rates
 from models.training.watch import Interval, NonFiniteLossError
 from models.weights.zoo import with_anchors
-from pipeline import features
+from pipeline import features, lane
 from pipeline.data.schema import class_names_of
 from pipeline.errors import UserError
 from pipeline.fingerprint import fingerprint_of
@@ -111,11 +112,13 @@ class _Job:
         config = fn_args.custom_config
         self.settings = settings = config["settings"]
         self.training_settings = training_settings_of(settings)
+        lane.require(os.environ.get(lane.REQUIRED_TFX, ""))
         # Before the data is read, which takes minutes of a machine that may lack its accelerator.
         self.strategy = choose_strategy(
             self.training_settings.distribution, self.training_settings.batch_size
         )
         require_devices(os.environ.get(REQUIRED_DEVICES, ""))
+        make_repeatable()
         self.quantization_aware = settings["quantization"] == "aware"
         self.class_names = class_names_of(io_utils.SchemaReader().read(fn_args.schema_path))
         self.state_dir = os.path.join(config["state_dir"], _state_key(fn_args, config))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from models.settings import check_batch
-from pipeline import beam_options
+from pipeline import beam_options, lane
 from pipeline.config import PipelineConfig, override, require_threshold
 from pipeline.data import archives
 from pipeline.errors import UserError
@@ -125,10 +125,13 @@ def training_service(config: PipelineConfig) -> dict[str, Any]:
     """The custom job that trains, in the form that TFX's Trainer for Vertex AI expects."""
     vertex = config.vertex
     machine = MACHINES[vertex.accelerator]
-    container: dict[str, Any] = {"image_uri": vertex.trainer_image}
+    environment = {lane.REQUIRED_TFX: lane.TFX}
     if machine.required_devices:
-        environment = {REQUIRED_DEVICES: machine.required_devices, **machine.environment}
-        container["env"] = [{"name": name, "value": value} for name, value in environment.items()]
+        environment |= {REQUIRED_DEVICES: machine.required_devices, **machine.environment}
+    container = {
+        "image_uri": vertex.trainer_image,
+        "env": [{"name": name, "value": value} for name, value in environment.items()],
+    }
     job_spec: dict[str, Any] = {
         "worker_pool_specs": [
             {"machine_spec": machine.spec(), "replica_count": 1, "container_spec": container}
@@ -198,7 +201,7 @@ def _command(settings: VertexSettings) -> list[str]:
     """Of every task's container; see `pipeline.vertex.task`."""
     names = ("project", "region", "api_endpoint", "api_transport")
     flags = [f"--vertex_{name}={getattr(settings, name)}" for name in names]
-    return ["python", "-m", "pipeline.vertex.task", *flags]
+    return ["python", "-m", "pipeline.vertex.task", f"--vertex_tfx={lane.TFX}", *flags]
 
 
 def _finish(config: PipelineConfig):

@@ -19,6 +19,7 @@ import signal
 import sys
 from typing import Any
 
+from pipeline import lane
 from pipeline.errors import UserError
 from pipeline.settings import VertexSettings
 from pipeline.vertex.limits import Limits
@@ -97,14 +98,18 @@ def main(arguments: list[str]) -> None:
     """Runs the task to its end.
 
     Raises:
-      SystemExit: as TFX's program ends.
+      SystemExit: as TFX's program ends, or another version of TFX compiled the job.
       UserError: the run can't be looked up, or has no limits.
     """
     faulthandler.dump_traceback_later(_START_SECONDS, exit=True)
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    for name in _SETTINGS:
+    for name in (*_SETTINGS, "tfx"):
         parser.add_argument(f"--{_FLAG}{name}", default="")
     options, arguments = parser.parse_known_args(arguments)
+    try:
+        lane.require(options.vertex_tfx)
+    except UserError as error:
+        sys.exit(f"error: {error}")
     settings = VertexSettings(
         **{name: value for name in _SETTINGS if (value := getattr(options, _FLAG + name))}
     )

@@ -1,5 +1,6 @@
 """Questions without an answer end with one clear line and exit code 2; none changes a store."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -52,7 +53,7 @@ def test_an_ambiguous_subject_lists_its_candidates(tmp_path, sqlite_filled, capf
     copy = tmp_path / "copy.sqlite"
     copy.write_bytes(Path(sqlite_filled.location).read_bytes())
     first, second = sqlite_filled.made.models[:2]
-    with sqlite3.connect(copy) as database:
+    with contextlib.closing(sqlite3.connect(copy)) as database, database:
         database.execute("UPDATE Artifact SET uri = '/same' WHERE id IN (?, ?)", (first, second))
     message = ask(capfd, "trace", "/same", "--metadata", str(copy))
     assert f"artifact:{first} " in message
@@ -65,7 +66,7 @@ def test_a_sha256_may_be_cut_short_unless_that_is_ambiguous(tmp_path, sqlite_fil
     copy.write_bytes(Path(sqlite_filled.location).read_bytes())
     digests = {f"abcdef01{end * 56}": sqlite_filled.made.shipping_models[i]
                for i, end in enumerate("23")}  # fmt: skip
-    with sqlite3.connect(copy) as database:
+    with contextlib.closing(sqlite3.connect(copy)) as database, database:
         for digest, artifact in digests.items():
             database.execute(
                 "UPDATE ArtifactProperty SET string_value = ? WHERE artifact_id = ? AND "
@@ -104,7 +105,7 @@ def test_absent_empty_and_foreign_stores_are_errors(tmp_path, capfd):
 def test_a_store_of_another_schema_version_is_an_error(tmp_path, sqlite_filled, capfd, version):
     copy = tmp_path / "copy.sqlite"
     copy.write_bytes(Path(sqlite_filled.location).read_bytes())
-    with sqlite3.connect(copy) as database:
+    with contextlib.closing(sqlite3.connect(copy)) as database, database:
         database.execute("UPDATE MLMDEnv SET schema_version = ?", (version,))
     assert f"version {version}" in ask(capfd, "runs", "--metadata", str(copy))
 
@@ -202,7 +203,7 @@ for question in json.loads(sys.argv[2]):
 def test_a_damaged_store_is_an_answer_or_one_line(tmp_path, sqlite_filled, damage):
     copy = tmp_path / "copy.sqlite"
     copy.write_bytes(Path(sqlite_filled.location).read_bytes())
-    with sqlite3.connect(copy) as database:
+    with contextlib.closing(sqlite3.connect(copy)) as database, database:
         assert database.execute(damage).rowcount
     done = subprocess.run(
         [sys.executable, "-c", _ASK_ALL, str(copy), json.dumps(QUESTIONS)],

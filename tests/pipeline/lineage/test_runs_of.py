@@ -1,5 +1,6 @@
 """Of which run an execution is: as recorded, or found out where nothing is recorded."""
 
+import contextlib
 import shutil
 import sqlite3
 
@@ -15,7 +16,7 @@ def unrecorded(sqlite_filled, tmp_path):
     """The generated store without the lists of the runs' executions."""
     copy = tmp_path / "copy.sqlite"
     shutil.copy(sqlite_filled.location, copy)
-    with sqlite3.connect(copy) as database:
+    with contextlib.closing(sqlite3.connect(copy)) as database, database:
         assert database.execute("DELETE FROM ContextProperty WHERE name = 'executions'").rowcount
     return copy
 
@@ -41,7 +42,7 @@ def test_runs_that_overlapped(sqlite_filled, unrecorded):
     first, second = 12, 36
     assert expected[first] != expected[second]
     expected[first], expected[second] = expected[second], expected[first]
-    with sqlite3.connect(unrecorded) as database:
+    with contextlib.closing(sqlite3.connect(unrecorded)) as database, database:
         of_run = (
             "context_id IN (SELECT id FROM Context WHERE type_id = (SELECT id FROM Type WHERE "
             "name = 'pipeline_run'))"

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from models.settings import ModelSettings
+from pipeline import lane
 from pipeline.errors import UserError
 from pipeline.training import trainer
 from pipeline.training.transformed_examples import TransformedExamples
@@ -99,6 +100,16 @@ def test_an_accelerator_that_is_paid_for_and_missing_stops_the_training_before_d
     monkeypatch.setenv(trainer.REQUIRED_DEVICES, "CPU:1")
     with pytest.raises(AttributeError, match="schema_path"):
         trainer.run_fn(arguments)
+
+
+def test_an_image_with_another_tfx_than_the_job_s_trains_nothing(monkeypatch):
+    monkeypatch.setenv(lane.REQUIRED_TFX, "1.2.3")
+    settings = {"training": {"steps": 5}, "warm_start": {"weights": ""}, "quantization": "none"}
+    with pytest.raises(UserError, match=r"Expected an image with TFX 1\.2\.3"):
+        trainer.run_fn(SimpleNamespace(custom_config={"settings": settings}))
+    monkeypatch.setenv(lane.REQUIRED_TFX, lane.TFX)
+    with pytest.raises(AttributeError, match="schema_path"):
+        trainer.run_fn(SimpleNamespace(custom_config={"settings": settings}))
 
 
 def test_a_tpu_that_cannot_be_initialized_is_one_line(monkeypatch):

@@ -62,6 +62,8 @@ def cloud(monkeypatch, tmp_path, private_key):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "my-project")
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", fake.url)
+    # It would look at each bucket once more, in the background, for traces that nobody asked for.
+    monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     # In the background, credentials would ask another host in which regions they are valid.
     monkeypatch.setattr(
         google.auth.credentials.CredentialsWithRegionalAccessBoundary,

@@ -113,7 +113,9 @@ class FakeCloud:
         if path == "/":
             return _json({}, 404)
         parameters = dict(urllib.parse.parse_qsl(query))
-        status, value = self.vertex(method, path.removeprefix("/v1/"), parameters, body)
+        # Some versions of Google's client escape the @ of a version.
+        name = urllib.parse.unquote(path.removeprefix("/v1/"))
+        status, value = self.vertex(method, name, parameters, body)
         return _json(value, status)
 
     def _dataflow(self, method, path, parameters, body):

@@ -3,11 +3,12 @@ import getpass
 import json
 import re
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline import presets
+from pipeline import lane, presets
 from pipeline.config import override
 from pipeline.errors import UserError
 from pipeline.settings import REQUIRED_DEVICES
@@ -24,13 +25,19 @@ FORBIDDEN = ("private_key", "password", "access_token", "client_secret", "BEGIN 
 # This machine and its user.
 _HERE = {f"{Path.home()}/", str(Path.cwd()), socket.gethostname(), f"/home/{getpass.getuser()}"}
 _FROM_THE_ENVIRONMENT = "only-this-machine-knows"
+# An option of StatisticsGen that only TFX 1.16 has.
+_OLDER = re.compile(r' +"_slice_sqls": null,\n')
 _FINGERPRINT = re.compile(r"(?<!sha256:)\b[0-9a-f]{64}\b")
 
 
 def readable(job: dict) -> str:
-    """The job with one value a line, without what changes with every edit of the code."""
-    text = json.dumps(_unfolded(job), indent=1, sort_keys=True)
-    return _FINGERPRINT.sub("<fingerprint>", text) + "\n"
+    """The job with one value a line, without what changes with every edit, or with TFX."""
+    python = f"{sys.version_info.major}-{sys.version_info.minor}"
+    for label, version in (("version", lane.TFX.replace(".", "-")), ("py_version", python)):
+        assert job["labels"][f"tfx_{label}"] == version
+        job = {**job, "labels": {**job["labels"], f"tfx_{label}": f"<{label}>"}}
+    text = json.dumps(_unfolded(job), indent=1, sort_keys=True).replace(lane.TFX, "<TFX>")
+    return _FINGERPRINT.sub("<fingerprint>", _OLDER.sub("", text)) + "\n"
 
 
 def _unfolded(value):
@@ -134,6 +141,7 @@ def test_every_machine_compiles_to_a_job_of_the_published_schema(config, acceler
     number = MACHINES[accelerator].replicas
     required = None if kind == "CPU" else f"{kind}:{number}"
     assert environment.get(REQUIRED_DEVICES) == required
+    assert environment[lane.REQUIRED_TFX] == lane.TFX
 
 
 @pytest.mark.parametrize("name", presets.names())

@@ -7,13 +7,17 @@ import subprocess
 import pytest
 import tomli
 import yaml
+from packaging.requirements import Requirement
 
+from pipeline import lane
 from pipeline.fingerprint import ROOT, code_fingerprint
 from pipeline.vertex.machines import MACHINES
 
 REPOSITORY = "us-central1-docker.pkg.dev/my-project/detector"
 DIGEST = "sha256:" + "a" * 64
 CLOUD_BUILD = (ROOT / "cloudbuild.yaml").read_text()
+# Each lane's lock.
+LANES = {"modern": "requirements-modern.lock", "older": "requirements.lock"}
 TARGETS = {machine.image_target for machine in MACHINES.values()}
 # Notes its arguments, and answers the question for a digest.
 GCLOUD = f"""#!/bin/sh
@@ -60,6 +64,7 @@ def test_make_images_builds_and_prints_the_flags_by_digest(make):
     assert build.startswith("builds submit --config cloudbuild.yaml --substitutions ")
     passed = dict(pair.split("=") for pair in build.split()[5].split(","))
     assert passed["_CODE_FINGERPRINT"] == code_fingerprint("pipeline.pipeline")
+    assert passed["_LANE"] == ("older" if lane.IS_OLDER else "modern")
     # Cloud Build rejects a substitution that is missing or unknown.
     assert set(passed) == set(re.findall(r"\$(_[A-Z_]+)", CLOUD_BUILD))
     assert (
@@ -84,9 +89,10 @@ def test_cloud_build_labels_and_pushes_both_images():
     # Without BuildKit, docker builds every stage above the target, those for other machines too.
     assert all(step["env"] == ["DOCKER_BUILDKIT=1"] for step in build["steps"])
     for step, image in zip(build["steps"], build["images"], strict=True):
-        target, argument, tag, folder = (step["args"][index] for index in (2, 4, 6, 7))
+        target, argument, lane_, tag, folder = (step["args"][i] for i in (2, 4, 6, 8, 9))
         assert target in (*TARGETS, "$_TRAINER")
         assert argument == "CODE_FINGERPRINT=$_CODE_FINGERPRINT"
+        assert lane_ == "LANE=$_LANE"
         assert tag == image == f"$_REPOSITORY/{target}:$_CODE_FINGERPRINT"
         assert folder == "."
 
@@ -130,32 +136,36 @@ def test_the_gpu_image_finds_the_driver_and_cuda():
 
 
 def test_labels_name_the_code_and_the_base_images():
-    build_arguments = {"CODE_FINGERPRINT", "PYTHON_IMAGE", "BEAM_IMAGE"}
-    code = _STAGES["code"]
-    assert set(re.findall(r"^ARG (\w+)", code, re.MULTILINE)) == build_arguments
-    assert set(re.findall(r"detector\.[\w-]+=\$\{(\w+)\}", code)) == build_arguments
-    # Every stage starts from one of the two base images, or from another stage.
-    for stage in _STAGES.values():
+    assert re.search(r"detector\.code-fingerprint=\$\{CODE_FINGERPRINT\}", _STAGES["code"])
+    for lane_ in LANES:
+        python = _STAGES[f"python-{lane_}"]
+        assert f"detector.python-image={python.split()[0]}" in python
+        assert f"detector.beam-image={_STAGES[f'beam-{lane_}'].split()[0]}" in python
+    # Every other stage starts from another one.
+    for name, stage in _STAGES.items():
         source = stage.split()[0]
-        assert source in {*_STAGES, "${PYTHON_IMAGE}", "${BEAM_IMAGE}"}
+        own = name.startswith(("python-", "beam-"))
+        assert own or {source.replace("${LANE}", lane_) for lane_ in LANES} <= set(_STAGES)
 
 
 def test_everything_that_the_images_copy_exists_and_is_sent():
-    copied = [line.split()[1] for line in _LINES if re.match(r"COPY (?!--from)", line)]
-    assert {"models", "pipeline", "schema", "requirements-images.lock"} <= set(copied)
+    lines = [line.split()[1] for line in _LINES if re.match(r"COPY (?!--from)", line)]
+    copied = {line.replace("${LANE}", lane_) for line in lines for lane_ in LANES}
+    assert {"models", "pipeline", "schema", "requirements-modern-images.lock"} <= copied
     sent_to_docker = (ROOT / ".dockerignore").read_text().splitlines()
     sent_to_cloud_build = (ROOT / ".gcloudignore").read_text().splitlines()
     for name in copied:
         assert (ROOT / name).exists()
-        assert f"!{name}" in sent_to_docker
-        assert f"!/{name}" in sent_to_cloud_build
+        pattern = re.sub("requirements-(modern|older)-", "requirements-*-", name)
+        assert f"!{pattern}" in sent_to_docker
+        assert f"!/{pattern}" in sent_to_cloud_build
     # The pipeline needs nothing else of the clone to find its code and its presets' schemas.
     assert "PYTHONPATH=/app" in _STAGES["code"]
 
 
 def test_the_images_are_installed_like_every_other_environment():
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
-    (made,) = re.findall(r"-m pip install (.*requirements\.lock)", makefile)
+    (made,) = re.findall(r"-m pip install (.*-r \$\$lock)", makefile)
     needed = set(made.split()) & {"--no-deps", "--require-hashes"}
     assert len(needed) == 2
     installs = [line for line in _LINES if "pip install" in line]
@@ -173,8 +183,9 @@ def locked(file: str) -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+)==((?:.+\\\n)*.+)", text, re.MULTILINE))
 
 
-def test_the_images_hold_no_test_tools_and_are_otherwise_the_same():
-    everything, images = locked("requirements.lock"), locked("requirements-images.lock")
+@pytest.mark.parametrize("lane_", LANES)
+def test_the_images_hold_no_test_tools_and_are_otherwise_the_same(lane_):
+    everything, images = locked(LANES[lane_]), locked(f"requirements-{lane_}-images.lock")
     assert images.items() <= everything.items()
     assert {"tfx", "tensorflow", "google-cloud-aiplatform", "google-cloud-storage"} <= set(images)
     extras = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -185,20 +196,31 @@ def test_the_images_hold_no_test_tools_and_are_otherwise_the_same():
     assert tools - left_out <= {"cryptography", "tomli"}
 
 
-def test_the_dockerfile_uses_the_versions_of_the_lock():
-    lock = (ROOT / "requirements-images.lock").read_text()
-    beam = re.search(r"^apache-beam==(\S+)", lock, re.MULTILINE)[1]
-    tensorflow = re.search(r"^tensorflow==(\S+)", lock, re.MULTILINE)[1]
-    python = re.search(r"PYTHON_IMAGE=python:(\d+\.\d+)\.", DOCKERFILE)[1]
-    assert python == (ROOT / ".python-version").read_text().strip()
-    assert f"BEAM_IMAGE=apache/beam_python{python}_sdk:{beam}" in DOCKERFILE
-    assert f"tensorflow-tpu=={tensorflow} " in (ROOT / "requirements-tpu.lock").read_text()
+def version_in(file: str, package: str) -> str:
+    return re.search(rf"^{package}==(\S+)", (ROOT / file).read_text(), re.MULTILINE)[1]
+
+
+@pytest.mark.parametrize("lane_", LANES)
+def test_the_dockerfile_uses_the_versions_of_the_lock(lane_):
+    images = f"requirements-{lane_}-images.lock"
+    python = re.match(r"python:(3\.\d+)\.", _STAGES[f"python-{lane_}"])[1]
+    assert (
+        python == {"modern": "3.13", "older": (ROOT / ".python-version").read_text().strip()}[lane_]
+    )
+    beam = f"apache/beam_python{python}_sdk:{version_in(images, 'apache-beam')} "
+    assert _STAGES[f"beam-{lane_}"].startswith(beam)
+    tensorflow = version_in(images, "tensorflow")
+    # There is no build of 2.21 for TPUs.
+    for_tpus = {"2.21.0": "2.20.0"}.get(tensorflow, tensorflow)
+    assert version_in(f"requirements-{lane_}-tpu.lock", "tensorflow-tpu") == for_tpus
+
+
+def test_the_gpu_image_has_the_cuda_that_tensorflow_asks_for():
     from importlib.metadata import requires
 
-    wanted = {
-        requirement.partition(";")[0].strip().replace(" ", "")
-        for requirement in requires("tensorflow")
-        if "and-cuda" in requirement
-    }
-    gpu_lock = (ROOT / "requirements-gpu.lock").read_text()
-    assert set(re.findall(r"^(\S+==\S+) ", gpu_lock, re.MULTILINE)) == wanted
+    wanted = [Requirement(one) for one in requires("tensorflow") if "and-cuda" in one]
+    lane_ = "older" if lane.IS_OLDER else "modern"
+    gpu = locked(f"requirements-{lane_}-gpu.lock")
+    assert {one.name for one in wanted} - {"tensorflow-io-gcs-filesystem"} == set(gpu)
+    for one in wanted:
+        assert one.specifier.contains(gpu[one.name].split()[0])

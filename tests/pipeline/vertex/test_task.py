@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from pipeline import lane
 from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT
 from pipeline.vertex import task
@@ -56,6 +57,7 @@ def test_every_task_of_a_job_runs_within_limits(job, config):
     assert len(containers) == 12
     for container in containers:
         assert container["command"][:3] == ["python", "-m", "pipeline.vertex.task"]
+        assert f"--vertex_tfx={lane.TFX}" in container["command"]
         assert "--vertex_project=my-project" in container["command"]
         assert "--vertex_region=us-central1" in container["command"]
     drivers = [one["lifecycle"]["preCacheCheck"] for one in containers if "lifecycle" in one]
@@ -102,6 +104,15 @@ def test_a_run_without_limits_does_not_start():
 def test_a_container_may_take_as_long_as_the_job_that_it_waits_for():
     names = ("Trainer", "Transform", "Pusher", "Finish")
     assert [LIMITS.of_task(name) for name in names] == [4500, 2100, 900, 900]
+
+
+def test_a_job_that_another_tfx_compiled_is_refused_in_one_line():
+    with pytest.raises(SystemExit) as caught:
+        task.main(["--vertex_tfx=1.2.3", *invocation("Pusher_7")])
+    message = str(caught.value)
+    assert message.startswith("error: Expected an image with TFX 1.2.3")
+    assert f"Received: one with TFX {lane.TFX}." in message
+    assert "\n" not in message
 
 
 # In place of TFX's program.
