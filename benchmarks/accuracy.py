@@ -2,8 +2,9 @@
 
     python -m benchmarks.accuracy DATA [--recipe 'NAME: FLAGS'] [--peer 'FILE.tflite LABELS.txt']
 
-DATA is a Pascal VOC folder. Its images are dealt into folds by a hash of their ids. For each fold,
-seed and recipe the local runner trains on the other folds and judges the .tflite that would ship on
+DATA is a folder of labelled images in any format that `local_runner.py` reads. All that are usable,
+but for the data's own test images, are dealt into folds by a hash of their ids. For each fold, seed
+and recipe the local runner trains on the other folds and judges the .tflite that would ship on
 this one; nothing here scores that file again. A recipe is a name and flags of `local_runner.py`, as
 in 'coco: --preset small_data_cpu --warm-start coco.tflite --set training.steps=800'; several
 recipes run in turns. A peer is somebody else's detector with the four outputs of
@@ -50,12 +51,25 @@ def folds(ids: Iterable[str], count: int) -> list[list[str]]:
     return [sorted(ordered[fold::count]) for fold in range(count)]
 
 
+def image_ids(data: Path) -> set[str]:
+    """The ids of the labelled images in a folder that may be trained on."""
+    from pipeline.data.readers.detection import Source, find_inputs
+    from pipeline.data.split import TEST
+    from pipeline.settings import DataSettings
+
+    inputs = find_inputs(
+        str(data.resolve()), [Source("")], max_megapixels=DataSettings().max_megapixels
+    )
+    found = (line for item in inputs.items for line, image in inputs.read(item) if image)
+    return {line.image_id for line in found if line.side != TEST}
+
+
 def write_lists(data: Path, folder: Path, count: int) -> list[list[str]]:
     """Writes `train_K.txt` and `eval_K.txt` for each fold K, and returns the folds."""
-    dealt = folds({path.stem for path in data.rglob("*.xml")}, count)
+    dealt = folds(image_ids(data), count)
     if not all(dealt):
         raise SystemExit(
-            f"error: expected at least {count} XML files. Received: {sum(map(len, dealt))} in "
+            f"error: expected at least {count} usable images. Received: {sum(map(len, dealt))} in "
             f"{data}."
         )
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,23 +168,20 @@ def score_peer(model: Path, labels: Path, pictures: list) -> Result:
 
 def _peer(model: Path):
     """A function of a picture, uint8 [S, S, 3], that gives boxes, class ids and scores; and S."""
-    from ai_edge_litert.interpreter import Interpreter
+    from models.tflite.detector import as_input
+    from models.tflite.interface import read_interface
+    from pipeline.benchmark.worker import open_file
 
-    interpreter = Interpreter(str(model), num_threads=1)
-    interpreter.allocate_tensors()
-    (taken,) = interpreter.get_input_details()
-    # The op's outputs in their order: boxes, classes, scores, count.
-    given = [output["index"] for output in interpreter.get_output_details()]
+    interface = read_interface(model.read_bytes(), str(model))
+    interpreter = open_file(str(model), threads=1, xnnpack=True)
+    taken = interpreter.get_input_details()[0]["index"]
 
     def detect(image: np.ndarray):
-        value = image if taken["dtype"] == np.uint8 else image / np.float32(127.5) - np.float32(1)
-        interpreter.set_tensor(taken["index"], value[None])
+        interpreter.set_tensor(taken, as_input(image, interface.dtype))
         interpreter.invoke()
-        boxes, classes, scores, count = (interpreter.get_tensor(index)[0] for index in given)
-        kept = int(count)
-        return np.clip(boxes[:kept], 0, 1), classes[:kept], scores[:kept]
+        return interface.detections([interpreter.get_tensor(at) for at in interface.outputs])
 
-    return detect, int(taken["shape"][1])
+    return detect, interface.input_size
 
 
 def table(results: Mapping[str, list[Result]]) -> str:

@@ -143,7 +143,6 @@ def make_config(
         given = {"schema_dir": "", **given}
     _check_minutes(config, given)
     config = override(config, {**(recipe.settings if recipe else {}), **given})
-    _check_archives(config.data)
     if own_data and "name" not in given:
         config = override(config, {"name": _name_of_data(config.data) or config.name})
     return config
@@ -158,16 +157,6 @@ def _check_minutes(config: PipelineConfig, given: dict[str, str]) -> None:
             f"--minutes (training.minutes) finds {', '.join(ignored)} itself. Leave out one or the "
             "other; to repeat a planned run, give its settings without --minutes."
         )
-
-
-def _check_archives(data: DataSettings) -> None:
-    """Rejects archives in an object store, where nothing could unpack them."""
-    for path in (data.path, data.train, data.eval, data.test):
-        if "://" in path and archives.is_archive(path):
-            raise UserError(
-                f"Expected data in a bucket as files. Received: {path}, an archive. Unpack it, and "
-                "copy the folder to the bucket; archives are unpacked only on this machine."
-            )
 
 
 def _name_of_data(data: DataSettings) -> str:

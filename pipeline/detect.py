@@ -48,15 +48,11 @@ class ModelFiles:
     labels: tuple[str, ...]
 
 
-def find_model(path: str) -> ModelFiles:
-    """Finds a detector by a user's path.
-
-    Args:
-      path: a pushed version's folder, a folder of versions with `latest`, or a .tflite file with
-        labels.txt beside it.
+def find_model_file(path: str) -> Path:
+    """Finds a detector's file by a user's path, see `find_model`.
 
     Raises:
-      UserError: there is no model, or its labels are missing or invalid.
+      UserError: there is none.
     """
     given = Path(path)
     candidates = (
@@ -70,6 +66,20 @@ def find_model(path: str) -> ModelFiles:
             f"Expected a pushed model: a folder with {PUSHED_MODEL_FILE}, a folder with {LATEST}/, "
             f"or a .tflite file. Received: {path!r}. Pass the folder that the run's summary names."
         )
+    return model
+
+
+def find_model(path: str) -> ModelFiles:
+    """Finds a detector by a user's path.
+
+    Args:
+      path: a pushed version's folder, a folder of versions with `latest`, or a .tflite file with
+        labels.txt beside it.
+
+    Raises:
+      UserError: there is no model, or its labels are missing or invalid.
+    """
+    model = find_model_file(path)
     labels_path = model.parent / LABELS_FILE
     try:
         labels = parse_labels(labels_path.read_text(encoding="utf-8"), str(labels_path))
@@ -80,15 +90,15 @@ def find_model(path: str) -> ModelFiles:
     return ModelFiles(model.resolve(), labels)
 
 
-def differences_from_manifest(files: ModelFiles) -> list[str]:
+def differences_from_manifest(model: Path) -> list[str]:
     """What in a pushed version is no longer as it was pushed, one sentence each.
 
     That it was withdrawn is the first of them.
 
     Args:
-      files: from `find_model`. A model without a manifest beside it was not pushed: no differences.
+      model: its file. One without a manifest beside it was not pushed: no differences.
     """
-    path = files.model.parent / MANIFEST_FILE
+    path = model.parent / MANIFEST_FILE
     if not path.exists():
         return []
     try:
@@ -96,7 +106,7 @@ def differences_from_manifest(files: ModelFiles) -> list[str]:
         recorded, mark = manifest["files"], manifest.get(WITHDRAWN)
         said = [f"{path.parent} was withdrawn at {mark['at']}: {mark['reason']}"] if mark else []
         expected = {
-            files.model: recorded[PUSHED_MODEL_FILE]["sha256"],
+            model: recorded[PUSHED_MODEL_FILE]["sha256"],
             path.parent / LABELS_FILE: recorded[LABELS_FILE]["sha256"],
         }
     except (OSError, ValueError, LookupError, TypeError):
@@ -104,7 +114,7 @@ def differences_from_manifest(files: ModelFiles) -> list[str]:
     return said + [
         f"{file} is not the file that was pushed: {MANIFEST_FILE} records another sha256."
         for file, digest in expected.items()
-        if sha256_of(file) != digest
+        if not file.is_file() or sha256_of(file) != digest
     ]
 
 
@@ -266,7 +276,7 @@ def _detect(arguments) -> int:
     if not 0 <= arguments.min_score <= 1:
         raise UserError(f"Expected --min-score from 0 to 1. Received: {arguments.min_score}.")
     files = find_model(arguments.model)
-    for difference in differences_from_manifest(files):
+    for difference in differences_from_manifest(files.model):
         print(f"WARNING: {difference}", file=sys.stderr)
     pictures = find_pictures(arguments.pictures)
     out = Path(arguments.out)

@@ -132,7 +132,6 @@ def create_pipeline(
         comparison=json.dumps(settings["rewriter"], sort_keys=True),
         provenance=json.dumps(
             {
-                "name": config.name,
                 "code": code_fingerprint(*_MAKERS),
                 "settings": fingerprint_of(config.making()),
             },

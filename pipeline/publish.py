@@ -6,14 +6,16 @@ when and why, and so does ML Metadata.
 
 import argparse
 import datetime
+import functools
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.errors import UserError
 from pipeline.shipping.publisher import Publisher, Version
 
+_VERTEX = "vertex://"
 _EXIT_CODES = "exit codes: 0 done; 2 nothing could be done"
 
 
@@ -28,7 +30,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     common.add_argument(
         "--metadata",
         metavar="FILE_OR_URL",
-        help="SQLite file, mysql:// or postgresql:// URL (WORKDIR/metadata.sqlite)",
+        help="SQLite file, mysql://, postgresql:// or vertex:// URL (WORKDIR/metadata.sqlite)",
     )
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.publish",
@@ -98,34 +100,47 @@ def _facts(version: Version) -> dict:
 def _withdraw(publisher: Publisher, version: str, reason: str, location: str) -> None:
     if not reason.strip():
         raise UserError("Expected a reason to withdraw a version. Received: an empty --reason.")
-    store = _open_store(location)  # before anything changes
+    mark = _marker(location)  # before anything changes
     at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     found = publisher.withdraw(version, reason, at)
     known = found.withdrawn
     print(f"Version {version} in {publisher.root} is withdrawn since {known['at']}: "
           f"{known['reason']}")  # fmt: skip
     _say_latest(publisher)
-    if store is None:
+    if mark is None:
         print(
             f"note: there is no store at {location}, so only the manifest says so: later runs may "
             "compare with this model. Name the store with --metadata, and repeat this.",
             file=sys.stderr,
         )
         return
-    from pipeline.metadata.facts import record_withdrawal
-
-    record_withdrawal(
-        store, found.sha256, {**known, "version": version, "destination": publisher.root}
-    )
+    mark(found.sha256, {**known, "version": version, "destination": publisher.root})
 
 
-def _open_store(location: str):
-    """The store for writing; None if there is none to write to."""
+def _marker(location: str) -> Callable[[str, dict[str, str]], None] | None:
+    """What tells a store of a file that was withdrawn, and why; None if there is no store."""
+    if location.startswith(_VERTEX):
+        from pipeline.lineage.vertex_service import VertexService
+        from pipeline.vertex.withdrawal import withdraw_blessings
+
+        service = VertexService(location)
+
+        def mark(digest: str, _) -> None:
+            if not withdraw_blessings(service, digest):
+                print(
+                    f"note: {location} has no blessing of this file, so nothing is marked there.",
+                    file=sys.stderr,
+                )
+
+        return mark
     from pipeline.metadata import store
 
     if "://" not in location and not os.path.exists(location):
         return None
-    return store.open_store(store.connection_config(location))
+    opened = store.open_store(store.connection_config(location))
+    from pipeline.metadata.facts import record_withdrawal
+
+    return functools.partial(record_withdrawal, opened)
 
 
 def _say_latest(publisher: Publisher) -> None:

@@ -121,8 +121,6 @@ class RewriterSettings(Settings):
     bits."""
     num_images: Count = 500
     """Evaluation images that are compared, at most."""
-    max_seconds: Positive = 300.0
-    """After this time the comparison ends with the images it has, at least 16 of them."""
     max_map_drop: Fraction = 0.01
     """By how much mAP@.5 and mAP@[.5:.95] may be below the network's. A larger drop is refused
     when the 95% bootstrap interval of the drop is above this, too."""

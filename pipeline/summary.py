@@ -159,6 +159,7 @@ def _images(examples: ArtifactRecord | None) -> dict | None:
         "set_aside_reasons": facts["set_aside_reasons"],
         "ignored": facts["num_ignored"],
         "turned": facts.get("num_turned", 0),
+        "clipped": facts.get("num_clipped", 0),
         "leaked": facts["leaked_images"],
         "data_fingerprint": facts["data_fingerprint"],
         "reports": examples.uri,
@@ -343,6 +344,11 @@ def _image_lines(images: dict) -> list[str]:
         lines.append(f"{images['ignored']} files ignored: {images['reports']}/ignored.jsonl")
     if images["turned"]:
         lines.append(f"{images['turned']} turned upright, as their EXIF data say")
+    if images["clipped"]:
+        lines.append(
+            f"{images['clipped']} with boxes that left the picture by up to 1% or a pixel, and "
+            "were clipped"
+        )
     if images["leaked"]:
         lines.append(
             f"WARNING: {images['leaked']} images are on more than one side, such as in training "

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import presets
+from pipeline.benchmark import __main__ as benchmark
 from pipeline.report import __main__ as report
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -77,6 +78,26 @@ def test_the_demos_detector_is_good_and_small(demo):
     published = Path(summary["pushed_path"], "detect.tflite").read_bytes()
     assert len(published) == summary["size_bytes"]
     assert hashlib.sha256(published).hexdigest() == summary["sha256"]
+
+
+def test_the_benchmark_makes_the_forms_and_takes_the_pictures_that_are_recorded(
+    project, demo, tmp_path, capsys
+):
+    metrics = demo[2]["metrics"]
+    arguments = [str(project.workdir / "pushed"), "--workdir", str(project.workdir)]
+    assert benchmark.main([*arguments, "--out", str(tmp_path), "--runs", "2"]) == 0
+    found = json.loads((tmp_path / "benchmark.json").read_text())
+    assert found["pictures"] == f"168 evaluation images of run {demo[2]['run_id']}"
+    files = {file["form"]: file for file in found["files"]}
+    assert list(files) == ["int8", "int8 raw", "float32", "float16"]
+    for name in ("mAP50", "mAP"):
+        assert files["int8"][name] == pytest.approx(metrics[name], abs=1e-9)
+        assert files["int8 raw"][name] == pytest.approx(metrics[name], abs=0.002)
+        assert files["float32"][name] == pytest.approx(metrics[name], abs=0.03)
+        assert files["float16"][name] == pytest.approx(files["float32"][name], abs=0.01)
+    sizes = {form: file["size_bytes"] for form, file in files.items()}
+    assert sizes["int8"] < sizes["float16"] < sizes["float32"]
+    assert "note: " not in capsys.readouterr().err
 
 
 def test_a_second_run_is_cached_and_pushes_nothing_new(project, demo):

@@ -9,7 +9,6 @@ import sys
 import pytest
 
 import local_runner
-from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT
 from pipeline.local.workdir import Workdir
 from tests.pipeline.data_samples import VocFolder
@@ -114,12 +113,6 @@ def test_the_data_set_names_the_pipeline(arguments, name):
     config = local_runner.make_config(local_runner.parse_arguments(arguments))
     assert config.name == name
     assert bool(config.schema_dir) == (name == "demo")
-
-
-def test_an_archive_in_a_bucket_is_rejected():
-    options = local_runner.parse_arguments(["--data", "gs://bucket/pets.zip"])
-    with pytest.raises(UserError, match=r"Received: gs://bucket/pets\.zip, an archive\. Unpack it"):
-        local_runner.make_config(options)
 
 
 @pytest.mark.parametrize("arguments", [["--frobnicate"], ["--format", "csv"], ["--pre", "demo"]])

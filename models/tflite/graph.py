@@ -4,6 +4,7 @@ A flatbuffer is offsets and lengths. Python's accessors check them against the b
 so a lie ends in an exception; what must be limited besides is how much of it is read.
 """
 
+import math
 import struct
 from typing import NamedTuple
 
@@ -21,6 +22,15 @@ _DTYPES = {
     schema.TensorType.INT8: np.dtype("i1"),
     schema.TensorType.INT32: np.dtype("<i4"),
 }
+# Where an operator takes its input and its kernel.
+_TRANSPOSED = "TRANSPOSE_CONV"
+_WEIGHTED = {
+    "CONV_2D": (0, 1),
+    "DEPTHWISE_CONV_2D": (0, 1),
+    "FULLY_CONNECTED": (0, 1),
+    _TRANSPOSED: (2, 1),
+}
+_TYPES = {v: name for name, v in vars(schema.TensorType).items() if not name.startswith("_")}
 _OPS = {v: name for name, v in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 
 
@@ -33,12 +43,14 @@ class Tensor(NamedTuple):
       values: a constant's, float32: dequantized if it is quantized. None for a tensor that is
         computed, and for constants of other types than float32, uint8, int8 and int32.
       step: the largest step between two quantized values; 0 when it is not quantized.
+      dtype: such as "INT8"; a number for one that is not known here.
     """
 
     name: str
     shape: tuple[int, ...]
     values: np.ndarray | None
     step: float
+    dtype: str
 
 
 class Operator(NamedTuple):
@@ -60,13 +72,30 @@ class Graph(NamedTuple):
 
     Attributes:
       inputs: indices of tensors.
+      outputs: indices of tensors.
       tensors: all of them.
       operators: in the order in which they run.
     """
 
     inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
     tensors: list[Tensor]
     operators: list[Operator]
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of the convolutions and fully connected layers for one input, by the shapes."""
+        return sum(map(self._multiply_adds, self.operators))
+
+    def _multiply_adds(self, operator: Operator) -> int:
+        if operator.op not in _WEIGHTED:
+            return 0
+        picture, kernel = (self.tensors[operator.inputs[at]].shape for at in _WEIGHTED[operator.op])
+        # A kernel [outputs, h, w, inputs], or [1, h, w, outputs] of a depthwise one, or
+        # [outputs, inputs], is applied once for each place of the output; a transposed one, of the
+        # input.
+        places = picture if operator.op == _TRANSPOSED else self.tensors[operator.outputs[0]].shape
+        return math.prod(places[:-1]) * math.prod(kernel)
 
 
 def read_graph(model: bytes, source: str) -> Graph:
@@ -120,7 +149,10 @@ def _read(model: bytes) -> Graph:
         inputs = _indices(operator.InputsAsNumpy(), len(tensors))
         outputs = _indices(operator.OutputsAsNumpy(), len(tensors))
         operators.append(Operator(ops[operator.OpcodeIndex()], inputs, outputs))
-    return Graph(_indices(graph.InputsAsNumpy(), len(tensors)), tensors, operators)
+    inputs, outputs = (
+        _indices(values, len(tensors)) for values in (graph.InputsAsNumpy(), graph.OutputsAsNumpy())
+    )
+    return Graph(inputs, outputs, tensors, operators)
 
 
 def _upto(count: int, most: int = _MAX_ITEMS) -> range:
@@ -152,11 +184,12 @@ def _tensor(root, tensor) -> Tensor:
     buffer = root.Buffers(tensor.Buffer()) if tensor.Buffer() < root.BuffersLength() else None
     data = None if buffer is None or buffer.DataIsNone() else buffer.DataAsNumpy()
     dtype = _DTYPES.get(tensor.Type())
+    kind = _TYPES.get(tensor.Type(), str(tensor.Type()))
     scale, zero_point, axis = _quantization(tensor.Quantization())
     step = float(scale.max()) if scale.size else 0.0
     name = tensor.Name().decode()
     if data is None or dtype is None or not data.size:
-        return Tensor(name, shape, None, step)
+        return Tensor(name, shape, None, step, kind)
     if min(shape, default=1) < 0 or data.size != np.prod(shape, dtype=object) * dtype.itemsize:
         raise ValueError(f"{data.size} bytes for {shape} of {dtype} in {name!r}")
     values = data.view(dtype).reshape(shape).astype(np.float32)
@@ -165,7 +198,7 @@ def _tensor(root, tensor) -> Tensor:
         if scale.size > 1:
             along[axis] = scale.size
         values = (values - zero_point.reshape(along)) * scale.reshape(along)
-    return Tensor(name, shape, values.astype(np.float32), step)
+    return Tensor(name, shape, values.astype(np.float32), step, kind)
 
 
 def _quantization(parameters) -> tuple[np.ndarray, np.ndarray, int]:

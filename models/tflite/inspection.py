@@ -3,7 +3,6 @@
 import struct
 from typing import NamedTuple
 
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
@@ -73,28 +72,13 @@ def post_processing_inputs(model: bytes) -> tuple[int, int]:
     return int(encodings), int(scores)
 
 
-def post_processing_facts(model: bytes) -> tuple[np.ndarray, dict[str, float]]:
-    """What the post-processing of a file works with.
-
-    Args:
-      model: content of a .tflite file.
-
-    Returns:
-      Anchors, float32 [N, 4] (y_center, x_center, height, width), and the kernel's options by its
-      own names, such as `nms_iou_threshold` and `y_scale`.
+def post_processing_options(model: bytes) -> dict[str, float]:
+    """The options of a file's post-processing by its own names, such as `nms_iou_threshold`.
 
     Raises:
-      ValueError: not a .tflite file, not exactly one post-processing, or its anchors are not
-        constants of float32.
+      ValueError: not a .tflite file, or not exactly one post-processing.
     """
-    root = _parse(model)
-    operator = _post_processing(root)
-    tensor = root.subgraphs[0].tensors[operator.inputs[2]]
-    data = root.buffers[tensor.buffer].data
-    if tensor.type != schema.TensorType.FLOAT32 or data is None:
-        raise ValueError("Expected the anchors as constants of float32 in the file.")
-    anchors = np.frombuffer(bytes(data), np.float32).reshape(-1, 4)
-    return anchors, flexbuffers.Loads(bytes(operator.customOptions))
+    return flexbuffers.Loads(bytes(_post_processing(_parse(model)).customOptions))
 
 
 def _post_processing(root: schema.ModelT) -> schema.OperatorT:

@@ -125,7 +125,7 @@ class RawDetector:
         self._dtype = details["dtype"]
         self.input_size = int(details["shape"][1])
         if anchors is None or settings is None:
-            anchors, settings = _packed(content)
+            anchors, settings = packed_post_processing(content)
         self.anchors, self._settings = anchors, settings
 
     def outputs(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +142,12 @@ class RawDetector:
         return post_process_scores(*self.outputs(image), self.anchors, self._settings)
 
 
-def _packed(content: bytes) -> tuple[np.ndarray, PostProcessing]:
+def packed_post_processing(content: bytes) -> tuple[np.ndarray, PostProcessing]:
+    """What a raw file carries for its post-processing: anchors, float32 [N, 4], and settings.
+
+    Raises:
+      ValueError: the file is damaged, or carries none.
+    """
     metadata = read_metadata(content, "the raw file")
     files = metadata.files if metadata else {}
     missing = [name for name in (ANCHORS_FILE, POST_PROCESSING_FILE) if name not in files]

@@ -104,9 +104,7 @@ def coco_metrics(
     evaluation = _evaluate(groundtruth, detections, num_classes)
     if not evaluation.num_counted:
         return dict.fromkeys(metric_names(class_names), float("nan"))
-    with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
-        evaluation.accumulate()
-    precision = evaluation.eval["precision"][..., 0, 0]  # [10 overlaps, 101 recalls, C]
+    precision = _precision(evaluation)[..., 0]  # [10 overlaps, 101 recalls, C]
     precision = np.where(precision > -1, precision, np.nan)  # -1: no ground truth
     ap50 = precision[0].mean(axis=0)  # [C]
     ap = precision.mean(axis=(0, 1))  # [C]
@@ -151,9 +149,7 @@ def average_precision_by_size(
     evaluation = _evaluate(truth, found, num_classes, slice(1, 4))
     if not evaluation.num_counted:
         return {size: {"mAP50": float("nan"), "mAP": float("nan")} for size in SIZES}
-    with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
-        evaluation.accumulate()
-    precision = evaluation.eval["precision"][..., 0]  # [10 overlaps, 101 recalls, C, 3 sizes]
+    precision = _precision(evaluation)  # [10 overlaps, 101 recalls, C, 3 sizes]
     return {
         size: {"mAP50": _mean(precision[0, ..., index]), "mAP": _mean(precision[..., index])}
         for index, size in enumerate(SIZES)
@@ -265,6 +261,37 @@ def _evaluate_pictures(pictures: range, groundtruth, detections, num_classes, si
         evaluation.params.maxDets = [_MAX_DETECTIONS]
         evaluation.evaluate()
     return evaluation
+
+
+class _AtOverlap(Sequence):
+    """The results for pictures and classes at one of the overlaps."""
+
+    def __init__(self, results: Sequence[dict | None], overlap: int):
+        self._results, self._row = results, slice(overlap, overlap + 1)
+
+    def __len__(self):
+        return len(self._results)
+
+    def __getitem__(self, index):
+        found = self._results[index]
+        return found and found | {key: found[key][self._row] for key in ("dtMatches", "dtIgnore")}
+
+
+def _precision(evaluation: COCOeval) -> np.ndarray:
+    """[10 overlaps, 101 recalls, C, sizes], as pycocotools computes it; -1 without ground truth.
+
+    One overlap at a time: for all of them at once, it needs half a kilobyte a detection.
+    """
+    params = evaluation.params
+    overlaps, results = params.iouThrs, evaluation.evalImgs
+    precision = []
+    with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
+        for number in range(len(overlaps)):
+            params.iouThrs = overlaps[number : number + 1]
+            evaluation.evalImgs = _AtOverlap(results, number)
+            evaluation.accumulate()
+            precision.append(evaluation.eval["precision"][..., 0])
+    return np.concatenate(precision)
 
 
 def _matched(picture: dict | None) -> dict[str, np.ndarray] | None:

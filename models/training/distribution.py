@@ -62,10 +62,23 @@ def scope_of(strategy: tf.distribute.Strategy | None):
 
 def use_xla(setting: str) -> bool:
     """Whether the training step is compiled: under "auto" on TPUs and GPUs."""
-    if setting != "auto":
-        return setting == "on"
-    accelerators = tf.config.list_logical_devices("TPU") + tf.config.list_logical_devices("GPU")
-    return bool(accelerators)
+    return _has_accelerators() if setting == "auto" else setting == "on"
+
+
+def make_repeatable() -> None:
+    """Has a CPU compute the same bits each time. To be called before anything is traced.
+
+    TensorFlow's graph optimizer may turn a sum of three or more gradients, such as those of a layer
+    that several levels share, into an accumulator, to which they are added in the order in which
+    threads end; op determinism does not prevent it. Without the optimizer, training steps of
+    `small_data_cpu` and `small_file_cpu` took 0.98 to 1.08 times as long.
+    """
+    if not _has_accelerators():
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+def _has_accelerators() -> bool:
+    return bool(tf.config.list_logical_devices("TPU") + tf.config.list_logical_devices("GPU"))
 
 
 def _tpu_strategy() -> tf.distribute.Strategy | None:

@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     try:
         model = find_model(arguments.model)
-        for difference in differences_from_manifest(model):
+        for difference in differences_from_manifest(model.model):
             print(f"WARNING: {difference}", file=sys.stderr)
         if arguments.command == "serve":
             _serve(model, arguments.port, arguments.https)

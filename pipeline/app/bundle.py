@@ -30,8 +30,6 @@ _HERE = Path(__file__).parent
 _PAGE = _HERE / "page"
 # What the page reads first: which model and which runtime it has.
 INDEX_FILE = "model.json"
-# The post-processing for which WebGPU has no kernel, and which the raw form therefore lacks.
-POST_PROCESSING_FILE = "post_processing.json"
 _SERVICE_WORKER = "sw.js"
 _LICENSES = "licenses.txt"
 _CORE, _UTILITIES = "@litertjs/core", "@litertjs/wasm-utils"
@@ -164,8 +162,6 @@ def _write_model(folder: Path, model: ModelFiles) -> dict[str, Any]:
     raw = model.model.parent / RAW_MODEL_FILE
     if raw.is_file():
         shutil.copyfile(raw, target / RAW_MODEL_FILE)
-        facts = json.dumps(_post_processing_of(model))
-        (target / POST_PROCESSING_FILE).write_text(facts, encoding="utf-8")
     manifest = model.model.parent / MANIFEST_FILE
     try:
         facts = json.loads(manifest.read_text(encoding="utf-8"))
@@ -181,24 +177,6 @@ def _write_model(folder: Path, model: ModelFiles) -> dict[str, Any]:
         "name": name_of(model, metadata_of(model)),
         "labels": list(model.labels),
         "manifest": facts,
-    }
-
-
-def _post_processing_of(model: ModelFiles) -> dict[str, Any]:
-    """What turns the raw form's outputs into the detections of the model itself."""
-    from models.tflite.inspection import post_processing_facts  # takes a second to import
-
-    try:
-        anchors, options = post_processing_facts(model.model.read_bytes())
-    except ValueError as error:
-        raise UserError(f"{error} ({model.model}, which has {RAW_MODEL_FILE} beside it)") from error
-    return {
-        "anchors": anchors.ravel().tolist(),
-        "scales": [options[f"{name}_scale"] for name in "yxhw"],
-        "regular": bool(options["use_regular_nms"]),
-        "iouThreshold": options["nms_iou_threshold"],
-        "scoreThreshold": options["nms_score_threshold"],
-        "maxDetections": options["max_detections"],
     }
 
 

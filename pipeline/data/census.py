@@ -32,6 +32,7 @@ class Checked:
       annotation_sha256: of boxes and classes.
       classes: number of objects of each class.
       turned: whether the picture was turned upright, as its EXIF data say.
+      clipped: whether a box left the picture a little, and was clipped.
       kind: see `Unusable`; empty when it is usable.
       reason: likewise.
     """
@@ -44,6 +45,7 @@ class Checked:
     annotation_sha256: str = ""
     classes: Mapping[str, int] = field(default_factory=dict)
     turned: bool = False
+    clipped: bool = False
     kind: str = ""
     reason: str = ""
 
@@ -59,6 +61,7 @@ class Checked:
             annotation_sha256=image.annotation_sha256,
             classes=dict(sorted(Counter(image.objects).items())),
             turned=bool(image.file_sha256),
+            clipped=image.clipped,
         )
 
 
@@ -117,6 +120,7 @@ class Census:
             "num_set_aside": len(self.set_aside),
             "num_ignored": len(self.ignored),
             "num_turned": sum(1 for item, _ in self.kept if item.turned),
+            "num_clipped": sum(1 for item, _ in self.kept if item.clipped),
             "leaked_images": sum(1 for count in sides.values() if count > 1),
             "data_fingerprint": hashlib.sha256(
                 "".join(prints).encode("utf-8", "surrogateescape")

@@ -11,8 +11,11 @@ from models.image import decode_image
 from models.labels import is_fit
 from pipeline.data.labelled_image import Box, Unusable
 
-# Writers of TFRecords divide in float32, which may end this far outside 0..1.
-_ROUNDING = 1e-6
+# The share of its side that a box may leave a picture by, or a pixel if that is more: labelling
+# tools round, count from 1, and follow the mouse. Further outside, it is another picture's box.
+_MOST_OUTSIDE = 0.01
+# Pixels that the digits of a format alone move an edge by, which is not worth a word.
+_ROUNDING = 0.1
 # TensorFlow wraps the cause of an error in the names of the node and the op.
 _TF_NOISE = re.compile(r"\{\{.*?\}\}|\[Op:.*", re.DOTALL)
 
@@ -92,7 +95,7 @@ def check_size(stated: tuple[int, int] | None, true: tuple[int, int]) -> None:
     Raises:
       Unusable: when they differ, because the boxes belong to another version of the picture.
     """
-    if stated is None or stated == true:
+    if stated in (None, (0, 0), true):  # old versions of LabelImg state zeros
         return
     hint = ""
     if stated == true[::-1]:
@@ -108,39 +111,47 @@ def _float32(value: float) -> float:
     return struct.unpack("f", struct.pack("f", value))[0]
 
 
-def check_boxes(boxes: Sequence[Box], width: int, height: int) -> tuple[Box, ...]:
+def check_boxes(boxes: Sequence[Box], width: int, height: int) -> tuple[tuple[Box, ...], bool]:
     """Checks normalised boxes (ymin, xmin, ymax, xmax).
 
     Args:
       boxes: as annotated.
-      width: of the picture in pixels, for the message only.
+      width: of the picture in pixels.
       height: likewise.
 
     Returns:
-      The boxes, rounded to float32 and with rounding errors outside 0..1 clipped.
+      The boxes, rounded to float32, and clipped where they leave the picture by at most a pixel or
+      a hundredth of its side; and whether any was clipped by more than a format's digits.
 
     Raises:
-      Unusable: when a box is not finite, extends outside the picture, or has no area.
+      Unusable: when a box is not finite, extends further outside the picture, or has no area.
     """
-    return tuple(_check_box(number, box, width, height) for number, box in enumerate(boxes, 1))
+    checked = [_check_box(number, box, width, height) for number, box in enumerate(boxes, 1)]
+    return tuple(box for box, _ in checked), any(clipped for _, clipped in checked)
 
 
-def _check_box(number: int, box: Box, width: int, height: int) -> Box:
+def _check_box(number: int, box: Box, width: int, height: int) -> tuple[Box, bool]:
     if not all(math.isfinite(edge) for edge in box):
         raise Unusable("box_not_finite", f"box {number} is not finite: {box}")
-    ymin, xmin, ymax, xmax = (
-        _float32(min(max(edge, 0.0), 1.0)) if -_ROUNDING <= edge <= 1 + _ROUNDING else edge
-        for edge in box
-    )
+    ymin, xmin, ymax, xmax = box
     where = (
         f"box {number}, xmin={xmin * width:.5g} ymin={ymin * height:.5g} "
         f"xmax={xmax * width:.5g} ymax={ymax * height:.5g} in pixels,"
     )
-    if min(ymin, xmin, ymax, xmax) < 0 or max(ymin, xmin, ymax, xmax) > 1:
+    sizes = (height, width, height, width)
+    outside = [max(-edge, edge - 1) * size for edge, size in zip(box, sizes, strict=True)]
+    if any(
+        by > max(1, _MOST_OUTSIDE * size) + _ROUNDING
+        for by, size in zip(outside, sizes, strict=True)
+    ):
         raise Unusable("box_outside", f"{where} extends outside the {width}x{height} picture")
+    ymin, xmin, ymax, xmax = (_float32(min(max(edge, 0.0), 1.0)) for edge in box)
     if ymin >= ymax or xmin >= xmax:
-        raise Unusable("box_empty", f"{where} has no area: it needs xmin < xmax and ymin < ymax")
-    return ymin, xmin, ymax, xmax
+        raise Unusable(
+            "box_empty",
+            f"{where} has no area in the picture: it needs xmin < xmax and ymin < ymax",
+        )
+    return (ymin, xmin, ymax, xmax), max(outside) > _ROUNDING
 
 
 def check_names(names: Sequence[str], num_boxes: int) -> tuple[str, ...]:

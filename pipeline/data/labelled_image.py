@@ -6,7 +6,10 @@ import json
 import os
 from dataclasses import dataclass
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+PICTURE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
+    *(".heic", ".avif"),
+)
 
 # Of a reason, in characters: what was received may have any length.
 _REASON_BEGIN, _REASON_END = 300, 100
@@ -49,6 +52,7 @@ class LabelledImage:
       crowd: whether every box is a region of many objects rather than one object, which is neither
         trained on nor evaluated; empty if none is.
       file_sha256: hex digest of the picture's file, if `encoded` shows it turned upright.
+      clipped: whether a box left the picture a little, see `checks.check_boxes`.
 
     Raises:
       ValueError: flags that are not one a box.
@@ -65,6 +69,7 @@ class LabelledImage:
     difficult: tuple[bool, ...] = ()
     crowd: tuple[bool, ...] = ()
     file_sha256: str = ""
+    clipped: bool = False
 
     def __post_init__(self):
         for name in ("difficult", "crowd"):

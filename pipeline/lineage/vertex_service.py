@@ -27,7 +27,7 @@ _PAGE = 1000
 
 
 class VertexService:
-    """Reads nodes, which are messages of Google's client.
+    """Reads nodes, which are messages of Google's client, and sets their state.
 
     Args:
       location: see the module.
@@ -67,6 +67,14 @@ class VertexService:
         request = {"artifact": self.name("artifacts", artifact), "max_hops": 1}
         return self._ask("query_artifact_lineage_subgraph", request)
 
+    def set_state(self, artifact: str, state: int) -> None:
+        """Sets the state of an artifact, by its resource name; the rest of it stays."""
+        request = {
+            "artifact": {"name": artifact, "state": state},
+            "update_mask": {"paths": ["state"]},
+        }
+        self._ask("update_artifact", request)
+
     def _ask(
         self,
         method: str,
@@ -79,8 +87,9 @@ class VertexService:
         try:
             return read(getattr(self._client, method)(request=request))
         except (GoogleAPIError, GoogleAuthError) as error:
+            verb = "write" if method.startswith("update") else "read"
             raise UserError(
-                f"Could not read the metadata store {self._location}: {one_line(error)}"
+                f"Could not {verb} the metadata store {self._location}: {one_line(error)}"
             ) from error
 
 

@@ -2,7 +2,9 @@
 
 import functools
 import glob
+import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 from models.weights.source import files_of, sha256_of
@@ -72,6 +74,8 @@ def _absolute(path: str) -> str:
 
 def _unpacked(path: str, places: Workdir, max_gigabytes: float) -> str:
     """The folder of an archive's content, unpacked once; any other path stays as it is."""
+    if archives.is_archive(path) and "://" in path:
+        return _fetched(path, places, max_gigabytes)
     if not archives.is_archive(path) or not os.path.isfile(path):
         return path
     file = os.stat(path)
@@ -79,6 +83,28 @@ def _unpacked(path: str, places: Workdir, max_gigabytes: float) -> str:
     if not folder.is_dir():
         say(f"unpacking {path} into {folder} ...")
         archives.unpack(Path(path), folder, max_gigabytes)
+    return str(archives.root_of(folder))
+
+
+def _fetched(url: str, places: Workdir, max_gigabytes: float) -> str:
+    """Likewise for an archive in a bucket, downloaded once for each of its versions."""
+    import tensorflow as tf  # slow to load, and knows the way into buckets
+
+    try:
+        stat = tf.io.gfile.stat(url)
+        version = f"{url} {stat.length} {stat.mtime_nsec}"
+        folder = places.unpacked / hashlib.sha256(version.encode()).hexdigest()
+        if not folder.is_dir():
+            places.unpacked.mkdir(parents=True, exist_ok=True)
+            say(f"downloading {url}, {stat.length / 1e6:.0f} MB, into {folder} ...")
+            with tempfile.TemporaryDirectory(dir=places.unpacked, prefix=".") as scratch:
+                file = Path(scratch, os.path.basename(url))
+                tf.io.gfile.copy(url, str(file))
+                archives.unpack(file, folder, max_gigabytes)
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"Expected an archive. Received: {url}, which can't be read: {error.message}"
+        ) from None
     return str(archives.root_of(folder))
 
 

@@ -23,7 +23,12 @@ What differs from the config:
 
 from models.settings import Augmentation, ModelSettings, PostProcessing, TrainingSettings
 from pipeline.config import PipelineConfig
-from pipeline.settings import DeviceSettings, EvaluationSettings, TransformSettings
+from pipeline.settings import (
+    DeviceSettings,
+    EvaluationSettings,
+    RewriterSettings,
+    TransformSettings,
+)
 
 
 def config() -> PipelineConfig:
@@ -55,6 +60,8 @@ def config() -> PipelineConfig:
             eval_every=1000,
         ),
         post_processing=PostProcessing(iou_threshold=0.6),
+        # The comparison runs on a CPU, which is slow at this size.
+        rewriter=RewriterSettings(num_images=100),
         evaluation=EvaluationSettings(min_map50=0.5),
         device=DeviceSettings(max_size_mb=36),
     )

@@ -8,7 +8,6 @@ agree is reported only.
 
 import dataclasses
 import itertools
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -151,7 +150,6 @@ def compare_with_network(
     post_processing: PostProcessing,
     content: bytes,
     pictures: Iterable[Picture],
-    max_seconds: float,
     forms: Mapping[str, RawDetector] | None = None,
 ) -> Comparison:
     """Runs the network and its file on the same pictures.
@@ -162,7 +160,6 @@ def compare_with_network(
       post_processing: what the file has inside.
       content: the file.
       pictures: at least one.
-      max_seconds: no further batch of pictures is begun after this time.
       forms: the raw forms of the file, to run, too.
 
     Returns:
@@ -174,7 +171,6 @@ def compare_with_network(
     received: list[Detections] = []
     of_forms: dict[str, list[Detections]] = {name: [] for name in forms or ()}
     truth: list[GroundTruth] = []
-    started = time.monotonic()
     for batch in _batches(pictures):
         images = np.stack([picture.image for picture in batch])
         outputs = network.predict_on_batch(np.asarray(normalize(images)))
@@ -189,8 +185,6 @@ def compare_with_network(
             for name, form in (forms or {}).items():
                 of_forms[name].append(form.detect(picture.image))
             truth.append(GroundTruth(*picture[1:]))
-        if time.monotonic() - started > max_seconds:
-            break
     encodings, scores, file_encodings, file_scores = map(np.stack, zip(*raw, strict=True))
     num_labelled = sum(len(objects.boxes) > 0 for objects in truth)
     map50, mean = _drops(truth, expected, received, config.num_classes, num_labelled)

@@ -1,6 +1,6 @@
 """What the Evaluator judged, kept in its ModelEvaluation artifact: every picture's detections.
 
-    detections.jsonl         one evaluation picture a line, see `JudgedPicture`
+    detections-*.jsonl       one evaluation picture a line, see `JudgedPicture`
     score_thresholds.json    see `pipeline.shipping.score_threshold`
 
 Whoever shows or explains a judgement reads these rather than running the file again: they are the
@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from models.training.coco import GroundTruth
 from pipeline.files import write_whole
 from pipeline.shipping.score_threshold import recommend_thresholds
 
-DETECTIONS_FILE = "detections.jsonl"
+DETECTIONS_PREFIX, DETECTIONS_SUFFIX = "detections", ".jsonl"
 THRESHOLDS_FILE = "score_thresholds.json"
 CANDIDATE, BASELINE = "candidate", "baseline"
 """TFMA's names of the models."""
@@ -35,7 +36,7 @@ def recording(evaluation_uri: str) -> Iterator[None]:
 
     TFX hands extractors no place to write to, and loads their module anew.
     """
-    token = _RECORDING.set(os.path.join(evaluation_uri, DETECTIONS_FILE))
+    token = _RECORDING.set(os.path.join(evaluation_uri, DETECTIONS_PREFIX))
     try:
         yield
     finally:
@@ -43,7 +44,7 @@ def recording(evaluation_uri: str) -> Iterator[None]:
 
 
 def recording_path() -> str | None:
-    """The file to write lines to, see `to_line`; None outside of `recording`."""
+    """Prefix of the files to write lines to, see `to_line`; None outside of `recording`."""
     return _RECORDING.get()
 
 
@@ -97,8 +98,10 @@ def to_line(truth: Mapping[str, Any], predictions: Mapping[str, Any]) -> str:
     return json.dumps({"truth": truth, "found": by_model}, default=_plain)
 
 
-def _plain(value: Any) -> Any:
-    return value.tolist()  # a float32 survives as a double
+def _plain(value: np.ndarray) -> list:
+    if value.dtype == np.float32:  # in the fewest digits that are this float32
+        value = value.astype(str).astype(float)
+    return value.tolist()
 
 
 def read_judged_pictures(evaluation_uri: str) -> list[JudgedPicture]:
@@ -107,15 +110,26 @@ def read_judged_pictures(evaluation_uri: str) -> list[JudgedPicture]:
     Raises:
       OSError: the evaluation was made before detections were kept.
     """
-    with fileio.open(os.path.join(evaluation_uri, DETECTIONS_FILE), "r") as file:
-        pictures = [_picture(json.loads(line)) for line in file.read().splitlines()]
+    names = [
+        name
+        for name in fileio.listdir(evaluation_uri)
+        if name.startswith(DETECTIONS_PREFIX) and name.endswith(DETECTIONS_SUFFIX)
+    ]
+    if not names:
+        raise FileNotFoundError(f"No detections are kept in {evaluation_uri}.")
+    pictures = []
+    for name in names:
+        with fileio.open(os.path.join(evaluation_uri, name), "r") as file:
+            pictures += [_picture(json.loads(line)) for line in file]
     return sorted(pictures, key=lambda picture: picture.source_id)
 
 
 def _picture(line: Mapping[str, Any]) -> JudgedPicture:
     truth = line["truth"]
     found = {
-        model: Found(_boxes(each["boxes"]), each["labels"], np.array(each["scores"], np.float32))
+        model: Found(
+            _boxes(each["boxes"]), _names(each["labels"]), np.array(each["scores"], np.float32)
+        )
         for model, each in line["found"].items()
     }
     return JudgedPicture(
@@ -123,7 +137,7 @@ def _picture(line: Mapping[str, Any]) -> JudgedPicture:
         truth["width"],
         truth["height"],
         _boxes(truth["boxes"]),
-        truth["labels"],
+        _names(truth["labels"]),
         np.array(truth["difficult"], bool),
         np.array(truth["crowd"], bool),
         found,
@@ -132,6 +146,11 @@ def _picture(line: Mapping[str, Any]) -> JudgedPicture:
 
 def _boxes(values: list) -> np.ndarray:
     return np.array(values, np.float32).reshape(-1, 4)
+
+
+def _names(labels: list[str]) -> list[str]:
+    """With one copy of each name, rather than one a box."""
+    return [sys.intern(label) for label in labels]
 
 
 def as_arrays(

@@ -116,9 +116,7 @@ def TFLiteRewriter(
             )
         raw[FLOAT16_MODEL_FILE] = without_post_processing(float16)
     forms = {name: RawDetector(form, config.anchors, settings) for name, form in raw.items()}
-    found = compare_with_network(
-        network, config, settings, content, pictures, limits.max_seconds, forms
-    )
+    found = compare_with_network(network, config, settings, content, pictures, forms)
     _log.info("TFLiteRewriter: %s", found)
     refuse_broken_file(found, limits)
     describe = functools.partial(
@@ -162,7 +160,8 @@ def TFLiteRewriter(
 def _description(class_names, config, found, facts, examples, provenance) -> dict[str, Any]:
     """What the files say of themselves: the same for the same data, code, settings and seed.
 
-    So nothing in it tells one run from another that repeats it: the manifest names the run.
+    So nothing in it tells one run from another that repeats it, or names the place of the data: the
+    manifest names the run.
     """
     made_from = json.loads(provenance)
     fingerprints = {
@@ -187,10 +186,11 @@ def _description(class_names, config, found, facts, examples, provenance) -> dic
     }
     classes = ", ".join(class_names[:_NAMED_CLASSES])
     others = len(class_names) - _NAMED_CLASSES
+    what = f"{classes}{f' and {others} more' if others > 0 else ''}"
     return {
-        "name": made_from["name"],
-        "description": f"Finds {classes}{f' and {others} more' if others > 0 else ''} in pictures "
-        f"of {config.input_size} x {config.input_size} pixels ({config.family}).",
+        "name": f"Detector: {what}",
+        "description": f"Finds {what} in pictures of {config.input_size} x {config.input_size} "
+        f"pixels ({config.family}).",
         "version": "-".join(value[:_VERSION_DIGITS] for value in fingerprints.values()),
         "provenance": told,
         "score_threshold": told["score_threshold"],

@@ -23,7 +23,7 @@ from models.tflite.detector import TFLiteDetector
 from pipeline import features
 from pipeline.data.raw_example import read_flags, read_objects
 from pipeline.files import LABELS_FILE, SHIPPING_MODEL_FILE
-from pipeline.shipping.judged_pictures import recording_path, to_line
+from pipeline.shipping.judged_pictures import DETECTIONS_SUFFIX, recording_path, to_line
 
 
 def custom_extractors(eval_shared_model, eval_config, tensor_adapter_config) -> list[Extractor]:
@@ -61,8 +61,8 @@ class _Record(beam.PTransform):
         lines = extracts | "ToLine" >> beam.Map(
             lambda found: to_line(found[constants.LABELS_KEY], found[constants.PREDICTIONS_KEY])
         )
-        # One file: about 2 kB a picture.
-        _ = lines | beam.io.WriteToText(self._path, num_shards=1, shard_name_template="")
+        # As many files as Beam likes: for a single one, it would hold all lines in memory.
+        _ = lines | beam.io.WriteToText(self._path, DETECTIONS_SUFFIX)
         return extracts
 
 

@@ -18,6 +18,7 @@ from models.training import checkpoint, input_pipeline, scoring
 from models.training import run as training
 from models.training.distribution import (
     choose_strategy,
+    make_repeatable,
     require_devices,
     scope_of,
     use_xla,
@@ -117,6 +118,7 @@ class _Job:
             self.training_settings.distribution, self.training_settings.batch_size
         )
         require_devices(os.environ.get(REQUIRED_DEVICES, ""))
+        make_repeatable()
         self.quantization_aware = settings["quantization"] == "aware"
         self.class_names = class_names_of(io_utils.SchemaReader().read(fn_args.schema_path))
         self.state_dir = os.path.join(config["state_dir"], _state_key(fn_args, config))

@@ -10,6 +10,7 @@ from typing import Any
 from models.settings import check_batch
 from pipeline import beam_options, lane
 from pipeline.config import PipelineConfig, override, require_threshold
+from pipeline.data import archives
 from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT, code_fingerprint
 from pipeline.settings import REQUIRED_DEVICES, VertexSettings
@@ -312,6 +313,12 @@ def _check_data(config: PipelineConfig) -> None:
             "No labelled images: upload them and name their folder, for example "
             "--data gs://BUCKET/data; docs/production.md shows how."
         )
+    for flag, path in paths.items():
+        if archives.is_archive(path):
+            raise UserError(
+                f"Expected {flag} to be files in Cloud Storage. Received: {path}, an archive. "
+                "Unpack it, and copy the folder to the bucket; only the local runner unpacks."
+            )
     for flag, path in {**paths, "--warm-start": config.warm_start.weights}.items():
         if path and path != "imagenet" and not path.startswith(_CLOUD):
             raise UserError(

@@ -1,7 +1,18 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from benchmarks.accuracy import Result, folds, table, write_lists
+from tests.pipeline.data_samples import (
+    CAT,
+    Sample,
+    VocFolder,
+    picture,
+    write_coco,
+    write_voc,
+    write_yolo,
+)
 
 IDS = [f"image_{number}" for number in range(10)]
 
@@ -13,23 +24,32 @@ def test_folds_are_a_partition_of_equal_parts_whatever_the_order_of_the_ids():
     assert folds(reversed(IDS), 3) == dealt
 
 
-def test_no_image_is_trained_on_in_the_fold_that_judges_it(tmp_path):
-    (tmp_path / "data" / "xmls").mkdir(parents=True)
-    for name in IDS:
-        (tmp_path / "data" / "xmls" / f"{name}.xml").touch()
+@pytest.mark.parametrize("write", [write_voc, write_coco, write_yolo])
+def test_no_image_is_trained_on_in_the_fold_that_judges_it(tmp_path, write):
+    pictures = [
+        Sample(name, picture(seed), [CAT], ("train", "val")[seed % 2])
+        for seed, name in enumerate(IDS)
+    ]
+    pictures.append(Sample("kept_for_the_end", picture(99), [CAT], "test"))
+    write(tmp_path / "data", pictures)
     write_lists(tmp_path / "data", tmp_path / "folds", 3)
     for fold in range(3):
         train, held_out = (
-            set((tmp_path / "folds" / f"{side}_{fold}.txt").read_text().split())
+            {Path(line).name for line in read_lines(tmp_path / "folds" / f"{side}_{fold}.txt")}
             for side in ("train", "eval")
         )
         assert not train & held_out
         assert train | held_out == set(IDS)
 
 
-def test_too_few_annotations_are_named(tmp_path):
-    with pytest.raises(SystemExit, match="at least 3 XML files"):
-        write_lists(tmp_path, tmp_path / "folds", 3)
+def read_lines(path):
+    return path.read_text().splitlines()
+
+
+def test_too_few_images_are_counted(tmp_path):
+    VocFolder(tmp_path / "data").fill(2)
+    with pytest.raises(SystemExit, match=r"at least 3 usable images\. Received: 2"):
+        write_lists(tmp_path / "data", tmp_path / "folds", 3)
 
 
 def test_the_table_has_mean_spread_extremes_and_the_weakest_class():

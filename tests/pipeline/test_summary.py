@@ -24,6 +24,7 @@ EXAMPLES = {
     "num_set_aside": 2,
     "set_aside_reasons": {"unreadable image": 2},
     "num_ignored": 1,
+    "num_clipped": 4,
     "leaked_images": 0,
     "data_fingerprint": "da7a",
 }

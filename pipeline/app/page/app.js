@@ -50,11 +50,21 @@ async function loadServedModel() {
   runtime = index.runtime;
   const file = (name) => fetched(`${index.folder}/${name}`);
   const bytes = await (await file("detect.tflite")).arrayBuffer();
-  const raw = index.has_raw && {
-    bytes: await (await file("detect_raw.tflite")).arrayBuffer(),
-    settings: await (await file("post_processing.json")).json(),
-  };
+  const raw = index.has_raw && rawForm(await (await file("detect_raw.tflite")).arrayBuffer());
   await useModel({ ...index, bytes, raw });
+}
+
+/** A raw form with the post-processing that it carries, see `fromRaw`; undefined if it carries none. */
+function rawForm(bytes) {
+  const inside = filesInside(new Uint8Array(bytes));
+  const [anchors, settings] = [inside["anchors.bin"], inside["post_processing.json"]];
+  return anchors && settings && {
+    bytes,
+    settings: {
+      ...JSON.parse(new TextDecoder().decode(settings)),
+      anchors: new Float32Array(anchors.slice().buffer),
+    },
+  };
 }
 
 async function fetched(url) {

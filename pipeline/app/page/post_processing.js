@@ -4,6 +4,8 @@
 
 // Boxes with a larger overlap (IoU) show the same object; as in `pipeline/detect.py`.
 const SAME_PLACE = 0.5;
+// Of encoded boxes; as in `models/networks/boxes.py`.
+const BOX_SCALES = [10, 10, 5, 5];
 
 const clip = (value) => Math.min(Math.max(value, 0), 1);
 const area = ([top, left, bottom, right]) => (bottom - top) * (right - left);
@@ -31,17 +33,16 @@ function suppress(sorted, iouThreshold, most) {
  *
  * @param {Float32Array} encodings N * 4 (y, x, height, width), relative to the anchors
  * @param {Float32Array} scores N * C, 0..1
- * @param {object} settings {anchors: N * 4 (y, x, height, width), scales: 4 of the encodings,
- *   regular: whether boxes are suppressed class by class, iouThreshold, scoreThreshold,
- *   maxDetections}
+ * @param {object} settings anchors: Float32Array N * 4 (y, x, height, width); the others are those
+ *   of `PostProcessing` in `models/settings.py`
  */
 export function fromRaw(encodings, scores, settings) {
-  const { anchors, scales, regular, iouThreshold, scoreThreshold, maxDetections } = settings;
+  const { anchors, regular_nms: regular, max_detections: most } = settings;
   const count = anchors.length / 4;
   const classes = scores.length / count;
   const box = (anchor) => {
     const at = 4 * anchor;
-    const [y, x, h, w] = scales.map((scale, i) => encodings[at + i] / scale);
+    const [y, x, h, w] = BOX_SCALES.map((scale, i) => encodings[at + i] / scale);
     const [top, left] = [y * anchors[at + 2] + anchors[at], x * anchors[at + 3] + anchors[at + 1]];
     const halfHeight = (Math.exp(h) * anchors[at + 2]) / 2;
     const halfWidth = (Math.exp(w) * anchors[at + 3]) / 2;
@@ -52,15 +53,15 @@ export function fromRaw(encodings, scores, settings) {
     const of = scores.subarray(anchor * classes, (anchor + 1) * classes);
     const best = of.indexOf(Math.max(...of));
     of.forEach((score, classId) => {
-      if (score < scoreThreshold || (!regular && classId !== best)) return;
+      if (score < settings.score_threshold || (!regular && classId !== best)) return;
       groups[regular ? classId : 0].push({ classId, score, box: box(anchor) });
     });
   }
   const better = (a, b) => b.score - a.score;
   return groups
-    .flatMap((group) => suppress(group.sort(better), iouThreshold, maxDetections))
+    .flatMap((group) => suppress(group.sort(better), settings.iou_threshold, most))
     .sort(better)
-    .slice(0, maxDetections)
+    .slice(0, most)
     .map((found) => ({ ...found, box: found.box.map(clip) }));
 }
 

@@ -9,7 +9,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,11 +24,9 @@ from pipeline.data.readers.tree import Place, Tree, read_bytes, side_of
 from pipeline.errors import UserError
 
 TITLE = "COCO"
-_KEYS = re.compile(rb'"(?:images|annotations|categories)"\s*:')
+_KEYS = re.compile(rb'"(?:images|annotations|categories)"\s*:\s*\[')
 _START = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
 _HEAD = 1 << 16
-# COCO writes hundredths of a pixel: so far an edge may be outside by rounding, in pixels.
-_ROUNDING = 0.011
 _LONGEST_ID = 100
 # Files in a message.
 _NAMED = 3
@@ -101,13 +99,23 @@ class CocoItem:
 
 
 def recognise(tree: Tree) -> list[str]:
-    """The JSON files that have COCO's keys near their beginning."""
+    """The JSON files that have COCO's keys near their beginning; small ones, both that matter."""
     found = []
     for path in tree.labels(".json"):
         head = tree.head(path, _HEAD)
-        if _START.match(head) and _KEYS.search(head) and b'"shapes"' not in head[:4096]:
+        seems = _START.match(head) and _KEYS.search(head) and b'"shapes"' not in head[:4096]
+        if seems and (len(head) == _HEAD or _is_coco(head)):
             found.append(path)
     return found
+
+
+def _is_coco(content: bytes) -> bool:
+    """Whether a JSON is COCO's, or is broken where it might have been."""
+    try:
+        data = from_json(content.removeprefix(b"\xef\xbb\xbf"))
+    except ValueError:
+        return True
+    return len(data.keys() & {"images", "annotations", "categories"}) > 1
 
 
 def sources(tree: Tree, labels: list[str]) -> list[str]:
@@ -147,12 +155,26 @@ def find(
         )
     places = tree.places(tree.pictures_by_folder)
     for path, document in documents.items():
-        names = {str(category.id): category.name for category in document.categories}
+        names = _names(tree, path, document)
         items += _items(tree, path, document, names, places)
     # Exports also list a parent of all categories, which no object has.
     classes = {drawn.name for item in items for drawn in item.objects}
     read = functools.partial(read_item, class_from=class_from, max_megapixels=max_megapixels)
     return Inputs(items, read, frozenset(tree.pictures), ignored, classes=sorted(classes))
+
+
+def _names(tree: Tree, path: str, document: _Document) -> dict[str, str]:
+    """The names of the categories by their ids."""
+    names: dict[str, str] = {}
+    for category in document.categories:
+        first = names.setdefault(str(category.id), category.name)
+        if first != category.name:
+            raise UserError(
+                f"Expected one name for each category in {tree.full(path)}. Received: "
+                f"{first!r:.60} and {category.name!r:.60} for the id {category.id!r:.60}. Correct "
+                "the categories."
+            )
+    return names
 
 
 def _of_objects(labels: list[str]) -> tuple[list[str], list[Ignored]]:
@@ -337,28 +359,32 @@ def _find_pictures(
     The file names of one JSON are relative to one folder: searched one by one, the name of a
     missing picture might be found in another folder, and be another picture's.
     """
-    starts: dict[str, set[str]] = {}  # ids of the images by the folder their names are relative to
+    # Pictures by the images' ids, by the folder that the file names are relative to.
+    starts: dict[str, dict[str, str]] = {}
     found: dict[str, tuple[str, str, str]] = {}
     wanted: dict[str, str] = {}
     for key, image in images.items():
         name = image.file_name.replace("\\", "/")
         parts = [part for part in name.split("/") if part not in ("", ".")]
         if name.startswith("/") or re.match("[A-Za-z]:", name) or ".." in parts or not parts:
-            reason = f"file_name {image.file_name[:100]!r} leaves the data set"
+            reason = (
+                f"file_name {image.file_name[:100]!r} leaves the data set: expected a path below "
+                "the folder of the pictures"
+            )
             found[key] = "", "missing_image", reason
             continue
         wanted[key] = "/".join(parts)
-        for picture in tree.pictures_by_name.get(parts[-1], ()):
-            if picture == wanted[key] or picture.endswith(f"/{wanted[key]}"):
+        for picture in _of_name(tree, parts[-1]):
+            if f"/{picture}".lower().endswith(f"/{wanted[key]}".lower()):
                 start = picture[: len(picture) - len(wanted[key])].rstrip("/")
                 of_picture = places[picture.rpartition("/")[0]].side
                 if not (side and of_picture) or side == of_picture:
-                    starts.setdefault(start, set()).add(key)
+                    starts.setdefault(start, {})[key] = picture
     chosen = _choose(tree, path, folder, starts)
     for key, name in wanted.items():
         there = [start for start in chosen if key in starts[start]]
         if there:
-            found[key] = (f"{there[0]}/{name}" if there[0] else name), "", ""
+            found[key] = starts[there[0]][key], "", ""
         else:
             where = " or ".join(start or "the data set's root" for start in chosen)
             reason = f"{name[:100]!r} is not in {where or tree.where}"
@@ -366,7 +392,15 @@ def _find_pictures(
     return found
 
 
-def _choose(tree: Tree, path: str, folder: str, starts: Mapping[str, set[str]]) -> list[str]:
+def _of_name(tree: Tree, name: str) -> Sequence[str]:
+    """The pictures of a name; if there is none, those that differ from it in case alone."""
+    same = tree.pictures_by_name.get(name) or tree.pictures_by_lower_name.get(name.lower(), ())
+    return same if len({os.path.basename(picture) for picture in same}) == 1 else ()
+
+
+def _choose(
+    tree: Tree, path: str, folder: str, starts: Mapping[str, Mapping[str, str]]
+) -> list[str]:
     """The folders that a JSON's names are relative to: one, or several without common names."""
     if folder in starts:
         return [folder]
@@ -421,19 +455,7 @@ def _objects(objects: tuple[CocoObject, ...], width: int, height: int) -> Object
     boxes: list[Box] = []
     for drawn in objects:
         xmin, ymin, xmax, ymax = drawn.box
-        boxes.append(
-            (
-                _inside(ymin, height) / height,
-                _inside(xmin, width) / width,
-                _inside(ymax, height) / height,
-                _inside(xmax, width) / width,
-            )
-        )
+        boxes.append((ymin / height, xmin / width, ymax / height, xmax / width))
     return Objects(
         boxes, [drawn.name for drawn in objects], crowd=tuple(drawn.crowd for drawn in objects)
     )
-
-
-def _inside(edge: float, size: int) -> float:
-    """The edge, without what rounding puts outside the picture."""
-    return min(max(edge, 0.0), float(size)) if -_ROUNDING <= edge <= size + _ROUNDING else edge

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from pipeline.data.census import Checked, Ignored
-from pipeline.data.labelled_image import LabelledImage
+from pipeline.data.labelled_image import PICTURE_SUFFIXES, LabelledImage
 from pipeline.data.readers import Inputs, coco, tfrecord, voc, yolo
 from pipeline.data.readers.tree import MAX_DEPTH, Tree, is_picture, walk
 from pipeline.data.split import EVAL, TEST, TRAIN
@@ -184,7 +184,7 @@ def find_inputs(
 
 
 def _strays(detected: Detected, inputs: Inputs) -> Iterator[Ignored]:
-    """Files beside those that are read, which are not."""
+    """Files beside those that are read, which are not; hidden pictures anywhere."""
     tree = detected.tree
     known = {*detected.labels, *detected.sources, *tree.pictures}
     known.update(item.file for item in inputs.ignored)
@@ -192,7 +192,8 @@ def _strays(detected: Detected, inputs: Inputs) -> Iterator[Ignored]:
     folders |= {item.picture.rpartition("/")[0] for item in inputs.items if item.picture}
     folders.add(tree.root)
     for path in tree.files:
-        if path not in known and path.rpartition("/")[0] in folders:
+        hidden = path.lower().endswith(PICTURE_SUFFIXES) and not is_picture(path)
+        if path not in known and (hidden or path.rpartition("/")[0] in folders):
             yield Ignored(path, f"not a part of a {detected.reader.TITLE} data set")
     for folder in tree.unsearched:
         yield Ignored(folder, "a folder that is too deep to be searched")

@@ -75,6 +75,7 @@ def label(
     filename = found.picture.rpartition("/")[2]
     if class_from == BY_FILENAME and objects.boxes:
         names = [class_of_filename(found.image_id.rpartition("/")[2])] * len(objects.boxes)
+    boxes, clipped = check_boxes(objects.boxes, width, height)
     stored = LabelledImage(
         image_id=sided_id(found.side, found.image_id),
         filename=filename,
@@ -82,10 +83,11 @@ def label(
         image_format=image_format,
         height=height,
         width=width,
-        boxes=check_boxes(objects.boxes, width, height),
+        boxes=boxes,
         names=check_names(names, len(objects.boxes)),
         difficult=objects.difficult,
         crowd=objects.crowd,
+        clipped=clipped,
     )
     return set_upright(stored)
 

@@ -340,6 +340,7 @@ def _label_record(
     if not any(names) and edges[0]:
         names = _names_by_id(values(CLASS_LABEL, "int64_list"), dict(item.label_map)) or names
     filename = values(features.IMAGE_FILENAME, "bytes_list")
+    boxes, clipped = check_boxes(list(zip(*edges, strict=True)), width, height)
     stored = LabelledImage(
         image_id=sided_id(item.side, image_id),
         filename=filename[0].decode("utf-8", "surrogateescape") if filename else image_id,
@@ -347,10 +348,11 @@ def _label_record(
         image_format=image_format,
         height=height,
         width=width,
-        boxes=check_boxes(list(zip(*edges, strict=True)), width, height),
+        boxes=boxes,
         names=check_names(names, len(edges[0])),
         difficult=_flags(values, features.DIFFICULT, len(edges[0])),
         crowd=_flags(values, features.CROWD, len(edges[0])),
+        clipped=clipped,
     )
     return set_upright(stored)
 

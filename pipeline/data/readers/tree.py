@@ -26,7 +26,8 @@ from pipeline.errors import UserError
 MAX_DEPTH = 5
 # Not folders of data sets.
 _SKIPPED = re.compile(r"\..*|__MACOSX")
-_SIDES = {
+# What folders and lists of a side are called.
+SIDES = {
     **dict.fromkeys(("train", "training", "trainval"), TRAIN),
     **dict.fromkeys(("val", "valid", "validation", "eval", "evaluation", "dev"), EVAL),
     **dict.fromkeys(("test", "testing"), TEST),
@@ -49,7 +50,7 @@ class Place(NamedTuple):
 
 def side_of(name: str) -> str:
     """The side of the split that a file's or folder's name says, or ""."""
-    sides = {_SIDES[word] for word in re.findall("[a-z]+", name.lower()) if word in _SIDES}
+    sides = {SIDES[word] for word in re.findall("[a-z]+", name.lower()) if word in SIDES}
     return sides.pop() if len(sides) == 1 else ""
 
 
@@ -58,7 +59,7 @@ def place_of(folder: str) -> Place:
     side, key = "", []
     for part in filter(None, folder.split("/")):
         words = re.findall("[a-z]+", part.lower())
-        if words and all(word in _PLAIN or word in _SIDES for word in words):
+        if words and all(word in _PLAIN or word in SIDES for word in words):
             side = side or side_of(part)
         else:
             key.append(part)
@@ -118,6 +119,14 @@ class Tree:
         return names
 
     @functools.cached_property
+    def pictures_by_lower_name(self) -> dict[str, list[str]]:
+        """Likewise, by their names in lower case."""
+        names: dict[str, list[str]] = {}
+        for path in self.pictures:
+            names.setdefault(os.path.basename(path).lower(), []).append(path)
+        return names
+
+    @functools.cached_property
     def file_set(self) -> frozenset[str]:
         """The files."""
         return frozenset(self.files)
@@ -155,8 +164,10 @@ class Tree:
         full = self.full(path)
         if is_special(full):
             return b""
+        # TFX opens no file whose name is not UTF-8, but whoever looks for labels sees those, too.
+        opener = fileio.open if is_remote(full) else open
         try:
-            with fileio.open(full, "rb") as file:
+            with opener(full, "rb") as file:
                 return file.read(size)
         except (OSError, tf.errors.OpError, fileio.NotFoundError):
             return b""

@@ -11,14 +11,23 @@ from pipeline.data.census import Checked, Ignored
 from pipeline.data.labelled_image import LabelledImage, Unusable, image_id_of
 from pipeline.data.readers import Inputs
 from pipeline.data.readers.labelling import Found, Objects, label, unusable, usable
-from pipeline.data.readers.tree import Tree, by_folder, join, pair, read_bytes, sample, stem_of
+from pipeline.data.readers.tree import (
+    SIDES,
+    Tree,
+    by_folder,
+    join,
+    pair,
+    read_bytes,
+    sample,
+    stem_of,
+)
 from pipeline.data.readers.voc_annotation import parse_annotation
 from pipeline.data.split import EVAL, TEST, TRAIN
 
 TITLE = "Pascal VOC"
 _SUFFIX = ".xml"
 _IS_ANNOTATION = re.compile(rb"<annotation[\s>]")
-_LISTS = re.compile(r"(?:.*/)?ImageSets/Main/(train|val|trainval|test)\.txt")
+_LISTS = re.compile(r"(?:.*/)?ImageSets/Main/(\w+)\.txt")
 
 
 @dataclass(frozen=True)
@@ -52,14 +61,21 @@ def recognise(tree: Tree) -> list[str]:
     found = []
     for folder, names in by_folder(tree.labels(_SUFFIX)).items():
         paths = [join(folder, name) for name in names]
-        if any(_IS_ANNOTATION.search(tree.head(path)) for path in sample(paths, 5)):
+        heads = (tree.head(path).replace(b"\0", b"") for path in sample(paths, 5))  # UTF-16
+        if any(map(_IS_ANNOTATION.search, heads)):
             found += paths
     return found
 
 
 def sources(tree: Tree, labels: list[str]) -> list[str]:
     """Other files that decide what is read: the lists of the split."""
-    return [path for path in tree.files if _LISTS.fullmatch(path)] if labels else []
+    return list(_lists(tree).values()) if labels else []
+
+
+def _lists(tree: Tree) -> dict[str, str]:
+    """The lists of the split by their names in lower case; those of a class alone are none."""
+    matches = filter(None, map(_LISTS.fullmatch, tree.files))
+    return {m[1].lower(): m[0] for m in matches if m[1].lower() in SIDES}
 
 
 def find(
@@ -85,7 +101,7 @@ def find(
             place = pairs.places[folders[0]]
         side = place.side or pairs.label_places[folder].side
         items.append(VocItem(tree.base, path, folders, tuple(namesakes), place.key, side))
-    items, ignored = _split_by_lists(tree, labels, items)
+    items, ignored = _split_by_lists(tree, items)
     read = functools.partial(read_annotation, class_from=class_from, max_megapixels=max_megapixels)
     unlisted = {item.file for item in ignored}
     pictures = set(tree.pictures).difference(
@@ -94,22 +110,18 @@ def find(
     return Inputs(items, read, frozenset(pictures), ignored)
 
 
-def _split_by_lists(
-    tree: Tree, labels: list[str], items: list[VocItem]
-) -> tuple[list[VocItem], list[Ignored]]:
+def _split_by_lists(tree: Tree, items: list[VocItem]) -> tuple[list[VocItem], list[Ignored]]:
     """Gives the sides of ImageSets/Main to items that have none by their folders."""
-    lists = {_LISTS.fullmatch(path)[1]: path for path in sources(tree, labels)}
+    lists = _lists(tree)
     if not lists or any(item.side for item in items):
         return items, []
-    if "train" in lists and "val" in lists:
+    if EVAL in map(SIDES.get, lists) and "train" in lists:
         lists.pop("trainval", None)  # both together
     listed: dict[str, str] = {}
-    sides = {"train": TRAIN, "trainval": TRAIN, "val": EVAL, "test": TEST}
     # Of an image in several lists, the last one decides: nothing of test is trained on.
-    for name in ("trainval", "train", "val", "test"):
-        if name in lists:
-            lines = tree.text(lists[name], "a list of image ids").splitlines()
-            listed |= {image_id_of(line.split()[0]): sides[name] for line in lines if line.split()}
+    for name in sorted(lists, key=lambda name: (TRAIN, EVAL, TEST).index(SIDES[name])):
+        lines = tree.text(lists[name], "a list of image ids").splitlines()
+        listed |= {image_id_of(line.split()[0]): SIDES[name] for line in lines if line.split()}
     kept, ignored = [], []
     for item in items:
         stem = stem_of(os.path.basename(item.annotation))
@@ -182,6 +194,13 @@ def _find_picture(item: VocItem, filename: str | None) -> tuple[str, bytes]:
             raise Unusable(
                 "missing_image",
                 f"several pictures are called {filename!r}: {there[0][0]}, {there[1][0]}",
+            )
+        others = [namesake for namesake in item.namesakes if there and namesake != there[0][0]]
+        if len(item.namesakes) == 1 and others:
+            raise Unusable(
+                "ambiguous_image",
+                f"<filename> says {there[0][0]}, but the annotation is called like {others[0]}: "
+                "whose boxes these are is unknown; correct or remove <filename>",
             )
         if there:
             return there[0]

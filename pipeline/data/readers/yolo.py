@@ -38,13 +38,14 @@ from pipeline.errors import UserError
 TITLE = "YOLO"
 # On one line, so that a list of numbers is none; in one way only, so that any file is told at once.
 _LINE = re.compile(
-    rb"\s*\d+(?:\.0*)?(?:[ \t]+-?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?){4,}[ \t]*(?:\n|\r|$)"
+    rb"(?:\xef\xbb\xbf)?\s*\d+(?:\.0*)?"
+    rb"(?:[ \t]+-?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?){4,}[ \t]*(?:\n|\r|$)"
 )
 _NAMES_FILES = (
     *("classes.txt", "obj.names", "classes.names", "class_names.txt", "predefined_classes.txt"),
-    "_darknet.labels",
+    *("labels.txt", "_darknet.labels"),
 )
-_SIDES = {"train": TRAIN, "val": EVAL, "valid": EVAL, "test": TEST}
+_SIDES = {"train": TRAIN, "val": EVAL, "valid": EVAL, "validation": EVAL, "test": TEST}
 _YAML = (".yaml", ".yml")
 _DARKNET = ".data"
 
@@ -96,6 +97,7 @@ class _DataYaml(BaseModel):
     train: str | list[str] = ""
     val: str | list[str] = ""
     valid: str | list[str] = ""
+    validation: str | list[str] = ""
     test: str | list[str] = ""
     kpt_shape: Any = None
 
@@ -123,7 +125,10 @@ def sources(tree: Tree, labels: list[str]) -> list[str]:
     """Other files that decide what is read: class names, lists, the description."""
     named = [path for path in tree.files if os.path.basename(path) in _NAMES_FILES]
     lists = [
-        path for path in tree.files if path.endswith(".txt") and "/" not in tree.relative(path)
+        path
+        for path in tree.files
+        if path.endswith(".txt")
+        and ("/" not in tree.relative(path) or os.path.basename(path)[:-4] in _SIDES)
     ]
     return [*named, *tree.sources(".names"), *_spec_files(tree), *lists] if labels else []
 
@@ -163,7 +168,7 @@ def find(
       UserError: when the file that describes it is broken, or there are no class names.
     """
     specs = [spec_file] if spec_file else _spec_files(tree)
-    spec = _read_spec(tree, specs[0]) if specs else _Spec("", {}, {})
+    spec = _read_spec(tree, specs[0]) if specs else _read_lists(tree)
     notes = list(spec.notes)
     if len(specs) > 1:
         notes.append(f"{specs[0]} describes the data set; not read: {', '.join(specs[1:])}")
@@ -238,6 +243,15 @@ def _items(
     return items, ignored, unlabelled
 
 
+def _read_lists(tree: Tree) -> _Spec:
+    """The split of a data set without a description: lists such as train.txt at its root."""
+    given = {key: f"{key}.txt" for key in _SIDES if join(tree.root, f"{key}.txt") in tree.file_set}
+    file = join(tree.root, "train.txt")
+    if "train" not in given or not _pictures_in_list(tree, file)[0]:
+        return _Spec("", {}, {})
+    return _resolve_all(tree, file, {}, given, "", False)
+
+
 def _read_spec(tree: Tree, file: str) -> _Spec:
     text = tree.text(file, "the description of a YOLO data set")
     return (_read_yaml if file.lower().endswith(_YAML) else _read_darknet)(tree, file, text)
@@ -254,7 +268,7 @@ def _read_yaml(tree: Tree, file: str, text: str) -> _Spec:
             f"Expected a data.yaml of YOLO's. Received: {where}, {_why(error)}."
         ) from None
     names = data.names if isinstance(data.names, dict) else dict(enumerate(data.names))
-    given = {"train": data.train, "val": data.val, "valid": data.valid, "test": data.test}
+    given = {key: getattr(data, key) for key in _SIDES}
     return _resolve_all(tree, file, names, given, data.path, bool(data.kpt_shape))
 
 
@@ -307,8 +321,13 @@ def _resolve_all(
                     pictures.setdefault(_SIDES[key], []).append(name)
                 else:
                     lists.append(name)
-                    listed = _pictures_in_list(tree, name)
+                    listed, lost = _pictures_in_list(tree, name)
                     pictures.setdefault(_SIDES[key], []).extend(listed)
+                    if lost:
+                        notes.append(
+                            f"{name} lists {len(lost)} pictures that are not there, or of which "
+                            f"there are several; the first is {lost[0]}"
+                        )
     on = [(picture, side) for side, found in pictures.items() for picture in set(found)]
     twice = {picture for picture, _ in on}
     if len(twice) < len(on):
@@ -316,21 +335,22 @@ def _resolve_all(
         both = next(p for p, side in on if seen.setdefault(p, side) != side)
         raise UserError(
             f"Expected every picture on one side of the split of {tree.full(file)}. Received: "
-            f"{both} on two. Use different folders for train, val and test."
+            f"{both} on two. Use different folders for train, val and test, or name train alone: "
+            "a part of it is held out then."
         )
-    if pictures and TRAIN not in pictures:
+    if pictures and not pictures.get(TRAIN):
         raise UserError(
             f"Expected the pictures that {tree.full(file)} names for training. Received: "
-            f"{given['train'] or 'no train'}, which is not in {tree.where}. Correct the file, or "
-            "give your own split with --train and --eval."
+            f"{given['train'] or 'no train'}, which is not in {tree.where}, or lists nothing that "
+            "is. Correct the file, or give your own split with --train and --eval."
         )
     return _Spec(file, names, pictures, keypoints, tuple(notes), tuple(lists))
 
 
-def _pictures_in_list(tree: Tree, file: str) -> list[str]:
-    """The pictures in a list of paths, one a line."""
+def _pictures_in_list(tree: Tree, file: str) -> tuple[list[str], list[str]]:
+    """The pictures in a list of paths, one a line, and the lines that name none, or several."""
     by_name = tree.pictures_by_name
-    found = []
+    found, lost = [], []
     for line in tree.text(file, "a list of pictures", 1 << 28).splitlines():
         parts = _parts(line.strip())
         if not parts:
@@ -340,7 +360,9 @@ def _pictures_in_list(tree: Tree, file: str) -> list[str]:
         ends = [path for path in ends if _common_end(path.split("/"), parts) == best]
         if len(ends) == 1:
             found += ends
-    return found
+        else:
+            lost.append(line.strip())
+    return found, lost
 
 
 def _common_end(path: list[str], other: list[str]) -> int:

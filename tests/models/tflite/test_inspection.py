@@ -3,8 +3,8 @@ import tensorflow as tf
 
 from models.tflite.inspection import (
     convolutions,
-    post_processing_facts,
     post_processing_inputs,
+    post_processing_options,
 )
 
 
@@ -41,7 +41,7 @@ def test_a_file_cut_short_is_an_error():
         convolutions(converted(quantize=False)[:600])
 
 
-@pytest.mark.parametrize("read", [post_processing_inputs, post_processing_facts])
+@pytest.mark.parametrize("read", [post_processing_inputs, post_processing_options])
 def test_a_file_without_post_processing_is_an_error(read):
     with pytest.raises(ValueError, match=r"one TFLite_Detection_PostProcess.*Received: 0"):
         read(converted(quantize=False))

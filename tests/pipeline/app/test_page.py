@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 
 from models.image import resize
 from models.labels import format_labels
 from models.tflite.description import describe_detector
-from models.tflite_metadata import AlignedBuilder
+from models.tflite.raw import without_post_processing
 from pipeline.app.bundle import build
 from pipeline.data.readers.voc import VocItem, read_annotation
 from pipeline.detect import find_model, run_detector
+from tests.models.tflite.test_raw import ANCHORS, SETTINGS
 from tests.pipeline.app.conftest import RECOMMENDED, served
 from tests.pipeline.tiny_detector import LABELS, TINY_SIZE
 
@@ -316,27 +316,14 @@ def site_with_raw(tmp_path_factory, runtime, int8_model):
     """The page's folder, with the raw form beside the model."""
     folder = tmp_path_factory.mktemp("raw")
     (folder / "detect.tflite").write_bytes(int8_model)
-    (folder / "detect_raw.tflite").write_bytes(without_post_processing(int8_model))
+    raw = describe_detector(
+        without_post_processing(int8_model), LABELS, "pets", "", "1", {}, 0.5,
+        raw=(ANCHORS, SETTINGS),
+    )  # fmt: skip
+    (folder / "detect_raw.tflite").write_bytes(raw)
     (folder / "labels.txt").write_text(format_labels(LABELS))
     build(find_model(str(folder)), folder / "site")
     return folder / "site"
-
-
-def without_post_processing(content: bytes) -> bytes:
-    """A detector's file that ends in box encodings and scores."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-    (graph,) = model.subgraphs
-    encodings, scores, _ = graph.operators.pop().inputs
-    graph.outputs = [int(scores), int(encodings)]  # in no particular order
-    signature = model.signatureDefs[0]
-    signature.outputs = signature.outputs[:2]
-    for output, name, index in zip(
-        signature.outputs, ("raw_scores", "raw_boxes"), graph.outputs, strict=True
-    ):
-        output.name, output.tensorIndex = name.encode(), index
-    builder = AlignedBuilder(len(content))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 def raw_detections(chromium, site_with_raw, drawn, backend, folder, *flags) -> dict:

@@ -105,18 +105,30 @@ def test_a_reason_is_short_whatever_was_received():
 
 def test_boxes_of_the_whole_image_and_of_one_pixel_are_sound():
     boxes = [(0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 1 / 24, 1 / 32)]
-    assert len(check_boxes(boxes, 32, 24)) == 2
+    assert len(check_boxes(boxes, 32, 24)[0]) == 2
 
 
 def test_rounding_errors_outside_the_picture_are_clipped():
-    [box] = check_boxes([(-1e-8, -1e-7, 1.0000001, 1.0)], 32, 24)
-    assert box == (0.0, 0.0, 1.0, 1.0)
+    assert check_boxes([(-1e-8, -1e-7, 1.0000001, 1.0)], 32, 24) == (((0, 0, 1, 1),), False)
 
 
-def test_one_pixel_outside_a_large_picture_is_not_a_rounding_error():
+@pytest.mark.parametrize(("size", "by"), [(32, 1), (640, 6.4), (600, 6), (10000, 100)])
+def test_a_pixel_or_a_hundredth_outside_is_clipped_and_told(size, by):
+    sound = (0.0, 0.0, 0.5, 0.5)
+    for box in ((-by / size, 0.0, 1.0, 0.5), (0.0, 0.5, 1.0, (size + by) / size)):
+        boxes, clipped = check_boxes([sound, box], size, size)
+        assert boxes == (sound, tuple(min(max(edge, 0.0), 1.0) for edge in box))
+        assert clipped
+        further = [edge * 1.2 if edge < 0 else edge + (edge > 1) * 0.2 * by / size for edge in box]
+        with pytest.raises(Unusable) as caught:
+            check_boxes([sound, further], size, size)
+        assert (caught.value.kind, "box 2" in caught.value.reason) == ("box_outside", True)
+
+
+def test_a_box_of_which_nothing_is_inside_has_no_area():
     with pytest.raises(Unusable) as caught:
-        check_boxes([(0.0, 0.0, 1.0, 10001 / 10000)], 10000, 10000)
-    assert caught.value.kind == "box_outside"
+        check_boxes([(0.1, 1.001, 0.9, 1.01)], 600, 600)
+    assert caught.value.kind == "box_empty"
 
 
 def test_only_a_size_that_differs_is_unusable():

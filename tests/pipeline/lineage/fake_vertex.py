@@ -132,8 +132,22 @@ class FakeVertex:
                 "schemaTitle": f"tfx.{artifact.type}",
                 "uri": artifact.uri,
                 "createTime": _time(made[artifact.id] + 0.9),
+                "state": "LIVE",
                 "metadata": _values(artifact.properties, artifact.custom_properties),
             }
+
+    def update(self, target: str, body: bytes) -> tuple[int, dict]:
+        """Of an artifact, only its state may be changed here."""
+        path, _, query = target.partition("?")
+        parameters = dict(urllib.parse.parse_qsl(query))
+        name = urllib.parse.unquote(path).removeprefix("/v1/")
+        if name not in self.artifacts:
+            return 404, _error(404, f"{name} not found")
+        if parameters.get("updateMask") != "state":
+            return 400, _error(400, "only the state")
+        changed = _checked(gca.Artifact, json.loads(body))
+        self.artifacts[name]["state"] = changed["state"]
+        return 200, _checked(gca.Artifact, self.artifacts[name])
 
     def answer(self, target: str) -> tuple[int, dict]:
         self.requests.append(target)
@@ -223,9 +237,12 @@ def _handler(service: FakeVertex):
         wbufsize = -1  # an answer in one packet: a second one waits for the first's receipt
 
         def _serve(self):
-            self.rfile.read(int(self.headers.get("content-length", 0)))
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
             try:
-                status, answer = service.answer(self.path)
+                if self.command == "PATCH":
+                    status, answer = service.update(self.path, body)
+                else:
+                    status, answer = service.answer(self.path)
             except (json_format.ParseError, ValueError) as error:
                 status, answer = 400, _error(400, str(error))
             content = json.dumps(answer).encode()
@@ -235,7 +252,7 @@ def _handler(service: FakeVertex):
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = _serve
+        do_GET = do_POST = do_PATCH = _serve
 
         def log_message(self, *arguments):
             pass

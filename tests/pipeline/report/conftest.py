@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.shipping.gate import Evaluation, Threshold
-from pipeline.shipping.judged_pictures import DETECTIONS_FILE, write_thresholds
+from pipeline.shipping.judged_pictures import DETECTIONS_PREFIX, DETECTIONS_SUFFIX, write_thresholds
 from tests.pipeline.tiny_detector import picture, raw_example
 
 CAT, DOG = (0.1, 0.1, 0.5, 0.5), (0.6, 0.6, 0.9, 0.9)
@@ -127,7 +127,7 @@ def artifacts_of(tmp_path_factory):
                     "training": training, "agreement": agreement,
                 },
                 "shipping_model/Format-Serving/labels.txt": "".join(f"{n}\n" for n in names),
-                f"evaluation/{DETECTIONS_FILE}": "".join(line + "\n" for line in lines),
+                f"evaluation/{DETECTIONS_PREFIX}{DETECTIONS_SUFFIX}": "\n".join(lines) + "\n",
                 "infra_blessing/device_check.json": device,
             },
         )  # fmt: skip

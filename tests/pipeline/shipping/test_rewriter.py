@@ -74,7 +74,7 @@ def rewrite(tmp_path, monkeypatch, examples_artifact):
                 score_threshold=0.3, max_detections=20
             ).model_dump_json(),
             comparison=RewriterSettings(**limits).model_dump_json(),
-            provenance=json.dumps({"name": "pets", "code": "c0de" * 16, "settings": "5e7" * 16}),
+            provenance=json.dumps({"code": "c0de" * 16, "settings": "5e7" * 16}),
             code_fingerprint="c0de",
         )
         return output

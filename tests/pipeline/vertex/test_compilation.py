@@ -168,6 +168,7 @@ def test_a_job_with_an_unknown_field_is_rejected(config):
         ("vertex.accelerator", "gpu-l4", "the image gpu-trainer as --trainer-image, for gpu-l4"),
         ("vertex.region", "europe-north1", "a region with tpu-v5e-8: us-central1, us-south1"),
         ("data.path", "data", "Upload it: gcloud storage cp"),
+        ("data.path", "gs://my-bucket/pets.zip", r"Received: gs://.*pets\.zip, an archive"),
         ("training.batch_size", 12, "divide by the 8 replicas"),
         ("evaluation.min_map50", None, "Expected a threshold for the gate"),
     ],

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,19 @@ metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(sys.argv
 tfx.orchestration.LocalDagRunner().run(tfx.dsl.Pipeline(
     "spans", "gs://my-bucket/root", components=[component], metadata_connection_config=metadata,
     beam_pipeline_args=["--runner=FnApiRunner", "--project=my-project"]))
+"""
+
+
+UNPACK = """
+import sys
+from pipeline import presets
+from pipeline.config import override
+from pipeline.local.preparation import complete
+from pipeline.local.workdir import Workdir
+
+config = override(presets.load("small_data_cpu"), {"data.path": "gs://my-bucket/" + sys.argv[2]})
+for _ in range(2):
+    print("data", complete(config, Workdir(sys.argv[1])).data.path)
 """
 
 
@@ -170,3 +184,22 @@ def test_a_coco_data_set_of_a_bucket_is_found_out_when_the_component_runs(
     sides = {line["id"]: line["file"] for line in lines}
     assert len(sides) == 8
     assert sides["eval/image_0"] == "val/images/image_0.jpg"
+
+
+@pytest.mark.slow
+def test_an_archive_in_a_bucket_is_downloaded_once(in_the_cloud, cloud, tmp_path):
+    write_coco(tmp_path / "pets", samples(4))
+    packed = shutil.make_archive(str(tmp_path / "pets"), "zip", tmp_path, "pets")
+    cloud.objects["my-bucket", "pets.zip"] = (Path(packed).read_bytes(), 1)
+    done = in_the_cloud(UNPACK, str(tmp_path / "work"), "pets.zip")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("downloading gs://my-bucket/pets.zip") == 1
+    first, again = (line for line in done.stdout.splitlines() if line.startswith("data "))
+    folder = Path(first.removeprefix("data "))
+    assert first == again
+    assert (folder.name, len(list(folder.rglob("*.jpg")))) == ("pets", 4)
+    assert [path.name for path in (tmp_path / "work" / "unpacked").iterdir()] == [
+        folder.parent.name
+    ]
+    missing = in_the_cloud(UNPACK, str(tmp_path / "work"), "lost.zip")
+    assert "UserError: Expected an archive. Received: gs://my-bucket/lost.zip" in missing.stderr

@@ -127,6 +127,28 @@ def test_one_bad_image_is_set_aside_with_the_place(data, change, kind, reason):
     assert reason in why
 
 
+def test_names_that_differ_in_case_alone_are_found(data):
+    def shouted(document):
+        document["images"][0]["file_name"] = "IMAGE_0.JPG"
+
+    assert len(good(data(shouted))) == len(good(data(lambda document: None)))
+
+
+def test_two_names_of_one_category_are_an_error(data):
+    def doubled(document):
+        document["categories"].append(document["categories"][0] | {"name": "whale"})
+
+    with pytest.raises(UserError, match=r"one name for each category .* 'bird' and 'whale'"):
+        good(data(doubled))
+
+
+def test_a_size_of_zeros_says_nothing(data):
+    def unsized(document):
+        document["images"][0] |= {"width": 0, "height": 0}
+
+    assert "image_0" in good(data(unsized))
+
+
 def test_two_pictures_with_one_id_are_both_set_aside(data):
     def collide(document):
         document["images"][1]["id"] = document["images"][0]["id"]
@@ -171,6 +193,7 @@ def test_a_broken_file_is_one_error(tmp_path, text, message):
 def test_the_file_is_parsed_once(data, monkeypatch):
     calls = []
     parse = reader.from_json
+    monkeypatch.setattr(reader, "_HEAD", 64)  # of small ones the format is known by parsing
     monkeypatch.setattr(reader, "from_json", lambda content: calls.append(1) or parse(content))
     assert len(good(data())) == 4
     assert calls == [1]

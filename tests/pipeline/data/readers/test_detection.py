@@ -6,9 +6,16 @@ from collections import Counter
 import pytest
 
 from pipeline.data.census import SplitRule, take_census
-from pipeline.data.readers.detection import Source, find_inputs, in_one_line
+from pipeline.data.readers.detection import Source, detect, find_inputs, in_one_line
 from pipeline.errors import UserError
-from tests.pipeline.data_samples import picture, samples, write_coco, write_voc, write_yolo
+from tests.pipeline.data_samples import (
+    Sample,
+    picture,
+    samples,
+    write_coco,
+    write_voc,
+    write_yolo,
+)
 
 
 def found(root, file="", **options):
@@ -110,6 +117,17 @@ def test_the_same_set_has_one_fingerprint_in_every_format(tmp_path):
     assert len(prints) == 2
 
 
+def test_boxes_a_pixel_outside_are_clipped_alike_in_every_format(tmp_path):
+    outside = [Sample("far", picture(9), [("cat", -1, 3, 20, 25), ("dog", 5, 0, 33, 9)])]
+    prints = set()
+    for write in (write_voc, write_yolo, write_coco):
+        _, read = found(write(tmp_path / write.__name__, [*samples(4), *outside]))
+        properties = take_census([line for line, _ in read], SplitRule(20)).properties()
+        assert (properties["num_clipped"], properties["num_set_aside"]) == (1, 0)
+        prints.add(properties["data_fingerprint"])
+    assert len(prints) == 1
+
+
 def test_an_empty_folder_is_not_a_data_set(tmp_path):
     with pytest.raises(UserError, match=r"Received: no files\. Check the path"):
         found(tmp_path)
@@ -127,9 +145,26 @@ def test_of_an_unknown_folder_the_endings_are_counted(tmp_path):
         found(tmp_path, format_="yolo")
 
 
+def test_the_name_of_a_file_need_not_be_utf8_for_its_format_to_be_known(tmp_path):
+    write_voc(tmp_path, WHOLE[:1], "images", "annotations")
+    os.rename(tmp_path / "annotations/image_0.xml", tmp_path / os.fsdecode(b"caf\xe9.xml"))
+    assert detect(str(tmp_path), Source("")).reader.TITLE == "Pascal VOC"
+
+
+def test_a_hidden_picture_is_told_in_any_folder(tmp_path):
+    write_yolo(tmp_path, WHOLE)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/.hidden.jpg").write_bytes(picture())
+    inputs, _ = found(tmp_path)
+    assert "more/.hidden.jpg" in {item.file for item in inputs.ignored}
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("package.json", '{"images": {"a": "b"}, "annotations": {}}'),
+        ("gallery.json", '{"images": ["a.jpg"], "title": "mine"}'),
+        ("a.json", '{"annotations": [], "image": "a.jpg"}'),
         ("cvat.xml", "<annotations><image/></annotations>"),
         ("labelme.json", '{"version": "5.0", "shapes": [], "imagePath": "a.jpg"}'),
         ("kitti.txt", "Car 0.00 0 -1.58 587.0 173.3 614.1 200.1 1.6 1.6 3.6 0 0 0 0"),

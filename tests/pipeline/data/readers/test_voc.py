@@ -70,6 +70,16 @@ def test_a_filename_that_does_not_exist_is_replaced_by_the_namesake(voc):
     assert checked.image_id == "a"
 
 
+def test_an_annotation_called_like_another_picture_than_it_names_is_set_aside(voc):
+    voc.add("a")
+    voc.add("b")
+    (voc.xmls / "b.xml").write_text(xml("a.jpg", [CAT]))
+    kind, why = reason(voc, "b")
+    assert kind == "ambiguous_image"
+    assert "a.jpg" in why
+    assert "b.jpg" in why
+
+
 def test_several_namesakes_are_ambiguous(voc):
     voc.add("a")
     (voc.images / "a.png").write_bytes(picture(1, image_format="PNG"))
@@ -208,7 +218,7 @@ def test_the_size_may_be_missing(voc):
 
 
 @pytest.mark.parametrize(
-    "box", [(-1, 2, 9, 9), (1, -0.5, 9, 9), (1, 2, 33, 9), (1, 2, 9, 24.5), (40, 2, 50, 9)]
+    "box", [(-2, 2, 9, 9), (1, -1.2, 9, 9), (1, 2, 34, 9), (1, 2, 9, 25.5), (40, 2, 50, 9)]
 )
 def test_a_box_outside_the_picture_is_unusable(voc, box):
     voc.add("a", [CAT, ("cat", *box)])
@@ -222,6 +232,16 @@ def test_a_box_outside_the_picture_is_unusable(voc, box):
 def test_a_box_without_area_is_unusable(voc, box):
     voc.add("a", [("cat", *box)])
     assert reason(voc, "a")[0] == "box_empty"
+
+
+def test_annotations_in_utf16_are_found(voc):
+    for stem in "ab":
+        voc.add(stem, [CAT])
+        file = voc.xmls / f"{stem}.xml"
+        text = f'<?xml version="1.0" encoding="utf-16"?>{file.read_text()}'
+        file.write_text(text, encoding="utf-16")
+        assert read(voc, stem)[1].names == ("cat",)
+    assert len(recognise(walk(str(voc.root), ""))) == 2
 
 
 @pytest.mark.parametrize("edge", ["nan", "inf"])
@@ -297,6 +317,18 @@ def test_the_lists_of_image_sets_are_the_split(voc):
         ("d", reason),
         ("e", reason),
     }
+
+
+def test_lists_of_image_sets_may_have_other_names_of_the_sides(voc):
+    for stem in "abcd":
+        voc.add(stem)
+    lists = voc.root / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "Train.txt").write_text("a\nb\n")
+    (lists / "Validation.txt").write_text("c\nd\n")
+    inputs = find_in(voc.root)
+    sides = {item.annotation[-5]: item.side for item in inputs.items}
+    assert sides == {"a": "train", "b": "train", "c": "eval", "d": "eval"}
 
 
 def test_an_image_in_trainval_and_test_is_not_trained_on(voc):

@@ -127,6 +127,38 @@ def test_labels_in_another_encoding_are_a_reason(tmp_path):
     assert reasons(tmp_path)["labels/image_0.txt"][0] == "not_utf8"
 
 
+def test_labels_that_windows_wrote_are_read(tmp_path):
+    write_yolo(tmp_path, samples(4))
+    expected = [image for _, image in read(tmp_path)]
+    for file in (tmp_path / "labels").iterdir():
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert recognise(walk(str(tmp_path), ""))
+    assert [image for _, image in read(tmp_path)] == expected
+
+
+def test_lists_without_a_description_are_the_split(tmp_path):
+    write_yolo(tmp_path, samples(4))
+    for side, numbers in (("train", (0, 1)), ("val", (2, 3))):
+        lines = "".join(f"images/image_{number}.jpg\n" for number in numbers)
+        (tmp_path / f"{side}.txt").write_text(lines)
+    assert {line.image_id: line.side for line, _ in read(tmp_path)} == {
+        f"{side}/image_{number}": side
+        for side, numbers in (("train", (0, 1)), ("eval", (2, 3)))
+        for number in numbers
+    }
+
+
+def test_what_a_list_names_in_vain_is_told(tmp_path):
+    write_yolo(tmp_path, samples(4))
+    (tmp_path / "train.txt").write_text("images/image_0.jpg\nimages/lost.jpg\n")
+    notes = find(tmp_path).notes
+    assert any("train.txt lists 1 pictures that are not there" in note for note in notes)
+    (tmp_path / "data.yaml").write_text("train: lost.txt\nnames: [bird, cat, dog]\n")
+    (tmp_path / "lost.txt").write_text("images/lost.jpg\n")
+    with pytest.raises(UserError, match="lists nothing that is"):
+        find(tmp_path)
+
+
 def test_empty_and_missing_label_files_are_pictures_without_objects(tmp_path):
     write_yolo(tmp_path, [*samples(4), Sample("empty", picture(7), ())])
     (tmp_path / "labels" / "empty.txt").write_text("\n")

@@ -1,0 +1,1 @@
+"""How fast, large and accurate detectors are, side by side: `python -m pipeline.benchmark`."""
