@@ -7,6 +7,7 @@ library's resizing differs by a few levels per pixel, which would change the sco
 import argparse
 import dataclasses
 import json
+import math
 import os
 import re
 import sys
@@ -28,7 +29,7 @@ from pipeline.files import (
     write_whole,
 )
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 DETECTIONS_FILE = "detections.json"
 # Boxes with a larger overlap (IoU) show the same object.
 _SAME_PLACE = 0.5
@@ -189,6 +190,8 @@ def run_detector(
     from models.networks.post_processing import suppress
     from models.settings import PostProcessing
     from models.tflite.detector import TFLiteDetector
+    from pipeline.data.conversion import as_png
+    from pipeline.data.labelled_image import Unusable
 
     # The model may find two classes in one place; a drawing shows the better one.
     one_answer = PostProcessing(iou_threshold=_SAME_PLACE, score_threshold=0.0)
@@ -202,8 +205,9 @@ def run_detector(
             if picture.exists() and not picture.is_file():
                 raise OSError("not a file, but a folder, a pipe or a device")
             encoded = picture.read_bytes()
-            image = upright(decode_image(encoded).numpy(), orientation_of(encoded))
-        except (OSError, tf.errors.InvalidArgumentError) as error:
+            readable = as_png(encoded, math.inf) or encoded
+            image = upright(decode_image(readable).numpy(), orientation_of(encoded))
+        except (OSError, Unusable, tf.errors.InvalidArgumentError) as error:
             yield {"file": str(picture), "error": _plain(error)}
             continue
         small = resize(image, detector.input_size).numpy()

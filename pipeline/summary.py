@@ -159,6 +159,7 @@ def _images(examples: ArtifactRecord | None) -> dict | None:
         "set_aside_reasons": facts["set_aside_reasons"],
         "ignored": facts["num_ignored"],
         "turned": facts.get("num_turned", 0),
+        "converted": facts.get("num_converted", 0),
         "clipped": facts.get("num_clipped", 0),
         "leaked": facts["leaked_images"],
         "data_fingerprint": facts["data_fingerprint"],
@@ -344,6 +345,8 @@ def _image_lines(images: dict) -> list[str]:
         lines.append(f"{images['ignored']} files ignored: {images['reports']}/ignored.jsonl")
     if images["turned"]:
         lines.append(f"{images['turned']} turned upright, as their EXIF data say")
+    if images["converted"]:
+        lines.append(f"{images['converted']} converted from BMP, GIF, TIFF or WebP to PNG")
     if images["clipped"]:
         lines.append(
             f"{images['clipped']} with boxes that left the picture by up to 1% or a pixel, and "

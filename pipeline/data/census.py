@@ -32,6 +32,7 @@ class Checked:
       annotation_sha256: of boxes and classes.
       classes: number of objects of each class.
       turned: whether the picture was turned upright, as its EXIF data say.
+      converted: whether the picture's file is neither a JPEG nor a PNG.
       clipped: whether a box left the picture a little, and was clipped.
       kind: see `Unusable`; empty when it is usable.
       reason: likewise.
@@ -45,6 +46,7 @@ class Checked:
     annotation_sha256: str = ""
     classes: Mapping[str, int] = field(default_factory=dict)
     turned: bool = False
+    converted: bool = False
     clipped: bool = False
     kind: str = ""
     reason: str = ""
@@ -60,7 +62,8 @@ class Checked:
             sha256=image.sha256,
             annotation_sha256=image.annotation_sha256,
             classes=dict(sorted(Counter(image.objects).items())),
-            turned=bool(image.file_sha256),
+            turned=image.turned,
+            converted=image.converted,
             clipped=image.clipped,
         )
 
@@ -120,6 +123,7 @@ class Census:
             "num_set_aside": len(self.set_aside),
             "num_ignored": len(self.ignored),
             "num_turned": sum(1 for item, _ in self.kept if item.turned),
+            "num_converted": sum(1 for item, _ in self.kept if item.converted),
             "num_clipped": sum(1 for item, _ in self.kept if item.clipped),
             "leaked_images": sum(1 for count in sides.values() if count > 1),
             "data_fingerprint": hashlib.sha256(

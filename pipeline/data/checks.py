@@ -30,13 +30,12 @@ def sniff_format(encoded: bytes) -> str:
         return "jpeg"
     if encoded.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
-    if encoded.startswith((b"GIF87a", b"GIF89a")):
-        raise Unusable("gif", "expected a JPEG or a PNG picture, received a GIF (by its content)")
     if not encoded:
         raise Unusable("unreadable_image", "the picture's file is empty")
     raise Unusable(
         "unknown_format",
-        f"expected a JPEG or a PNG picture, received a file that starts with {encoded[:8]!r}",
+        "expected a JPEG, PNG, BMP, GIF, TIFF or WebP picture, received a file that starts with "
+        f"{encoded[:8]!r}",
     )
 
 
@@ -61,12 +60,7 @@ def decoded_size(encoded: bytes, max_megapixels: float) -> tuple[str, int, int]:
     try:
         file = tf.constant(encoded)
         height, width = _stated_size(encoded, file, image_format)
-        if height * width > 1e6 * max_megapixels:
-            raise Unusable(
-                "too_large",
-                f"{width}x{height} pixels are {height * width / 1e6:.4g} megapixels; the limit is "
-                f"{max_megapixels:.4g} (data.max_megapixels)",
-            )
+        check_megapixels(width, height, max_megapixels)
         if image_format == "jpeg":
             tf.io.decode_jpeg(file, channels=3, ratio=8)
         else:
@@ -77,6 +71,20 @@ def decoded_size(encoded: bytes, max_megapixels: float) -> tuple[str, int, int]:
             "unreadable_image", f"the {image_format.upper()} does not decode: {cause[:200]}"
         ) from None
     return image_format, width, height
+
+
+def check_megapixels(width: int, height: int, limit: float) -> None:
+    """Checks that so many pixels may be decoded.
+
+    Raises:
+      Unusable: when they are more.
+    """
+    if height * width > 1e6 * limit:
+        raise Unusable(
+            "too_large",
+            f"{width}x{height} pixels are {height * width / 1e6:.4g} megapixels; the limit is "
+            f"{limit:.4g} (data.max_megapixels)",
+        )
 
 
 def _stated_size(encoded: bytes, file: tf.Tensor, image_format: str) -> tuple[int, int]:

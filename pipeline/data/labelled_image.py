@@ -33,6 +33,9 @@ class Unusable(Exception):
         self.kind = kind
         self.reason = reason
 
+    def __str__(self) -> str:
+        return self.reason
+
 
 @dataclass(frozen=True)
 class LabelledImage:
@@ -51,7 +54,9 @@ class LabelledImage:
         missed; empty if none is.
       crowd: whether every box is a region of many objects rather than one object, which is neither
         trained on nor evaluated; empty if none is.
-      file_sha256: hex digest of the picture's file, if `encoded` shows it turned upright.
+      file_sha256: hex digest of the picture's file, if `encoded` is another one.
+      turned: whether `encoded` shows it turned upright, as its EXIF data say.
+      converted: whether `encoded` has another format than the file, see `conversion`.
       clipped: whether a box left the picture a little, see `checks.check_boxes`.
 
     Raises:
@@ -69,6 +74,8 @@ class LabelledImage:
     difficult: tuple[bool, ...] = ()
     crowd: tuple[bool, ...] = ()
     file_sha256: str = ""
+    turned: bool = False
+    converted: bool = False
     clipped: bool = False
 
     def __post_init__(self):

@@ -61,4 +61,5 @@ def set_upright(image: LabelledImage) -> LabelledImage:
         width=width,
         boxes=boxes,
         file_sha256=image.sha256,
+        turned=True,
     )

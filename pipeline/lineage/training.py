@@ -20,6 +20,7 @@ DATA_FACTS = (
     "set_aside_reasons",
     "num_ignored",
     "num_turned",
+    "num_converted",
     "num_clipped",
     "leaked_images",
 )

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import subprocess
@@ -70,6 +71,17 @@ def test_every_picture_of_a_folder_is_drawn_and_reported(
     printed = capsys.readouterr().out
     assert "in 3 pictures, 0 not read" in printed
     assert str(out) in printed
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tif", ".webp"])
+def test_other_formats_find_what_a_png_does(tmp_path, pushed, suffix):
+    shown = Image.open(io.BytesIO(picture(1)))
+    for name in ("a.png", f"b{suffix}"):
+        shown.save(tmp_path / name, **({"lossless": True} if suffix == ".webp" else {}))
+    (tmp_path / "list.txt").write_text(f"a.png\nb{suffix}\n")
+    _, report = run(pushed, tmp_path / "list.txt", out=tmp_path / "out")
+    png, other = (entry["detections"] for entry in report["pictures"])
+    assert png == other != []
 
 
 def test_pictures_show_the_surest_of_what_shares_a_place(tmp_path, pushed, pictures, monkeypatch):

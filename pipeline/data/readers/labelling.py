@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from pipeline.data.census import Checked
 from pipeline.data.checks import check_boxes, check_names, check_size, decoded_size
+from pipeline.data.conversion import make_readable
 from pipeline.data.labelled_image import Box, LabelledImage, Unusable
 from pipeline.data.orientation import annotated_size, set_upright
 from pipeline.data.split import sided_id
@@ -67,6 +68,7 @@ def label(
     Raises:
       Unusable: when something is wrong with either.
     """
+    encoded, file_sha256 = make_readable(encoded, max_megapixels)
     image_format, width, height = decoded_size(encoded, max_megapixels)
     width, height = annotated_size(stated, (width, height), encoded)
     check_size(stated, (width, height))
@@ -87,6 +89,8 @@ def label(
         names=check_names(names, len(objects.boxes)),
         difficult=objects.difficult,
         crowd=objects.crowd,
+        file_sha256=file_sha256,
+        converted=bool(file_sha256),
         clipped=clipped,
     )
     return set_upright(stored)

@@ -19,6 +19,7 @@ from models.labels import parse_label_map
 from pipeline import features
 from pipeline.data.census import BROKEN_FILE, EMPTY_FILE, Checked
 from pipeline.data.checks import check_boxes, check_names, check_size, decoded_size
+from pipeline.data.conversion import make_readable
 from pipeline.data.input_patterns import is_special
 from pipeline.data.labelled_image import (
     PICTURE_SUFFIXES,
@@ -317,17 +318,18 @@ def _parse_record(record: bytes) -> tuple[str, Callable[[str, str], list]]:
 def _label_record(
     image_id: str, values: Callable[[str, str], list], item: ShardItem, max_megapixels: float
 ) -> LabelledImage:
-    encoded = values(features.IMAGE_ENCODED, "bytes_list")
-    if len(encoded) != 1:
+    pictures = values(features.IMAGE_ENCODED, "bytes_list")
+    if len(pictures) != 1:
         raise Unusable(
-            "missing_image", f"expected one value in {features.IMAGE_ENCODED}, got {len(encoded)}"
+            "missing_image", f"expected one value in {features.IMAGE_ENCODED}, got {len(pictures)}"
         )
-    image_format, width, height = decoded_size(encoded[0], max_megapixels)
+    encoded, file_sha256 = make_readable(pictures[0], max_megapixels)
+    image_format, width, height = decoded_size(encoded, max_megapixels)
     stated = values(features.IMAGE_WIDTH, "int64_list") + values(
         features.IMAGE_HEIGHT, "int64_list"
     )
     size = tuple(stated) if len(stated) == 2 else None
-    width, height = annotated_size(size, (width, height), encoded[0])
+    width, height = annotated_size(size, (width, height), encoded)
     check_size(size, (width, height))
     edges = [values(key, "float_list") for key in features.BOX]
     if len({len(edge) for edge in edges}) != 1:
@@ -344,7 +346,7 @@ def _label_record(
     stored = LabelledImage(
         image_id=sided_id(item.side, image_id),
         filename=filename[0].decode("utf-8", "surrogateescape") if filename else image_id,
-        encoded=encoded[0],
+        encoded=encoded,
         image_format=image_format,
         height=height,
         width=width,
@@ -352,6 +354,8 @@ def _label_record(
         names=check_names(names, len(edges[0])),
         difficult=_flags(values, features.DIFFICULT, len(edges[0])),
         crowd=_flags(values, features.CROWD, len(edges[0])),
+        file_sha256=file_sha256,
+        converted=bool(file_sha256),
         clipped=clipped,
     )
     return set_upright(stored)

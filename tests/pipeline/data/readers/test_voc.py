@@ -1,6 +1,7 @@
 """Pascal VOC: which annotations become examples, with which picture, on which side."""
 
 import gzip
+import hashlib
 import io
 import os
 
@@ -143,21 +144,21 @@ def test_a_picture_over_the_limit_is_unusable(voc):
     assert reason(voc, "a", max_megapixels=0.0007)[0] == "too_large"
 
 
-def test_a_gif_named_jpg_is_unusable(voc):
+def test_a_gif_named_jpg_is_usable(voc):
     voc.add("a", (CAT,), picture(1, image_format="GIF"))
-    kind, why = reason(voc, "a")
-    assert kind == "gif"
-    assert "GIF" in why
+    checked, image = read(voc, "a")
+    assert (image.image_format, checked.converted) == ("png", True)
 
 
-def test_a_gif_is_unusable(voc):
-    voc.add("a", (CAT,), picture(1, image_format="GIF"), suffix=".gif")
-    assert reason(voc, "a")[0] == "gif"
-
-
-def test_a_bmp_is_unusable(voc):
-    voc.add("a", (CAT,), picture(1, image_format="BMP"), suffix=".bmp")
-    assert reason(voc, "a")[0] == "unknown_format"
+@pytest.mark.parametrize("image_format", ["BMP", "GIF", "TIFF", "WEBP"])
+def test_other_formats_become_pngs(voc, image_format):
+    encoded = picture(1, image_format=image_format)
+    voc.add("a", (CAT,), encoded, suffix=f".{image_format.lower()}")
+    checked, image = read(voc, "a")
+    assert (image.image_format, checked.converted, checked.turned) == ("png", True, False)
+    assert checked.sha256 == hashlib.sha256(encoded).hexdigest()
+    expected = Image.open(io.BytesIO(encoded)).convert("RGB")
+    np.testing.assert_array_equal(decode_image(image.encoded), expected)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
