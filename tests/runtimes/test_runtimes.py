@@ -121,16 +121,21 @@ def test_mediapipe_for_python_finds_the_same(subject, mediapipe_python):
 
 
 def test_mediapipe_takes_the_raw_form_with_its_anchors(subject, mediapipe_python):
-    """Its own suppression joins boxes, so only the best detection of a picture is the same."""
+    """Its own suppression joins boxes, so only the best detection of a picture is the same.
+
+    Two of equal scores may come in any order.
+    """
     raw = subject.model.with_name("detect_raw.tflite")
     received = with_mediapipe(mediapipe_python, raw, subject.pictures)
     compared = 0
     for ours, theirs in zip(subject.expected, received, strict=True):
-        best = max(ours, key=lambda found: found["score"])
-        if best["score"] >= MIN_SCORE + SCORE_STEP:
+        best = max(found["score"] for found in ours)
+        if best >= MIN_SCORE + SCORE_STEP:
             twin = max(theirs, key=lambda found: found["score"])
-            assert twin["label"] == best["label"]
-            assert twin["score"] == pytest.approx(best["score"], abs=SCORE_STEP)
+            assert twin["score"] == pytest.approx(best, abs=SCORE_STEP)
+            assert twin["label"] in {
+                found["label"] for found in ours if found["score"] >= best - SCORE_STEP
+            }
             compared += 1
     assert compared >= len(received) / 2
 
