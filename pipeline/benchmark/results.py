@@ -92,7 +92,7 @@ def draw(results: Mapping[str, Any], target: IO[bytes]) -> None:
     files = results["files"]
     bars = {"MB": [file["size_bytes"] / 1e6 for file in files]}
     if results["pictures"]:
-        bars = {"mAP@.5": [file["mAP50"] or 0 for file in files], **bars}
+        bars = {"mAP@.5": [file["mAP50"] for file in files], **bars}
     figure = Figure(figsize=(7 + 2.5 * len(bars), 1.6 + 0.5 * len(files)), layout="constrained")
     FigureCanvasAgg(figure)
     ratios = [3, *[1] * len(bars)]
@@ -116,7 +116,9 @@ def draw(results: Mapping[str, Any], target: IO[bytes]) -> None:
     times.grid(alpha=0.3)
     figure.legend(loc="outside upper left", ncols=len(_MARKS), fontsize=8)
     for axes, (name, values) in zip(others, bars.items(), strict=True):
-        axes.bar_label(axes.barh(places, values, alpha=0.6), fmt="%.3g", fontsize=8, padding=2)
-        axes.margins(x=0.2)
+        drawn = axes.barh(places, [value or 0 for value in values], alpha=0.6)
+        labels = ["not known" if value is None else f"{value:.3g}" for value in values]
+        axes.bar_label(drawn, labels, fontsize=8, padding=2)
+        axes.set_xlim(right=1.4 * max((value or 0 for value in values), default=0) or 1)
         axes.set_xlabel(name)
     figure.savefig(target, format="png", dpi=_DPI)
