@@ -15,8 +15,8 @@ with AVX-512). `small_data_cpu` has 0.922 and 0.720 on these folds after 400 ste
 
 Tried on the first fold: 0.916 and 0.678 after 400 steps; with all thirteen blocks 0.928 and 0.684
 (2.28 MB), and at 240x240 with them 0.916 and 0.633; with two layers of 128 filters in the heads,
-600 steps, 0.882 and 0.673. On the third, 900 steps: 0.893 and 0.655. A fold has 67
-pictures: chance is worth two points.
+600 steps, 0.882 and 0.673. On the third, 900 steps: 0.893 and 0.655. A fold has
+67 pictures: chance is worth two points.
 """
 
 from models.settings import ModelSettings

@@ -2,7 +2,7 @@
 
 TFMA's own COCO metrics approximate by score thresholds and fail with a baseline model. The metrics
 come from `models.training.coco` instead, which needs all pictures in one accumulator: boxes,
-classes and scores only, about 2 kB per picture.
+classes and scores only.
 """
 
 import pickle
@@ -152,5 +152,5 @@ def score_pictures(
         dropped += int((~known).sum())
         found_ids = [class_ids[label] for label in picture.detected_labels if label in class_ids]
         found.append((picture.detected_boxes[known], found_ids, picture.scores[known]))
-    del pictures, picture  # nothing else may hold them, and the metrics need memory, too
+    del pictures  # nothing else may hold them, and the metrics need memory, too
     return coco_metrics(truth, found, class_names) | {UNKNOWN_CLASS_DETECTIONS: float(dropped)}

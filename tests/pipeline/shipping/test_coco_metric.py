@@ -66,3 +66,9 @@ def test_difficult_objects_and_crowds_do_not_count():
             for one in good
         ]
         assert score_pictures(flagged, ["cat", "dog"]) == expected
+
+
+def test_no_pictures_have_no_average_precision():
+    metrics = score_pictures([], ["cat"])
+    assert np.isnan(metrics["mAP50"])
+    assert metrics[UNKNOWN_CLASS_DETECTIONS] == 0
