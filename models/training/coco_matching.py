@@ -5,6 +5,8 @@ each a dictionary; here boxes are arrays, and what is kept of a detection are 12
 """
 
 import math
+import pickle
+import zlib
 from array import array
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -176,6 +178,13 @@ class Matches:
     def classes(self) -> list:
         """Those with an object that counts, sorted."""
         return sorted(name for name, columns in self._columns.items() if columns.object_pictures)
+
+    def __getstate__(self) -> bytes:
+        """Compressed to a sixth: Beam holds several copies of what it sends."""
+        return zlib.compress(pickle.dumps(self.__dict__), 1)
+
+    def __setstate__(self, state: bytes) -> None:
+        self.__dict__ = pickle.loads(zlib.decompress(state))
 
     def _outside(self, boxes: np.ndarray) -> np.ndarray:
         height, width = (boxes[:, 2:] - boxes[:, :2]).T
