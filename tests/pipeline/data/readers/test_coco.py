@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pipeline.data.readers import coco as reader
+from pipeline.data.readers import coco_document
 from pipeline.data.readers.detection import Source, find_inputs
 from pipeline.errors import UserError
 from tests.pipeline.data_samples import CAT, Sample, coco, picture, samples, write_coco
@@ -192,9 +193,10 @@ def test_a_broken_file_is_one_error(tmp_path, text, message):
 
 def test_the_file_is_parsed_once(data, monkeypatch):
     calls = []
-    parse = reader.from_json
+    parse = coco_document.from_json
     monkeypatch.setattr(reader, "_HEAD", 64)  # of small ones the format is known by parsing
-    monkeypatch.setattr(reader, "from_json", lambda content: calls.append(1) or parse(content))
+    for module in (reader, coco_document):
+        monkeypatch.setattr(module, "from_json", lambda content: calls.append(1) or parse(content))
     assert len(good(data())) == 4
     assert calls == [1]
 
