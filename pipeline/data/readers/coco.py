@@ -1,6 +1,7 @@
 """COCO JSON: the labels of many pictures in one file, or one for each side of the split."""
 
 import functools
+import itertools
 import math
 import os
 import re
@@ -27,6 +28,8 @@ TITLE = "COCO"
 _KEYS = re.compile(rb'"(?:images|annotations|categories)"\s*:\s*\[')
 _START = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
 _HEAD = 1 << 16
+# A file name that is an absolute path, one on a Windows drive, or a URL.
+_OUTSIDE = re.compile(r"/|[A-Za-z]:|\w+://")
 # Files in a message.
 _NAMED = 3
 
@@ -193,13 +196,11 @@ def _find_pictures(
     starts: dict[str, dict[str, str]] = {}
     found: dict[str, tuple[str, str, str]] = {}
     wanted: dict[str, str] = {}
-    for key, image in images.items():
-        name = image.file_name.replace("\\", "/")
-        parts = [part for part in name.split("/") if part not in ("", ".")]
-        if name.startswith("/") or re.match("[A-Za-z]:", name) or ".." in parts or not parts:
+    for key, parts in _below_a_folder(images).items():
+        if not parts:
             reason = (
-                f"file_name {image.file_name[:100]!r} leaves the data set: expected a path below "
-                "the folder of the pictures"
+                f"file_name {images[key].file_name[:100]!r} leaves the data set: expected a path "
+                "below the folder of the pictures"
             )
             found[key] = "", "missing_image", reason
             continue
@@ -220,6 +221,26 @@ def _find_pictures(
             reason = f"{name[:100]!r} is not in {where or tree.where}"
             found[key] = "", "missing_image", reason
     return found
+
+
+def _below_a_folder(images: Mapping[str, CocoImage]) -> dict[str, list[str]]:
+    """The parts of each file name; none if it leaves the data set.
+
+    If all do, they are paths of the machine that wrote them, and count from where they part.
+    """
+    names = {key: image.file_name.replace("\\", "/") for key, image in images.items()}
+    paths = {
+        key: [part for part in name.split("/") if part not in ("", ".")]
+        for key, name in names.items()
+    }
+    outside = {key for key, name in names.items() if _OUTSIDE.match(name)}
+    outside |= {key for key, parts in paths.items() if ".." in parts}
+    if outside == paths.keys():
+        levels = zip(*(parts[:-1] for parts in paths.values()), strict=False)
+        length = len(list(itertools.takewhile(lambda parts: len(set(parts)) == 1, levels)))
+        paths = {key: parts[length:] for key, parts in paths.items()}
+        outside = {key for key, parts in paths.items() if ".." in parts}
+    return {key: [] if key in outside else parts for key, parts in paths.items()}
 
 
 def _of_name(tree: Tree, name: str) -> Sequence[str]:
