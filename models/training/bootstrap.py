@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.training.coco import ClassMatches, match_detections
+from models.training.coco_matching import OVERLAPS, ClassMatches, match_detections
 
 
 def resample(num_images: int, count: int, seed: int) -> np.ndarray:
@@ -53,9 +53,13 @@ def resampled_map(
 def _average_precisions(matches: ClassMatches, samples: np.ndarray):
     """Yields, for each sample with an object, its row and the precisions, float64 [10 overlaps]."""
     order = np.argsort(-matches.scores, kind="stable")
-    pictures, matched = matches.pictures[order], matches.matched[:, order]
+    pictures = matches.pictures[order]
+    matched, ignored = (
+        np.stack([flags(overlap)[order] for overlap in range(len(OVERLAPS))])
+        for flags in (matches.matched, matches.ignored)
+    )  # [10, D]
     # Most often all detections count at all overlaps.
-    counted = ~matches.ignored[:, order] if matches.ignored.any() else np.ones((1, 1), bool)
+    counted = ~ignored if ignored.any() else np.ones((1, 1), bool)
     # Precision peaks and recall grows at matched detections only, a few of all.
     peaks = np.flatnonzero(matched.any(axis=0))  # [P]
     matched = matched[:, peaks]  # [10, P]

@@ -9,7 +9,8 @@ import numpy as np
 from models.networks.families import DetectorConfig, normalize
 from models.networks.post_processing import Detections, post_process
 from models.settings import PostProcessing
-from models.training.coco import GroundTruth, coco_metrics
+from models.training.coco import coco_metrics
+from models.training.coco_matching import GroundTruth
 
 
 class Scores(NamedTuple):

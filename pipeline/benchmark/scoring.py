@@ -17,7 +17,7 @@ from pipeline.data.example_gen_executor import find_all_inputs
 from pipeline.data.raw_example import LabelledPicture, labelled_pictures
 from pipeline.data.split import EVAL, SIDES
 from pipeline.errors import UserError, one_line
-from pipeline.shipping.coco_metric import Picture, score_pictures
+from pipeline.shipping.coco_metric import Picture, PictureScorer
 
 FIGURES = ("mAP50", "mAP")
 
@@ -124,7 +124,7 @@ def score(
     Raises:
       UserError: a file does not run, or finds a class without a name.
     """
-    judged: dict[int, list[Picture]] = {key: [] for key in candidates}
+    scorers = {key: PictureScorer() for key in candidates}
     sizes = {candidate.interface.input_size for candidate in candidates.values()}
     for picture in pictures:
         image = decode_image(picture.encoded)
@@ -138,7 +138,7 @@ def score(
                     f"Expected a label for each class of {candidate.path}. Received: "
                     f"{len(candidate.labels)}, but it found class index {found.class_ids.max()}."
                 )
-            judged[key].append(
+            scorers[key].add(
                 Picture(
                     source_id=picture.image_id,
                     boxes=picture.boxes,
@@ -150,7 +150,7 @@ def score(
                     crowd=picture.crowd,
                 )
             )
-    return {key: _figures(score_pictures(each, None)) for key, each in judged.items()}
+    return {key: _figures(scorer.metrics()) for key, scorer in scorers.items()}
 
 
 def _figures(metrics: Mapping[str, float]) -> dict[str, float | None]:

@@ -7,13 +7,8 @@ from typing import Any
 import numpy as np
 
 from models.training.bootstrap import resample, resampled_map
-from models.training.coco import (
-    SIZES,
-    ClassMatches,
-    average_precision_by_size,
-    coco_metrics,
-    match_detections,
-)
+from models.training.coco import SIZES, average_precision, average_precision_by_size
+from models.training.coco_matching import ClassMatches, match_detections
 from pipeline.report.mistakes import in_ignored, overlaps
 from pipeline.shipping.judged_pictures import (
     BASELINE,
@@ -52,7 +47,7 @@ def quality(pictures: Sequence[JudgedPicture], thresholds: Mapping[str, Any]) ->
         "objects": sum(int(picture.counts.sum()) for picture in pictures),
         "thresholds": thresholds,
         **_intervals(pictures, names),
-        "classes": _classes(truth, found, names, matches, thresholds, threshold),
+        "classes": _classes(names, matches, thresholds, threshold),
         "curves": {name: _curve(each) for name, each in zip(names, matches, strict=True)},
         "confusion": _confusion(pictures, names, threshold),
         "sizes": _sizes(pictures, truth, found, len(names)),
@@ -88,16 +83,16 @@ def _tails(values: np.ndarray) -> dict[str, list[float]]:
 
 
 def _classes(
-    truth: list, found: list, names: list[str], matches: list[ClassMatches],
+    names: list[str], matches: list[ClassMatches],
     thresholds: Mapping[str, Any], threshold: float | None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Each class: objects, average precision, precision and recall at the common threshold."""
-    metrics = coco_metrics(truth, found, names)
+    metrics = average_precision(matches, names)
     rows = []
     for name, each in zip(names, matches, strict=True):
         kept = each.scores >= (math.inf if threshold is None else threshold)
-        kept &= ~each.ignored[0]
-        right, objects = int(each.matched[0][kept].sum()), int(each.num_objects.sum())
+        kept &= ~each.ignored(0)
+        right, objects = int(each.matched(0)[kept].sum()), int(each.num_objects.sum())
         rows.append(
             {
                 "name": name,
@@ -115,9 +110,9 @@ def _classes(
 
 def _curve(matches: ClassMatches) -> list[float]:
     """Precisions at the recalls 0, 0.01 ... 1, as in COCO: the best at that recall or above."""
-    counted = ~matches.ignored[0]
+    counted = ~matches.ignored(0)
     order = np.argsort(-matches.scores[counted], kind="stable")
-    right = np.cumsum(matches.matched[0][counted][order])
+    right = np.cumsum(matches.matched(0)[counted][order])
     precision = right / np.arange(1, len(right) + 1)
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     places = np.searchsorted(right / matches.num_objects.sum(), _RECALLS - 1e-9, side="left")

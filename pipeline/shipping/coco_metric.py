@@ -1,12 +1,12 @@
-"""COCO's average precision as a TFMA metric, computed by pycocotools.
+"""COCO's average precision as a TFMA metric.
 
 TFMA's own COCO metrics approximate by score thresholds and fail with a baseline model. The metrics
-come from `models.training.coco` instead, which needs all pictures in one accumulator: boxes,
-classes and scores only.
+come from `models.training.coco` instead. Each picture is matched as it comes, since Beam holds an
+accumulator several times over: 12 bytes a detection are left of it.
 """
 
-import pickle
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -14,14 +14,15 @@ import numpy as np
 import tfx.v1  # noqa: F401 - TFX patches EvalConfig into TFMA, so it comes first
 from tensorflow_model_analysis.metrics import metric_types
 
-from models.training.coco import GroundTruth, coco_metrics
+from models.training.coco import average_precision
+from models.training.coco_matching import GroundTruth, Matches
 
 UNKNOWN_CLASS_DETECTIONS = "unknown_class_detections"
 """Metric: the number of detections left out because their class is not evaluated."""
 
 
 class Picture(NamedTuple):
-    """What the accumulator keeps of one picture.
+    """What is in a picture, and what was found there.
 
     Attributes:
       source_id: the picture's id; pictures are scored in this order, which ranks equal scores.
@@ -30,7 +31,7 @@ class Picture(NamedTuple):
       detected_boxes: float32 [k, 4], like `boxes`.
       detected_labels: k class names.
       scores: float32 [k].
-      difficult: bool [n], see `models.training.coco.GroundTruth`.
+      difficult: bool [n], see `models.training.coco_matching.GroundTruth`.
       crowd: bool [n], likewise.
     """
 
@@ -80,77 +81,96 @@ def _key(name, model_name):
     return metric_types.MetricKey(name=name, model_name=model_name, example_weighted=None)
 
 
+class PictureScorer:
+    """Scores pictures that come in any order, and keeps 12 bytes a detection of them.
+
+    Args:
+      class_names: see `CocoMetrics`.
+    """
+
+    def __init__(self, class_names: Sequence[str] | None = None):
+        self._class_names = class_names
+        self._matches = Matches()
+        self._labels: set[str] = set()
+        self._detected = Counter()
+
+    def add(self, picture: Picture) -> None:
+        """Adds a picture.
+
+        Raises:
+          ValueError: ground truth of a class that is not evaluated.
+        """
+        unknown = set(picture.labels) - set(self._class_names or ())
+        if unknown and self._class_names is not None:
+            raise ValueError(
+                f"Expected ground truth of the classes {list(self._class_names)}. Received: "
+                f"{sorted(unknown)} (in {picture.source_id})."
+            )
+        self._labels.update(picture.labels)
+        self._detected.update(picture.detected_labels)
+        self._matches.add(
+            picture.source_id,
+            GroundTruth(picture.boxes, picture.labels, picture.difficult, picture.crowd),
+            (picture.detected_boxes, picture.detected_labels, picture.scores),
+        )
+
+    def merge(self, other: "PictureScorer") -> None:
+        """Adds the pictures of another."""
+        self._matches.merge(other._matches)
+        self._labels |= other._labels
+        self._detected += other._detected
+
+    @property
+    def num_pictures(self) -> int:
+        """Those that were added."""
+        return self._matches.num_pictures
+
+    def metrics(self) -> dict[str, float]:
+        """`models.training.coco.average_precision`, and `UNKNOWN_CLASS_DETECTIONS`."""
+        names = sorted(self._labels) if self._class_names is None else self._class_names
+        dropped = sum(count for name, count in self._detected.items() if name not in names)
+        return average_precision(self._matches.of(names), names) | {
+            UNKNOWN_CLASS_DETECTIONS: float(dropped)
+        }
+
+
 class CocoCombineFn(beam.CombineFn):
-    """Collects the pictures of one model and scores them with pycocotools."""
+    """Scores the pictures of one model."""
 
     def __init__(self, model_name: str, class_names: Sequence[str] | None):
         self._model_name = model_name
         self._class_names = class_names
 
-    def create_accumulator(self) -> list[bytes]:
-        """An empty list of pickled pictures: as objects they need three times the memory."""
-        return []
+    def create_accumulator(self) -> PictureScorer:
+        """Without pictures."""
+        return PictureScorer(self._class_names)
 
     def add_input(self, accumulator, element):
         """Adds the picture of a `tfma.metrics.StandardMetricInputs`."""
         truth = element.get_labels()
         found = element.get_predictions(self._model_name)
-        accumulator.append(
-            pickle.dumps(
-                Picture(
-                    source_id=truth["source_id"],
-                    boxes=truth["boxes"],
-                    labels=truth["labels"],
-                    difficult=truth["difficult"],
-                    crowd=truth["crowd"],
-                    detected_boxes=found["boxes"],
-                    detected_labels=found["labels"],
-                    scores=found["scores"],
-                ),
-                pickle.HIGHEST_PROTOCOL,
+        accumulator.add(
+            Picture(
+                source_id=truth["source_id"],
+                boxes=truth["boxes"],
+                labels=truth["labels"],
+                difficult=truth["difficult"],
+                crowd=truth["crowd"],
+                detected_boxes=found["boxes"],
+                detected_labels=found["labels"],
+                scores=found["scores"],
             )
         )
         return accumulator
 
     def merge_accumulators(self, accumulators):
-        """Joins lists of pictures."""
-        return [picture for accumulator in accumulators for picture in accumulator]
+        """The pictures of all of them."""
+        merged = self.create_accumulator()
+        for accumulator in accumulators:
+            merged.merge(accumulator)
+        return merged
 
     def extract_output(self, accumulator):
         """The metrics by `MetricKey`."""
-        values = score_pictures(map(pickle.loads, accumulator), self._class_names)
-        return {_key(name, self._model_name): value for name, value in values.items()}
-
-
-def score_pictures(
-    pictures: Iterable[Picture], class_names: Sequence[str] | None
-) -> dict[str, float]:
-    """`models.training.coco.coco_metrics` by class name, and `UNKNOWN_CLASS_DETECTIONS`.
-
-    Args:
-      pictures: in any order.
-      class_names: see `CocoMetrics`.
-
-    Raises:
-      ValueError: ground truth of a class that is not in `class_names`.
-    """
-    pictures = sorted(pictures, key=lambda picture: picture.source_id)
-    if class_names is None:
-        class_names = sorted({label for picture in pictures for label in picture.labels})
-    class_ids = {name: index for index, name in enumerate(class_names)}
-    truth, found, dropped = [], [], 0
-    for picture in pictures:
-        unknown = set(picture.labels) - set(class_names)
-        if unknown:
-            raise ValueError(
-                f"Expected ground truth of the classes {list(class_names)}. Received: "
-                f"{sorted(unknown)} (in {picture.source_id})."
-            )
-        label_ids = [class_ids[label] for label in picture.labels]
-        truth.append(GroundTruth(picture.boxes, label_ids, picture.difficult, picture.crowd))
-        known = np.array([label in class_ids for label in picture.detected_labels], bool)
-        dropped += int((~known).sum())
-        found_ids = [class_ids[label] for label in picture.detected_labels if label in class_ids]
-        found.append((picture.detected_boxes[known], found_ids, picture.scores[known]))
-    del pictures  # nothing else may hold them, and the metrics need memory, too
-    return coco_metrics(truth, found, class_names) | {UNKNOWN_CLASS_DETECTIONS: float(dropped)}
+        metrics = accumulator.metrics()
+        return {_key(name, self._model_name): value for name, value in metrics.items()}

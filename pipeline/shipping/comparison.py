@@ -21,7 +21,8 @@ from models.tflite.agreement import Agreement, compare, relative_error
 from models.tflite.detector import TFLiteDetector, TFLiteNetwork
 from models.tflite.raw import RawDetector
 from models.training.bootstrap import resample, resampled_map
-from models.training.coco import GroundTruth, coco_metrics
+from models.training.coco import coco_metrics
+from models.training.coco_matching import GroundTruth, match_detections
 from pipeline.errors import UserError
 from pipeline.files import FLOAT16_MODEL_FILE, RAW_MODEL_FILE
 from pipeline.settings import RewriterSettings
@@ -53,7 +54,7 @@ class Picture(NamedTuple):
       image: uint8 [S, S, 3], resized to the network's input.
       boxes: float32 [n, 4], objects (ymin, xmin, ymax, xmax), normalised to the picture.
       class_ids: int [n].
-      difficult: bool [n], see `models.training.coco.GroundTruth`.
+      difficult: bool [n], see `models.training.coco_matching.GroundTruth`.
       crowd: bool [n], likewise.
     """
 
@@ -189,7 +190,8 @@ def compare_with_network(
     num_labelled = sum(len(objects.boxes) > 0 for objects in truth)
     map50, mean = _drops(truth, expected, received, config.num_classes, num_labelled)
     class_names = list(map(str, range(config.num_classes)))
-    best = recommend_thresholds(truth, received, class_names)[ALL]
+    matches = match_detections(truth, received, config.num_classes)
+    best = recommend_thresholds(matches, class_names)[ALL]
     return Comparison(
         num_labelled,
         map50,

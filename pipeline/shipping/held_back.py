@@ -15,7 +15,7 @@ from pipeline import features
 from pipeline.data.raw_example import raw_examples, read_flags, read_objects
 from pipeline.data.split import TEST
 from pipeline.files import SERVING_FOLDER
-from pipeline.shipping.coco_metric import Picture, score_pictures
+from pipeline.shipping.coco_metric import Picture, PictureScorer
 from pipeline.shipping.tflite_extractor import load_model, predict
 
 
@@ -33,10 +33,11 @@ def score_on_test(model: Artifact, examples: Artifact) -> dict[str, Any] | None:
     if TEST not in artifact_utils.decode_split_names(examples.split_names):
         return None
     detector, labels = load_model(os.path.join(model.uri, SERVING_FOLDER))
-    pictures = [_picture(example, detector, labels) for example in raw_examples(examples, TEST)]
-    metrics = score_pictures(pictures, None)
-    figures = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    return {"images": len(pictures), "metrics": figures}
+    scorer = PictureScorer()
+    for example in raw_examples(examples, TEST):
+        scorer.add(_picture(example, detector, labels))
+    figures = {name: value for name, value in scorer.metrics().items() if math.isfinite(value)}
+    return {"images": scorer.num_pictures, "metrics": figures}
 
 
 def _picture(example: tf.train.Example, detector, labels) -> Picture:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tfx.dsl.io import fileio
 
-from models.training.coco import GroundTruth
+from models.training.coco_matching import GroundTruth, Matches
 from pipeline.files import write_whole
 from pipeline.shipping.score_threshold import recommend_thresholds
 
@@ -110,6 +110,11 @@ def read_judged_pictures(evaluation_uri: str) -> list[JudgedPicture]:
     Raises:
       OSError: the evaluation was made before detections were kept.
     """
+    return sorted(_judged_pictures(evaluation_uri), key=lambda picture: picture.source_id)
+
+
+def _judged_pictures(evaluation_uri: str) -> Iterator[JudgedPicture]:
+    """In any order."""
     names = [
         name
         for name in fileio.listdir(evaluation_uri)
@@ -117,11 +122,10 @@ def read_judged_pictures(evaluation_uri: str) -> list[JudgedPicture]:
     ]
     if not names:
         raise FileNotFoundError(f"No detections are kept in {evaluation_uri}.")
-    pictures = []
     for name in names:
         with fileio.open(os.path.join(evaluation_uri, name), "r") as file:
-            pictures += [_picture(json.loads(line)) for line in file]
-    return sorted(pictures, key=lambda picture: picture.source_id)
+            for line in file:
+                yield _picture(json.loads(line))
 
 
 def _picture(line: Mapping[str, Any]) -> JudgedPicture:
@@ -197,9 +201,12 @@ def classes_of(pictures: Sequence[JudgedPicture]) -> list[str]:
 
 def write_thresholds(evaluation_uri: str) -> None:
     """Recommends score thresholds for the candidate, beside its detections."""
-    pictures = read_judged_pictures(evaluation_uri)
-    names = classes_of(pictures)
-    thresholds = recommend_thresholds(*as_arrays(pictures, names), names)
+    matches = Matches()
+    for picture in _judged_pictures(evaluation_uri):
+        truth = GroundTruth(picture.boxes, picture.labels, picture.difficult, picture.crowd)
+        matches.add(picture.source_id, truth, picture.found[CANDIDATE])
+    names = matches.classes()
+    thresholds = recommend_thresholds(list(matches.of(names)), names)
     text = json.dumps(thresholds, indent=2, allow_nan=False) + "\n"
     write_whole(os.path.join(evaluation_uri, THRESHOLDS_FILE), text)
 

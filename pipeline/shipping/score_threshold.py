@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from models.training.coco import ClassMatches, match_detections
+from models.training.coco_matching import ClassMatches
 
 ALL = "all"
 CLASSES = "classes"
@@ -17,9 +17,7 @@ _DIGITS = 4
 
 
 def recommend_thresholds(
-    groundtruth: Sequence[tuple],
-    detections: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    class_names: Sequence[str],
+    matches: Sequence[ClassMatches], class_names: Sequence[str]
 ) -> dict[str, Any]:
     """The thresholds with the best F1 at an overlap of 0.5, for all classes together and for each.
 
@@ -28,16 +26,14 @@ def recommend_thresholds(
     highest.
 
     Args:
-      groundtruth: see `models.training.coco.coco_metrics`.
-      detections: likewise; scores 0..1.
-      class_names: by class id.
+      matches: of each class, with scores 0..1.
+      class_names: names of these classes.
 
     Returns:
       JSON: {"all": best, "classes": {name: best}}, where best is {"threshold", "precision",
       "recall", "f1"}, each 0..1, or None where no threshold lets a detection be right. An app keeps
       detections with `score >= threshold`.
     """
-    matches = match_detections(groundtruth, detections, len(class_names))
     return {
         ALL: _best(matches),
         CLASSES: {name: _best([found]) for name, found in zip(class_names, matches, strict=True)},
@@ -45,12 +41,12 @@ def recommend_thresholds(
 
 
 def _best(matches: Sequence[ClassMatches]) -> dict[str, float] | None:
-    counted = [~found.ignored[0] for found in matches]
+    counted = [~found.ignored(0) for found in matches]
     scores = np.concatenate(
         [[], *(found.scores[rows] for found, rows in zip(matches, counted, strict=True))]
     )
     right = np.concatenate(
-        [[], *(found.matched[0, rows] for found, rows in zip(matches, counted, strict=True))]
+        [[], *(found.matched(0)[rows] for found, rows in zip(matches, counted, strict=True))]
     )
     num_objects = sum(int(found.num_objects.sum()) for found in matches)
     if not right.any():

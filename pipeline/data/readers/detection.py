@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 from pipeline.data.census import Checked, Ignored
 from pipeline.data.labelled_image import PICTURE_SUFFIXES, LabelledImage
 from pipeline.data.readers import Inputs, coco, tfrecord, voc, yolo
-from pipeline.data.readers.tree import MAX_DEPTH, Tree, is_picture, walk
+from pipeline.data.readers.tree import MAX_DEPTH, Tree, is_picture, sample, walk
 from pipeline.data.split import EVAL, TEST, TRAIN
 from pipeline.errors import UserError
 
@@ -23,6 +24,15 @@ _LOOKED_FOR = {
     "yolo": "YOLO (.txt files beside pictures or in a folder of labels, with a data.yaml, a "
     "classes.txt or an obj.names)",
     "tfrecord": "TFRecords (files with record or .tfr in their names)",
+}
+# What people often have instead, by the beginnings of its files.
+_NOT_READ = {
+    "a file of labelme's own format": (".json", rb'"shapes"\s*:\s*\['),
+    "a file of CVAT's own format (CVAT for images)": (".xml", rb"<annotations>"),
+    "a file of Supervisely's own format": (".json", rb'"classTitle"'),
+    "a file of Label Studio's own format": (".json", rb'"rectanglelabels"'),
+    "a project of the VGG Image Annotator": (".json", rb'"_via_img_metadata"'),
+    "a table": (".csv", rb"(?i)x_?min"),
 }
 _BY_SUFFIX = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".data": "yolo"}
 
@@ -130,6 +140,8 @@ def _unknown(tree: Tree, wanted: Sequence[str]) -> UserError:
     counts = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(8))
     looked_for = "; ".join(_LOOKED_FOR[name] for name in wanted)
     remedy = "Export the labels in one of these formats, or name another folder."
+    if other := _other_tool(tree):
+        remedy = f"{other}. {remedy}"
     if not tree.files:
         remedy = "Check the path."
     elif not any(map(is_picture, tree.files)) and "tfrecord" not in wanted:
@@ -138,6 +150,15 @@ def _unknown(tree: Tree, wanted: Sequence[str]) -> UserError:
         f"Expected labelled images in {tree.where}. Looked for {looked_for}. Received: "
         f"{counts or 'no files'}. {remedy}"
     )
+
+
+def _other_tool(tree: Tree) -> str:
+    """Says whose own format the labels are in, if it is one that people often have."""
+    for what, (suffix, mark) in _NOT_READ.items():
+        for path in sample(tree.labels(suffix), 5):
+            if re.search(mark, tree.head(path)):
+                return f"{path} is {what}"
+    return ""
 
 
 def find_inputs(

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from models.training.bootstrap import resample, resampled_map
-from models.training.coco import GroundTruth, coco_metrics
+from models.training.coco import coco_metrics
+from models.training.coco_matching import GroundTruth
 from tests.models.training.test_coco import NAMES, random_set
 
 

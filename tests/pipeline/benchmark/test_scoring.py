@@ -7,9 +7,10 @@ from pipeline.benchmark.scoring import pictures_in, score
 from pipeline.benchmark.worker import Worker
 from pipeline.data.raw_example import LabelledPicture
 from pipeline.errors import UserError
-from pipeline.shipping.coco_metric import Picture, score_pictures
+from pipeline.shipping.coco_metric import Picture
 from pipeline.shipping.tflite_extractor import predict
 from tests.pipeline.data_samples import CAT, DOG, VocFolder, picture
+from tests.pipeline.shipping.test_coco_metric import score_pictures
 from tests.pipeline.tiny_detector import LABELS
 
 

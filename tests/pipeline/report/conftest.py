@@ -156,8 +156,9 @@ def sample(*args, **kwargs):
 
 def evaluate(uri, bound=0.5):
     """In place of TFMA's files: the figures of the detections that are kept there."""
-    from pipeline.shipping.coco_metric import Picture, score_pictures
+    from pipeline.shipping.coco_metric import Picture
     from pipeline.shipping.judged_pictures import CANDIDATE, read_judged_pictures
+    from tests.pipeline.shipping.test_coco_metric import score_pictures
 
     scored = [
         Picture(p.source_id, p.boxes, p.labels, *p.found[CANDIDATE], p.difficult, p.crowd)

@@ -1,9 +1,24 @@
+import pickle
 import random
 
 import numpy as np
 import pytest
+import tfx.v1  # noqa: F401 - TFX patches EvalConfig into TFMA, so it comes first
+from tensorflow_model_analysis.metrics.metric_types import StandardMetricInputs
 
-from pipeline.shipping.coco_metric import UNKNOWN_CLASS_DETECTIONS, Picture, score_pictures
+from pipeline.shipping.coco_metric import (
+    UNKNOWN_CLASS_DETECTIONS,
+    CocoCombineFn,
+    Picture,
+    PictureScorer,
+)
+
+
+def score_pictures(pictures, class_names):
+    scorer = PictureScorer(class_names)
+    for picture in pictures:
+        scorer.add(picture)
+    return scorer.metrics()
 
 
 def pictures(count=30):
@@ -29,6 +44,40 @@ def test_equal_scores_rank_by_id_however_pictures_arrive():
         renamed = [old._replace(source_id=f"{i:03}") for i, old in enumerate(shuffled)]
         reordered.append(score_pictures(renamed, ["cat", "dog"])["mAP50"])
     assert len({expected["mAP50"], *reordered}) > 1  # the order does matter here
+
+
+def test_parts_are_merged_in_any_order_as_on_beams_workers():
+    combine = CocoCombineFn("", None)
+    parts = [combine.create_accumulator() for _ in range(3)]
+    for index, picture in enumerate(pictures()):
+        inputs = StandardMetricInputs(
+            {
+                "labels": {key: getattr(picture, key) for key in ("source_id", "boxes", "labels")}
+                | {"difficult": np.array([False]), "crowd": np.array([False])},
+                "predictions": {
+                    "boxes": picture.detected_boxes,
+                    "labels": picture.detected_labels,
+                    "scores": picture.scores,
+                },
+            }
+        )
+        parts[index % 3] = combine.add_input(parts[index % 3], inputs)
+    parts = [pickle.loads(pickle.dumps(part)) for part in reversed(parts)]
+    received = combine.extract_output(combine.merge_accumulators(parts))
+    expected = score_pictures(pictures(), None)
+    assert {key.name: value for key, value in received.items()} == expected
+
+
+def test_what_is_kept_of_a_detection_is_small():
+    """Beam holds an accumulator several times over."""
+    boxes = np.random.default_rng(0).random((100, 4)).astype(np.float32)
+    scorer = PictureScorer()
+    for index in range(100):
+        picture = Picture(
+            f"{index:06}", boxes[:5], ["cat"] * 5, boxes, ["cat", "dog"] * 50, boxes[:, 0]
+        )
+        scorer.add(picture)
+    assert len(pickle.dumps(scorer)) < 100 * 600
 
 
 def test_detections_of_unknown_classes_are_dropped_and_counted():

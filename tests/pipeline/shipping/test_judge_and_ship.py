@@ -14,7 +14,7 @@ from pipeline.beam_options import IN_PROCESS
 from pipeline.config import override
 from pipeline.errors import UserError
 from pipeline.pipeline import judge_and_push
-from pipeline.shipping.coco_metric import Picture, score_pictures
+from pipeline.shipping.coco_metric import Picture
 from pipeline.shipping.gate import read_evaluation
 from pipeline.shipping.judged_pictures import (
     BASELINE,
@@ -22,6 +22,7 @@ from pipeline.shipping.judged_pictures import (
     read_judged_pictures,
     read_thresholds,
 )
+from tests.pipeline.shipping.test_coco_metric import score_pictures
 from tests.pipeline.tiny_detector import LABELS, described
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from models.training.coco_matching import match_detections
 from pipeline.shipping.score_threshold import recommend_thresholds
 
 BOX = [0.1, 0.1, 0.5, 0.5]
@@ -21,7 +22,7 @@ def picture(*found, objects=((0, BOX),)):
 
 def recommend(pictures, names=("cat", "dog")):
     truth, found = zip(*pictures, strict=True)
-    return recommend_thresholds(truth, found, names)
+    return recommend_thresholds(match_detections(truth, found, len(names)), names)
 
 
 def test_the_best_threshold_keeps_the_right_and_drops_the_wrong():

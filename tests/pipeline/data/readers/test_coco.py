@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pipeline.data.readers import coco as reader
+from pipeline.data.readers import coco_document
 from pipeline.data.readers.detection import Source, find_inputs
 from pipeline.errors import UserError
 from tests.pipeline.data_samples import CAT, Sample, coco, picture, samples, write_coco
@@ -134,6 +135,40 @@ def test_names_that_differ_in_case_alone_are_found(data):
     assert len(good(data(shouted))) == len(good(data(lambda document: None)))
 
 
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "/home/me/pets/",
+        "C:\\pets\\",
+        "../../label-studio/data/media/upload/3/",
+        "/data/local-files/?d=pets/",
+        "https://example.com/pets/",
+    ],
+)
+def test_paths_of_another_machine_count_from_where_they_part(data, folder):
+    def elsewhere(document):
+        for image in document["images"]:
+            image["file_name"] = folder + image["file_name"]
+
+    assert good(data(elsewhere)) == good(data())
+
+
+def test_paths_of_another_machine_keep_the_folders_in_which_they_differ(tmp_path):
+    for town in "ab":
+        write_coco(tmp_path, [Sample("shot", picture(1), [CAT])], f"towns/{town}", "labels.json")
+    document = json.loads((tmp_path / "labels.json").read_text())
+    [image] = document["images"]
+    document["images"] = [
+        image | {"id": number, "file_name": f"/mnt/towns/{town}/shot.jpg"}
+        for number, town in enumerate("ab")
+    ]
+    (tmp_path / "labels.json").write_text(json.dumps(document))
+    inputs = find_inputs(str(tmp_path), [Source("")], max_megapixels=1.0)
+    assert [item.picture for item in inputs.items if item.picture] == [
+        "towns/a/shot.jpg", "towns/b/shot.jpg",
+    ]  # fmt: skip
+
+
 def test_two_names_of_one_category_are_an_error(data):
     def doubled(document):
         document["categories"].append(document["categories"][0] | {"name": "whale"})
@@ -192,9 +227,10 @@ def test_a_broken_file_is_one_error(tmp_path, text, message):
 
 def test_the_file_is_parsed_once(data, monkeypatch):
     calls = []
-    parse = reader.from_json
+    parse = coco_document.from_json
     monkeypatch.setattr(reader, "_HEAD", 64)  # of small ones the format is known by parsing
-    monkeypatch.setattr(reader, "from_json", lambda content: calls.append(1) or parse(content))
+    for module in (reader, coco_document):
+        monkeypatch.setattr(module, "from_json", lambda content: calls.append(1) or parse(content))
     assert len(good(data())) == 4
     assert calls == [1]
 

@@ -145,6 +145,25 @@ def test_of_an_unknown_folder_the_endings_are_counted(tmp_path):
         found(tmp_path, format_="yolo")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "tool"),
+    [
+        ("a.json", '{"version": "5.4", "flags": {}, "shapes": [{"label": "cat"}]}', "labelme"),
+        ("annotations.xml", '<?xml version="1.0"?>\n<annotations><image id="0"/>', "CVAT"),
+        ("ann/a.jpg.json", '{"objects": [{"id": 1, "classTitle": "cat"}]}', "Supervisely"),
+        ("p.json", '[{"value": {"x": 1, "rectanglelabels": ["cat"]}}]', "Label Studio"),
+        ("via.json", '{"_via_settings": {}, "_via_img_metadata": {}}', "VGG Image Annotator"),
+        ("_annotations.csv", "filename,width,height,class,xmin,ymin,xmax,ymax\n", "table"),
+    ],
+)
+def test_other_formats_of_labelling_tools_are_named(tmp_path, name, text, tool):
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "a.jpg").write_bytes(picture(1))
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=rf"{name} is a .*{tool}.*\. Export the labels"):
+        found(tmp_path)
+
+
 def test_the_name_of_a_file_need_not_be_utf8_for_its_format_to_be_known(tmp_path):
     write_voc(tmp_path, WHOLE[:1], "images", "annotations")
     os.rename(tmp_path / "annotations/image_0.xml", tmp_path / os.fsdecode(b"caf\xe9.xml"))

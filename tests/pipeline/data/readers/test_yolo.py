@@ -9,7 +9,8 @@ import pytest
 from pipeline.data.labelled_image import Unusable
 from pipeline.data.readers.detection import Source, find_inputs
 from pipeline.data.readers.tree import walk
-from pipeline.data.readers.yolo import parse_labels, recognise
+from pipeline.data.readers.yolo import recognise
+from pipeline.data.readers.yolo_labels import parse_labels
 from pipeline.errors import UserError
 from tests.pipeline.data_samples import (
     CAT,
