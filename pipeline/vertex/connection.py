@@ -99,6 +99,29 @@ def connect(settings: VertexSettings) -> Connection:
     return Connection(settings, credentials)
 
 
+def check_readable(settings: VertexSettings, bucket: str) -> None:
+    """Checks within seconds that the objects of a bucket can be listed from here.
+
+    Raises:
+      UserError: they can't: no credentials, no such bucket, no permission, or no answer.
+    """
+    with explained(settings, f"read gs://{bucket}"):
+        credentials, project = google.auth.default(scopes=[_SCOPE])
+
+        from google.cloud import storage
+
+        client = storage.Client(
+            project=settings.project or project or "none", credentials=credentials
+        )
+        # Asks for the first page.
+        next(
+            client.list_blobs(
+                bucket, max_results=1, retry=patient(_REACH_SECONDS), timeout=_REACH_SECONDS
+            ),
+            None,
+        )
+
+
 def _reach(settings: VertexSettings) -> None:
     """Any answer will do. Without one, Google's clients would keep trying for minutes."""
     endpoint = _endpoint(settings)
