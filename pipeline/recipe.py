@@ -44,7 +44,7 @@ _FROZEN_BLOCKS = 5
 # For people who train on data of their own.
 NO_WARM_START = (
     "no --warm-start: from random weights, a few hundred images make a poor detector; give "
-    "--warm-start imagenet or, better, a COCO-trained detect.tflite"
+    "--warm-start imagenet or, better, the .tflite or TF1 checkpoint of a COCO detector"
 )
 
 

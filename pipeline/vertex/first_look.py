@@ -9,7 +9,6 @@ from typing import Any
 
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError, one_line
-from pipeline.settings import VertexSettings
 from pipeline.vertex.connection import check_readable
 
 _CLOUD = "gs://"
@@ -31,14 +30,14 @@ def look(
     Raises:
       UserError: something can't be read.
     """
-    data = config.data
+    data, weights = config.data, config.warm_start.weights
     known: dict[str, Any] = {}
-    for paths, read in (
-        ((data.path, data.train, data.eval, data.test), _data),
-        ((config.warm_start.weights,), _weights),
+    for paths, read, listed in (
+        ((data.path, data.train, data.eval, data.test), _data, True),
+        ((weights,), _weights, False),
     ):
         try:
-            known |= _read(config, [path for path in paths if path], read)
+            known |= _read(config, [path for path in paths if path], read, listed)
         except UserError as error:
             if on_failure is None:
                 raise
@@ -47,21 +46,20 @@ def look(
 
 
 def _read(
-    config: PipelineConfig, paths: list[str], read: Callable[[PipelineConfig], dict[str, Any]]
+    config: PipelineConfig,
+    paths: list[str],
+    read: Callable[[PipelineConfig], dict[str, Any]],
+    listed: bool,
 ) -> dict[str, Any]:
-    _check_readable(config.vertex, paths)
+    for bucket in sorted({path.split("/")[2] for path in paths if path.startswith(_CLOUD)}):
+        check_readable(config.vertex, bucket, listed)
+
     from tensorflow import errors
 
     try:
         return read(config)
     except (OSError, errors.OpError) as error:
         raise UserError(f"Could not read {' and '.join(paths)}: {one_line(error)}") from error
-
-
-def _check_readable(settings: VertexSettings, paths: list[str]) -> None:
-    """TensorFlow's client would ask for minutes, and say little."""
-    for bucket in sorted({path.split("/")[2] for path in paths if path.startswith(_CLOUD)}):
-        check_readable(settings, bucket)
 
 
 def _data(config: PipelineConfig) -> dict[str, Any]:
