@@ -51,7 +51,8 @@ def _read(
     read: Callable[[PipelineConfig], dict[str, Any]],
     listed: bool,
 ) -> dict[str, Any]:
-    for bucket in sorted({path.split("/")[2] for path in paths if path.startswith(_CLOUD)}):
+    buckets = {path.split("/")[2] for path in paths if path.startswith(_CLOUD)}
+    for bucket in sorted(buckets - {""}):
         check_readable(config.vertex, bucket, listed)
 
     from tensorflow import errors

@@ -150,6 +150,11 @@ def test_compile_needs_nothing_but_says_what_it_could_not_look_at(
     assert (tmp_path / "pipeline.json").exists()
 
 
+def test_a_url_without_a_bucket_is_one_line(run):
+    code, _, error = run("compile", "gs://")
+    assert (code, error.count("\n")) == (1, 1)
+
+
 def test_what_can_not_be_looked_at_is_not_submitted(run, cloud):
     for arguments in (["submit"], ["schedule", "--cron", "0 3 * * 1"]):
         command, *more = arguments
