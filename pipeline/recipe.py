@@ -29,8 +29,8 @@ _LEAST_STEPS, _STEPS_PER_CORE, _MOST_STEPS = 600, 600, 6000
 # A TPU or GPU is not held up by its host's cores: the steps go up to those of the RetinaNets'
 # presets. A batch is the one that the learning rate was measured with, however many replicas share
 # it (they share the statistics of the batch norms, too), until more than _MOST_STEPS are wanted;
-# then it grows up to the 2018 recipe's share of each replica. steps_per_execution stays 1, as in the
-# TPU presets. None of this was measured.
+# then it grows up to the 2018 recipe's share of each replica. steps_per_execution stays 1, as in
+# the TPU presets. None of this was measured.
 _MOST_ACCELERATED_STEPS = 25_000
 _LARGEST_SHARE = 16
 # For data that nobody has looked at: the number for which small_data_cpu's own steps are right.
