@@ -5,12 +5,13 @@ the model was not blessed, 1 failed, 2 wrong command line or setting, 130 interr
 """
 
 import argparse
+import functools
 import math
 import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import get_args
+from typing import Any, get_args
 
 from pipeline.command_line import (
     EXIT_FAILED,
@@ -20,11 +21,14 @@ from pipeline.command_line import (
     EXIT_USAGE,
     add_data_flags,
     add_run_flags,
+    given_settings,
+    has_own_data,
     make_config,
     print_lists,
 )
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.recipe import Recipe, choose_recipe
 from pipeline.settings import Accelerator
 
 _PLACE_FLAGS = {
@@ -124,15 +128,26 @@ def _positive(kind: type) -> Callable[[str], float]:
     return parse
 
 
-def configure(options: argparse.Namespace) -> PipelineConfig:
+def configure(options: argparse.Namespace, recipe: Recipe | None = None) -> PipelineConfig:
     """The configuration that the command line asks for.
+
+    Args:
+      options: the command line.
+      recipe: what to start from without --preset.
 
     Raises:
       UserError: an unknown preset or setting, or an invalid value.
     """
-    return make_config(
-        options, {f"vertex.{name}": getattr(options, name, None) for name in _VERTEX_FLAGS}
-    )
+    flags = {f"vertex.{name}": getattr(options, name, None) for name in _VERTEX_FLAGS}
+    return make_config(options, flags, recipe)
+
+
+def _configure_by_data(
+    options: argparse.Namespace, given: dict[str, Any], **known: Any
+) -> tuple[PipelineConfig, tuple[str, str]]:
+    """The configuration that suits the data, and what was chosen for them; see `choose_recipe`."""
+    recipe = choose_recipe(given, **known)
+    return configure(options, recipe), recipe.lines()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -141,7 +156,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if print_lists(options):
             return EXIT_PUSHED
-        config = configure(options)
+        given = given_settings(options)
+        by_data = None
+        if has_own_data(given) and not options.preset:
+            by_data = functools.partial(_configure_by_data, options, given)
+        # Nothing is known yet: what is checked now is the command line.
+        config = by_data(cores=1)[0] if by_data else configure(options)
         if print_lists(options, config):
             return EXIT_PUSHED
         # TFX and Google's clients print dozens of warnings about each other when they load.
@@ -156,7 +176,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            blessed = getattr(commands, options.command)(config, options)
+            chosen = {"by_data": by_data} if by_data else {}
+            blessed = getattr(commands, options.command)(config, options, **chosen)
     except (UserError, OSError) as error:  # OSError: a folder is read-only, a disk is full
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED

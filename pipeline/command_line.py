@@ -18,7 +18,7 @@ from pipeline.recipe import Recipe
 from pipeline.settings import DataSettings
 
 EXIT_PUSHED, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_BLESSED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
-# For the user's own data, unless --preset says otherwise.
+# For the user's own data, without --preset and as long as nothing is known of them.
 _OWN_DATA_PRESET = "small_data_cpu"
 _MAX_NAME = 50
 _LABEL_FILES = (".json", ".yaml", ".yml", ".data")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.labels import parse_labels
+from pipeline import presets
 from pipeline.config import PipelineConfig
 from pipeline.files import (
     DEVICE_REPORT_FILE,
@@ -27,6 +28,7 @@ from pipeline.files import (
     write_whole,
 )
 from pipeline.metadata.run_record import ArtifactRecord, ComponentRecord
+from pipeline.recipe import NO_WARM_START
 
 _WIDTH = 100
 _DOWNLOADED = "detector"
@@ -62,7 +64,7 @@ def summarize(
       of a pushed file on the test images; null without), `classes_not_evaluated`, `plan`
       (see `pipeline.training.time_budget.make_plan`; null without `training.minutes`),
       `size_bytes`, `latency_ms`, `blessed`, `reasons`, `gate`, `pushed_path`, `report` (the page),
-      `run_id` and paths.
+      `random_start` (own data without a warm start), `run_id` and paths.
       Values that the run did not get to are null.
     """
 
@@ -96,6 +98,7 @@ def summarize(
         "latency_ms": (device.get("latency") or {}).get("median_ms") if device else None,
         "blessed": is_pushed,
         "reasons": reasons,
+        "random_start": not config.warm_start.weights and config.preset != presets.DEFAULT,
         "gate": evaluation,
         "device_check": device,
         "pushed_path": pushed.properties.get("pushed_destination") if is_pushed else None,
@@ -295,6 +298,7 @@ def _sections(summary: dict[str, Any]):
         [
             *(text for text in gate["text"] if baseline or not text.startswith("change")),
             against,
+            *([NO_WARM_START] if summary["random_start"] and not gate["blessed"] else []),
             f"device check {checks}",
         ],
     )

@@ -207,6 +207,11 @@ def _order(item: Checked) -> bytes:
     return hashlib.sha256(item.image_id.encode("utf-8", "surrogateescape")).digest()
 
 
+def names_spans(example_gen: FileBasedExampleGen) -> bool:
+    """Whether TFX's driver resolves, when the component runs, which data it reads."""
+    return any("{" in pattern for pattern in _patterns(example_gen.exec_properties).values())
+
+
 def find_all_inputs(example_gen: FileBasedExampleGen) -> Inputs:
     """Lists the inputs of an ExampleGen that has not run.
 

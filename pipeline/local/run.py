@@ -26,6 +26,7 @@ from pipeline.metadata.facts import (
 )
 from pipeline.metadata.records import FAILED, RUNNING
 from pipeline.metadata.run_record import ComponentRecord
+from pipeline.recipe import NO_WARM_START
 from pipeline.report.run_page import write_run_page
 from pipeline.shipping.folder_publisher import lost_versions
 from pipeline.summary import print_summary, statuses, summarize
@@ -98,6 +99,8 @@ def run_locally(
                     seen = _look_at_data(config) if own_data else {}
                     for line in seen.pop("found", ()):
                         say(f"found: {line}")
+                    if own_data and not config.warm_start.weights:
+                        say(f"found: {NO_WARM_START}")
                     if by_data:
                         config, chosen = by_data(weights=_settings_of_weights(config), **seen)
                         say("\n".join(chosen))
@@ -179,10 +182,6 @@ def _look_at_data(config: PipelineConfig) -> dict[str, Any]:
     from pipeline.data.first_look import look_at
     from pipeline.pipeline import example_gen_of
 
-    data = config.data
-    # TFX's driver resolves spans, later.
-    if any("{" in path for path in (data.path, data.train, data.images)):
-        return {}
     return look_at(example_gen_of(config))._asdict()
 
 

@@ -7,20 +7,28 @@ run: nobody waits for TFX to hear of a missing project.
 
 import argparse
 import json
+import os
 import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.recipe import NO_WARM_START
 from pipeline.settings import VertexSettings
-from pipeline.vertex.compilation import check_pipeline, compile_job, for_vertex
+from pipeline.vertex.compilation import check_data, check_pipeline, compile_job, for_vertex
 from pipeline.vertex.connection import connect, require_project
+from pipeline.vertex.first_look import look
 from pipeline.vertex.job_spec import tasks_of
+from pipeline.vertex.machines import MACHINES
 from pipeline.vertex.prices import load_prices
 
 _CRON_FIELDS = 5
+# Completes a configuration from what is known of the machine that trains, the data and the weights,
+# see `pipeline.recipe.choose_recipe`, and says what it chose. None where --preset has decided.
+ByData = Callable[..., tuple[PipelineConfig, tuple[str, ...]]] | None
 
 
 def checked(config: PipelineConfig, options: argparse.Namespace) -> PipelineConfig:
@@ -44,8 +52,9 @@ def checked(config: PipelineConfig, options: argparse.Namespace) -> PipelineConf
     return config
 
 
-def compile(config: PipelineConfig, options: argparse.Namespace) -> None:
+def compile(config: PipelineConfig, options: argparse.Namespace, by_data: ByData = None) -> None:
     """Writes the pipeline spec."""
+    config = for_vertex(_chosen(config, by_data, _trainer(config), _say_not_looked_at))
     job = _within_budget(config, compile_job(config), options)
     output = Path(options.output)
     try:
@@ -55,13 +64,17 @@ def compile(config: PipelineConfig, options: argparse.Namespace) -> None:
     print(f"wrote {output}: {len(tasks_of(job['pipelineSpec']))} tasks")
 
 
-def submit(config: PipelineConfig, options: argparse.Namespace) -> bool | None:
+def submit(
+    config: PipelineConfig, options: argparse.Namespace, by_data: ByData = None
+) -> bool | None:
     """Submits a run, or shows what would be submitted."""
     if options.dry_run:
+        config = for_vertex(_chosen(config, by_data, _trainer(config), _say_not_looked_at))
         _within_budget(config, compile_job(config), options, show=True)
         return None
     connection = connect(config.vertex)
     connection.check_bucket()
+    config = for_vertex(_chosen(config, by_data, _trainer(config), _refuse))
     job = _within_budget(config, compile_job(config), options)
 
     from pipeline.vertex.client import RunFailedError, VertexClient, id_of
@@ -138,10 +151,11 @@ def cancel(config: PipelineConfig, options: argparse.Namespace) -> None:
         print("its tasks had no jobs running")
 
 
-def schedule(config: PipelineConfig, options: argparse.Namespace) -> None:
+def schedule(config: PipelineConfig, options: argparse.Namespace, by_data: ByData = None) -> None:
     """Puts the pipeline on a schedule."""
     connection = connect(config.vertex)
     connection.check_bucket()
+    config = for_vertex(_chosen(config, by_data, _trainer(config), _refuse))
     job = _within_budget(config, compile_job(config), options)
     from pipeline.vertex.schedules import Schedules
 
@@ -171,26 +185,90 @@ def unschedule(config: PipelineConfig, options: argparse.Namespace) -> None:
     print(f"deleted schedule {options.schedule}")
 
 
-def doctor(config: PipelineConfig, options: argparse.Namespace) -> None:
-    """Checks what a run needs."""
-    from pipeline.vertex.doctor import examine
+def doctor(config: PipelineConfig, options: argparse.Namespace, by_data: ByData = None) -> None:
+    """Checks what a run needs; without --preset also that its data and weights can be read."""
+    from pipeline.vertex.doctor import Finding, examine
 
     findings = examine(config.vertex)
     for finding in findings:
         print(finding)
+    if by_data:
+        problems: list[UserError] = []
+        try:
+            check_data(config)
+            _chosen(config, by_data, _trainer(config), problems.append)
+        except UserError as error:
+            problems.append(error)
+        fixes = dict.fromkeys(map(str, problems))
+        findings.append(Finding("data and weights can be looked at", not fixes, " ".join(fixes)))
+        print(findings[-1])
     failed = sum(not finding.passed for finding in findings)
     if failed:
         raise UserError(f"{failed} of {len(findings)} checks failed; see the fixes above.")
 
 
-def rehearse(config: PipelineConfig, options: argparse.Namespace) -> bool:
+def rehearse(config: PipelineConfig, options: argparse.Namespace, by_data: ByData = None) -> bool:
     """Executes the compiled job on this machine."""
     from pipeline.summary import print_summary
+    from pipeline.vertex.rehearsal.process import start_loading
     from pipeline.vertex.rehearsal.run import rehearse as rehearse_here
 
+    start_loading()
+    config = _chosen(config, by_data, {"cores": os.cpu_count() or 1})
     summary = rehearse_here(config, options.folder)
     print_summary(summary)
     return summary["blessed"]
+
+
+def _trainer(config: PipelineConfig) -> dict[str, Any]:
+    """The machine that trains, as `choose_recipe` takes it."""
+    name = config.vertex.accelerator
+    machine = MACHINES[name]
+    accelerator = name if machine.required_devices else ""
+    return {
+        "cores": machine.host_cores,
+        "accelerator": accelerator,
+        "replicas": machine.replicas,
+    }
+
+
+def _chosen(
+    config: PipelineConfig,
+    by_data: ByData,
+    trainer: dict[str, Any],
+    on_failure: Callable[[UserError], None] | None = None,
+) -> PipelineConfig:
+    """The configuration that suits data, weights and machine; says what was found and chosen.
+
+    Args:
+      config: of the command line alone.
+      by_data: None leaves it as it is.
+      trainer: see `_trainer`.
+      on_failure: see `look`.
+
+    Returns:
+      A configuration for `for_vertex` or the rehearsal.
+    """
+    known = look(config, on_failure) if by_data else {}
+    found = [*known.pop("found", ())]
+    if (config.data.path or config.data.train) and not config.warm_start.weights:
+        found.append(NO_WARM_START)
+    for line in found:
+        print(f"found: {line}")
+    if by_data:
+        config, lines = by_data(**trainer, **known)
+        print(*lines, sep="\n", flush=True)
+    return config
+
+
+def _say_not_looked_at(error: UserError) -> None:
+    print(f"not looked at, so chosen without it (--preset and --set choose otherwise): {error}")
+
+
+def _refuse(error: UserError) -> None:
+    raise UserError(
+        f"Without --preset, data and weights must be readable from here: {error}"
+    ) from error
 
 
 def _check_schedule(config: PipelineConfig, cron: str) -> None:

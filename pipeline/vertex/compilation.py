@@ -59,7 +59,7 @@ def for_vertex(config: PipelineConfig) -> PipelineConfig:
             )
     _check_target(vertex.trainer_image, vertex.accelerator)
     check_region(vertex.accelerator, vertex.region)
-    _check_data(config)
+    check_data(config)
     if vertex.model_registry:
         _check_model_id(config.name)
     root = f"{_CLOUD}{vertex.bucket}"
@@ -304,7 +304,12 @@ def _check_model_id(name: str) -> None:
         raise UserError(str(error)) from error
 
 
-def _check_data(config: PipelineConfig) -> None:
+def check_data(config: PipelineConfig) -> None:
+    """Checks that data and weights are where Vertex AI can read them.
+
+    Raises:
+      UserError: there are no data, or they or the weights are not in Cloud Storage.
+    """
     data = config.data
     paths = {"--data": data.path, "--train": data.train, "--eval": data.eval, "--test": data.test}
     paths = {flag: path for flag, path in paths.items() if path}

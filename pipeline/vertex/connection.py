@@ -4,6 +4,7 @@ Light on purpose: a user who forgot to log in hears about it before TFX and Vert
 loaded, which takes half a minute.
 """
 
+import contextlib
 import dataclasses
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from pipeline.errors import UserError
 from pipeline.settings import VertexSettings
 from pipeline.vertex.service_errors import explained, patient
 
+_STORAGE = "https://storage.googleapis.com"
 _REACH_SECONDS = 15.0
 _BUCKET_SECONDS = 60.0
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -97,6 +99,31 @@ def connect(settings: VertexSettings) -> Connection:
         credentials, _ = google.auth.default(scopes=[_SCOPE])
         _reach(settings)
     return Connection(settings, credentials)
+
+
+def check_readable(settings: VertexSettings, bucket: str, listed: bool) -> None:
+    """Checks that a bucket answers, within seconds: TensorFlow would try for minutes.
+
+    Args:
+      settings: name the project.
+      bucket: without gs://.
+      listed: whether its objects must be listed; who may not may still read one of them.
+
+    Raises:
+      UserError: no credentials, no answer, no such bucket, or no permission to list it.
+    """
+    with explained(settings, f"read gs://{bucket}"):
+        credentials, project = google.auth.default(scopes=[_SCOPE])
+        requests.get(_STORAGE, timeout=_REACH_SECONDS)
+
+        from google.api_core.exceptions import Forbidden
+        from google.cloud import storage
+
+        client = storage.Client(
+            project=settings.project or project or "none", credentials=credentials
+        )
+        with contextlib.suppress(*(() if listed else (Forbidden,))):
+            next(client.list_blobs(bucket, max_results=1, retry=patient(_REACH_SECONDS)), None)
 
 
 def _reach(settings: VertexSettings) -> None:

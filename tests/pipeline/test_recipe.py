@@ -154,3 +154,49 @@ def test_two_lines_say_what_to_give_to_get_the_same():
     )
     assert "model.pyramid.anchor_ratios='[1.0,2.0]'" in second
     assert second.endswith("(by the weights, the images and 2 cores)")
+
+
+TPU = {"accelerator": "tpu-v5e-8", "replicas": 8, "cores": 224}
+GPU = {"accelerator": "gpu-t4", "replicas": 1, "cores": 16}
+
+
+@pytest.mark.parametrize(
+    ("machine", "images", "batch_size", "steps"),
+    [
+        ({"cores": 2}, 2000, 32, 1200),
+        (TPU, 160, 32, 960),  # as on a CPU that has the time
+        (TPU, 1000, 32, 6000),
+        (TPU, 2000, 64, 6000),
+        (TPU, 10_000, 128, 15_000),
+        (TPU, 100_000, 128, 25_000),
+        (GPU, 160, 32, 960),
+        (GPU, 2000, 32, 12_000),
+        (GPU, 100_000, 32, 25_000),
+    ],
+)
+def test_an_accelerator_is_limited_by_no_cores_and_shares_larger_batches(
+    machine, images, batch_size, steps
+):
+    recipe = choose(num_training=images, **machine)
+    training = config_of(recipe).training
+    assert (training.batch_size, training.steps) == (batch_size, steps)
+    name = machine.get("accelerator", "2 cores")
+    assert recipe.lines()[1].endswith(f"(by the weights, the images and {name})")
+
+
+def test_tiny_objects_get_larger_batches_where_these_cost_nothing():
+    assert config_of(choose(sizes=SMALL, num_training=2000, **GPU)).training.batch_size == 32
+    assert config_of(choose(sizes=SMALL, num_training=160, **TPU)).training.batch_size == 16
+
+
+def test_an_accelerator_leaves_what_is_given():
+    given = {"training.batch_size": "8", "training.steps": "50"}
+    training = config_of(choose(given, num_training=100_000, **TPU), given).training
+    assert (training.batch_size, training.steps, training.quantization_delay) == (8, 50, 37)
+    minutes = {"training.minutes": 20}
+    assert "training.steps" not in choose(minutes, num_training=10_000, **TPU).settings
+
+
+def test_data_that_nobody_has_looked_at_get_the_schedule_of_the_preset():
+    chosen, preset = config_of(choose_recipe({}, cores=2)), presets.load("small_data_cpu")
+    assert chosen.training.model_copy(update={"eval_every": 50}) == preset.training

@@ -235,6 +235,19 @@ def test_a_run_that_was_not_blessed_says_why(make, tmp_path):
     assert "detect.tflite" not in text
 
 
+def test_a_model_that_was_not_good_enough_should_start_from_weights(make, tmp_path):
+    missed = {**GATE, "blessed": False, "thresholds": [{"metric": "mAP50", "passed": False}]}
+
+    def hint(gate=missed, **settings):
+        summary = make(components(tmp_path, pushed=0), gate, config=override(CONFIG, settings))
+        return "give --warm-start imagenet" in printed(summary)
+
+    assert hint()
+    assert not hint(GATE)
+    assert not hint(**{"warm_start.weights": "imagenet"})
+    assert not hint(preset="demo")
+
+
 def test_metrics_without_a_value_are_null(make, tmp_path):
     """No labelled objects to evaluate on, and a file that does not run."""
     gate = {**GATE, "blessed": False, "metrics": {"AP/cat": 0.5}}

@@ -83,6 +83,26 @@ def test_of_many_images_some_are_seen_evenly_spaced(tmp_path, monkeypatch):
     np.testing.assert_allclose(seen.box_sizes["cat"], [CAT_SIZE] * 3, atol=1e-6)
 
 
+def test_of_many_images_those_to_train_on_are_estimated(tmp_path, monkeypatch):
+    voc = VocFolder(tmp_path / "voc")
+    for number in range(10):
+        voc.add(f"image_{number}", [CAT])
+    for side, ids in (("train", range(8)), ("eval", range(8, 10))):
+        (tmp_path / f"{side}.txt").write_text("\n".join(f"image_{number}" for number in ids))
+    lists = {side: tmp_path / f"{side}.txt" for side in ("train", "eval")}
+    monkeypatch.setattr(first_look, "MOST_IMAGES", 5)
+    assert look(path=voc.root, **lists).num_training == 8  # four of the five that were seen
+
+
+def test_the_newest_span_is_not_looked_at(tmp_path):
+    for day in (1, 2):
+        VocFolder(tmp_path / "voc" / f"span-{day}").add("a", [CAT])
+    folders = {"images": "span-{SPAN}/images", "annotations": "span-{SPAN}/annotations/xmls"}
+    seen = look(path=tmp_path / "voc", **folders)
+    assert (seen.num_images, seen.num_training, seen.box_sizes) == (0, 0, {})
+    assert "{SPAN}" in seen.found[0]
+
+
 def test_records_are_seen_as_far_as_needed(tmp_path, monkeypatch):
     box = (0.0, 0.0, 0.5, 0.5)
     images = [

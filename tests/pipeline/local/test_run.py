@@ -73,6 +73,7 @@ def test_without_a_preset_the_data_decide(tmp_path, monkeypatch, capsys):
     }
     said = capsys.readouterr().out
     assert "found: Pascal VOC, 2 classes, 3 images, split by a hash of the image ids\n" in said
+    assert "found: no --warm-start: from random weights, a few hundred images make a poor" in said
     assert "chosen: --preset small_data_cpu (family ssd: 0% of 6 obj" in said
     written = json.loads((tmp_path / "work" / "latest_run" / "config.json").read_text())
     assert written["training"]["steps"] == 600

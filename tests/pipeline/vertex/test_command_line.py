@@ -102,6 +102,8 @@ def test_compile_writes_a_file(run, tmp_path):
     code, out, _ = run("compile", *PIPELINE, "--output", "job.json")
     assert code == 0
     assert out.endswith("wrote job.json: 14 tasks\n")
+    assert "found: no --warm-start: from random weights" in out
+    assert "chosen:" not in out  # --preset has decided
     job = json.loads((tmp_path / "job.json").read_text())
     assert job["pipelineSpec"]
     assert int(job["labels"]["limit-training"]) > 0
@@ -412,6 +414,7 @@ sys.exit(code)
     [
         (["submit", *PIPELINE, *PROJECT], 1, LOG_IN),
         (["schedule", *PIPELINE, *PROJECT, "--cron", "0 3 * * 1"], 1, LOG_IN),
+        (["submit", *PIPELINE[2:], *PROJECT], 1, LOG_IN),  # without --preset
         (["status", "run", *PROJECT], 1, LOG_IN),
         (["submit", *PIPELINE, *PROJECT, *NOWHERE], 1, "the proxy and vertex.api_endpoint"),
         (["unschedule", "1", *PROJECT, *NOWHERE], 1, "the proxy and vertex.api_endpoint"),
