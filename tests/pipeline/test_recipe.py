@@ -99,13 +99,17 @@ def test_the_weights_of_a_classifier_decide_its_depth():
 
 @pytest.mark.parametrize(
     ("images", "cores", "steps"),
-    [(16, 2, 600), (160, 2, 960), (800, 2, 1200), (800, 8, 4800), (800, 64, 4800)],
+    [(16, 2, 600), (160, 2, 1440), (800, 2, 1800), (600, 8, 5400), (800, 64, 6000)],
 )
 def test_steps_grow_with_images_up_to_what_the_cores_can_do(images, cores, steps):
     recipe = choose(num_training=images, cores=cores)
     training = config_of(recipe).training
     assert training.steps == steps
     assert training.quantization_delay == int(training.steps * 0.75)
+
+
+def test_a_pyramid_whose_steps_take_longer_gets_fewer():
+    assert config_of(choose(num_training=800, sizes=SMALL)).training.steps == 1200
 
 
 def test_a_batch_is_no_larger_than_the_training_images():
@@ -127,7 +131,7 @@ def test_what_is_given_stays_and_the_rest_follows():
 def test_steps_are_multiples_of_an_execution():
     given = {"training.steps_per_execution": "7"}
     training = config_of(choose(given), given).training
-    assert training.steps == 959
+    assert training.steps == 1435
     assert (training.quantization_delay % 7, training.eval_every % 7) == (0, 0)
 
 
@@ -163,14 +167,14 @@ GPU = {"accelerator": "gpu-t4", "replicas": 1, "cores": 16}
 @pytest.mark.parametrize(
     ("machine", "images", "batch_size", "steps"),
     [
-        ({"cores": 2}, 2000, 32, 1200),
-        (TPU, 160, 32, 960),  # as on a CPU that has the time
-        (TPU, 1000, 32, 6000),
-        (TPU, 2000, 64, 6000),
-        (TPU, 10_000, 128, 15_000),
+        ({"cores": 2}, 2000, 32, 1800),
+        (TPU, 160, 32, 1440),  # as on a CPU that has the time
+        (TPU, 600, 32, 5400),
+        (TPU, 1200, 64, 5400),
+        (TPU, 10_000, 128, 22_500),
         (TPU, 100_000, 128, 25_000),
-        (GPU, 160, 32, 960),
-        (GPU, 2000, 32, 12_000),
+        (GPU, 160, 32, 1440),
+        (GPU, 2000, 32, 18_000),
         (GPU, 100_000, 32, 25_000),
     ],
 )
