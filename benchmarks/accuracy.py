@@ -18,10 +18,12 @@ off, and nothing is pushed anywhere but into the work folder.
 import argparse
 import hashlib
 import json
+import os
 import shlex
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -221,6 +223,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--work", type=Path, default=Path("workdir/accuracy"))
     options = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", category=FutureWarning)  # Google's client, of Python's age
     recipes = dict(recipe.split(":", 1) for recipe in options.recipe or ["default:"])
     lists = options.work / "folds"
     write_lists(options.data, lists, options.folds)
