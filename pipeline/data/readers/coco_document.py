@@ -42,7 +42,7 @@ class _Annotation(BaseModel):
     image_id: _Id
     category_id: _Id
     bbox: tuple[float, float, float, float] | tuple[()] | None = None
-    segmentation: list[list[float]] | dict[str, Any] | None = None
+    segmentation: list[list[float]] | list[float] | dict[str, Any] | None = None
     iscrowd: bool = False
 
 
@@ -187,9 +187,11 @@ def _object(annotation: _Annotation, names: Mapping[str, str], place: str) -> Co
         x, y, width, height = annotation.bbox
         box = (x, y, x + width, y + height)
     elif isinstance(annotation.segmentation, list):
-        corners = [polygon for polygon in annotation.segmentation if polygon]
-        xs = [value for polygon in corners for value in polygon[::2]]
-        ys = [value for polygon in corners for value in polygon[1::2]]
+        polygons = annotation.segmentation
+        if polygons and isinstance(polygons[0], float):  # one, as the VGG Image Annotator has it
+            polygons = [polygons]
+        xs = [value for polygon in polygons for value in polygon[::2]]
+        ys = [value for polygon in polygons for value in polygon[1::2]]
         if not ys or len(xs) != len(ys):
             raise Unusable(
                 "malformed_json", f"{place} has no bbox, and no polygon of x, y, x, y ..."

@@ -1,5 +1,6 @@
 """Pascal VOC: an XML for every picture, in one of many folders, or beside it."""
 
+import dataclasses
 import functools
 import math
 import os
@@ -27,6 +28,7 @@ from pipeline.data.split import EVAL, TEST, TRAIN
 TITLE = "Pascal VOC"
 _SUFFIX = ".xml"
 _IS_ANNOTATION = re.compile(rb"<annotation[\s>]")
+_FLAG = re.compile(r"\s+-?[01]$")
 _LISTS = re.compile(r"(?:.*/)?ImageSets/Main/(\w+)\.txt")
 
 
@@ -120,19 +122,28 @@ def _split_by_lists(tree: Tree, items: list[VocItem]) -> tuple[list[VocItem], li
     listed: dict[str, str] = {}
     # Of an image in several lists, the last one decides: nothing of test is trained on.
     for name in sorted(lists, key=lambda name: (TRAIN, EVAL, TEST).index(SIDES[name])):
-        lines = tree.text(lists[name], "a list of image ids").splitlines()
-        listed |= {image_id_of(line.split()[0]): SIDES[name] for line in lines if line.split()}
+        listed |= dict.fromkeys(_images_in(tree, lists[name]), SIDES[name])
     kept, ignored = [], []
     for item in items:
-        stem = stem_of(os.path.basename(item.annotation))
-        if stem in listed:
-            kept.append(
-                VocItem(item.base, item.annotation, item.folders, item.namesakes, item.key,
-                        listed[stem])
-            )  # fmt: skip
+        folder, _, name = item.annotation.rpartition("/")
+        parts = [*folder.split("/"), stem_of(name)]
+        # A list may name the folders, too: Annotations/a/1.xml is a/1, or 1.
+        tails = ("/".join(parts[start:]) for start in range(len(parts)))
+        side = next((listed[tail] for tail in tails if tail in listed), "")
+        if side:
+            kept.append(dataclasses.replace(item, side=side))
         else:
             ignored.append(Ignored(item.annotation, "in none of the lists of ImageSets/Main"))
     return kept, ignored
+
+
+def _images_in(tree: Tree, file: str) -> list[str]:
+    """The images of a list; names with blanks may be quoted, and flags may follow the names."""
+    lines = tree.text(file, "a list of image ids").splitlines()
+    lines = [line.strip() for line in lines if line.strip()]
+    if all(map(_FLAG.search, lines)):
+        lines = [_FLAG.sub("", line) for line in lines]
+    return [image_id_of(line.strip('"')) for line in lines]
 
 
 def read_annotation(

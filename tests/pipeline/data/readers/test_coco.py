@@ -71,6 +71,16 @@ def test_a_polygon_without_a_box_is_its_extent(data):
     assert good(data(polygon))["image_0"].boxes == (BOX,)
 
 
+def test_one_polygon_may_be_a_plain_list(data):
+    def flat(document):
+        first, second = document["annotations"][:2]
+        del first["bbox"]
+        first["segmentation"] = [4, 3, 20, 5, 9, 15]
+        second["segmentation"] = [1, 2, 3, 4, 5, 6]
+
+    assert good(data(flat)) == good(data())
+
+
 def test_rounding_to_hundredths_does_not_put_a_box_outside(data):
     def rounded(document):
         document["annotations"][0]["bbox"] = [-0.01, 3, 32.02, 12]

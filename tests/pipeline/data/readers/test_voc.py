@@ -13,7 +13,7 @@ from PIL import Image
 from models.image import decode_image
 from pipeline.data.readers.tree import walk
 from pipeline.data.readers.voc import VocItem, find, read_annotation, recognise
-from tests.pipeline.data_samples import CAT, DOG, VocFolder, picture, xml
+from tests.pipeline.data_samples import CAT, DOG, VocFolder, picture, samples, write_voc, xml
 
 
 @pytest.fixture
@@ -330,6 +330,33 @@ def test_lists_of_image_sets_may_have_other_names_of_the_sides(voc):
     inputs = find_in(voc.root)
     sides = {item.annotation[-5]: item.side for item in inputs.items}
     assert sides == {"a": "train", "b": "train", "c": "eval", "d": "eval"}
+
+
+def test_lists_of_image_sets_may_name_folders_as_cvat_does(tmp_path):
+    for town in "ab":
+        write_voc(tmp_path, samples(2), f"JPEGImages/{town}", f"Annotations/{town}")
+    lists = tmp_path / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("a/image_0\na/image_1\nb/image_0\n")
+    (lists / "val.txt").write_text("b/image_1\n")
+    sides = {
+        item.annotation.removeprefix("Annotations/"): item.side for item in find_in(tmp_path).items
+    }
+    assert sides == {
+        "a/image_0.xml": "train", "a/image_1.xml": "train", "b/image_0.xml": "train",
+        "b/image_1.xml": "eval",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("line", ["my {}\n", '"my {}"\n', "my {}.jpg\n", "my {} -1\n"])
+def test_lists_of_image_sets_may_have_names_with_blanks(voc, line):
+    for stem in ("my a", "my b"):
+        voc.add(stem)
+    lists = voc.root / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text(line.format("a"))
+    (lists / "val.txt").write_text(line.format("b"))
+    assert [item.side for item in find_in(voc.root).items] == ["train", "eval"]
 
 
 def test_an_image_in_trainval_and_test_is_not_trained_on(voc):
