@@ -23,6 +23,7 @@ from pipeline.files import (
     PUSHED_MODEL_FILE,
     RAW_MODEL_FILE,
     hash_files,
+    parse_manifest,
     sha256_of,
 )
 
@@ -164,11 +165,11 @@ def _write_model(folder: Path, model: ModelFiles) -> dict[str, Any]:
         shutil.copyfile(raw, target / RAW_MODEL_FILE)
     manifest = model.model.parent / MANIFEST_FILE
     try:
-        facts = json.loads(manifest.read_text(encoding="utf-8"))
+        facts = parse_manifest(manifest.read_bytes())
     except FileNotFoundError:  # a model that was not pushed
         facts = None
     except ValueError as error:
-        raise UserError(f"Expected JSON in {manifest}. Received: {error}.") from error
+        raise UserError(f"Expected a manifest in {manifest}. Received: {error}.") from error
     if facts is not None:
         shutil.copyfile(manifest, target / MANIFEST_FILE)
     return {
