@@ -37,6 +37,7 @@ _CORE, _UTILITIES = "@litertjs/core", "@litertjs/wasm-utils"
 # With relaxed SIMD and, for browsers without it, with SIMD.
 _WASM = ("litert_wasm_internal", "litert_wasm_compat_internal")
 _HASH_DIGITS = 12
+_OUTPUTS = 4
 
 
 def build(model: ModelFiles, out: Path) -> None:
@@ -185,12 +186,18 @@ def metadata_of(model: ModelFiles) -> Metadata | None:
     """What a detector's file says of itself; None if nothing.
 
     Raises:
-      UserError: it is no .tflite file, or a damaged one.
+      UserError: it is no .tflite file, a damaged one, or a form without the four outputs.
     """
     try:
-        return read_metadata(model.model.read_bytes(), str(model.model))
+        metadata = read_metadata(model.model.read_bytes(), str(model.model))
     except ValueError as error:
         raise UserError(str(error)) from error
+    if metadata and metadata.num_outputs != _OUTPUTS:
+        raise UserError(
+            "Expected a detector with four outputs: boxes, classes, scores and count. Received: "
+            f"{model.model}, which has {metadata.num_outputs}. Name the {PUSHED_MODEL_FILE}."
+        )
+    return metadata
 
 
 def name_of(model: ModelFiles, metadata: Metadata | None) -> str:
