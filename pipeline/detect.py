@@ -145,7 +145,10 @@ def differences_from_manifest(model: Path) -> list[str]:
 
 def _differences_from_inside(model: Path) -> list[str]:
     path = model.parent / LABELS_FILE
-    known = _labels_inside(model)
+    try:
+        known = _labels_inside(model)
+    except UserError:  # whoever opens it says what is wrong
+        return []
     if not known or not path.is_file():
         return []
     text = path.read_text(encoding="utf-8-sig", errors="replace")
