@@ -152,7 +152,8 @@ def read_metadata(content: bytes, source: str) -> Metadata | None:
       source: where it is from, for the message.
 
     Raises:
-      ValueError: when it is no whole .tflite file, or its metadata is damaged.
+      ValueError: when it is no whole .tflite file, its metadata is damaged, or a file is missing
+        that the metadata names.
     """
     if content[4:8] != MODEL_IDENTIFIER:
         raise ValueError(
@@ -181,7 +182,21 @@ def read_metadata(content: bytes, source: str) -> Metadata | None:
         raise ValueError(
             f"Expected TFLite metadata in {source}. Received: something damaged ({error})."
         ) from error
-    return Metadata(found, files, len(graph.get("inputs", ())), len(graph.get("outputs", ())))
+    metadata = Metadata(found, files, len(graph.get("inputs", ())), len(graph.get("outputs", ())))
+    lacking = sorted({*recorded_files(metadata)} - {*files})
+    if lacking:
+        raise ValueError(
+            f"Expected a whole .tflite file. Received: {source}, {len(content)} bytes, which lacks "
+            f"{', '.join(lacking)}: its metadata names them, so its end is cut off."
+        )
+    return metadata
+
+
+def recorded_files(found: Metadata) -> list[str]:
+    """Names of the files that the metadata names."""
+    graph = found.graph
+    tables = [found.model, graph, *graph.get("inputs", ()), *graph.get("outputs", ())]
+    return [file.get("name", "") for table in tables for file in table.get("associated_files", ())]
 
 
 def _read_files(content: bytes) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from models.labels import parse_labels
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.files import (
     LABELS_FILE,
     LATEST,
@@ -78,34 +78,41 @@ def find_model(path: str) -> ModelFiles:
         labels.txt beside it.
 
     Raises:
-      UserError: there is no model, or its labels are missing, invalid or of another number.
+      UserError: there is no model, or a damaged one, or its labels are missing, invalid or of
+        another number.
     """
     model = find_model_file(path)
     labels_path = model.parent / LABELS_FILE
     try:
-        labels = parse_labels(labels_path.read_text(encoding="utf-8"), str(labels_path))
+        # Windows's editors begin a file with a mark.
+        labels = parse_labels(labels_path.read_text(encoding="utf-8-sig"), str(labels_path))
     except (OSError, ValueError) as error:
         raise UserError(
             f"Expected the class names beside {model}, one per line. Received: {error}"
         ) from error
-    known = _classes_inside(model)
-    if known and known != len(labels):
+    known = _labels_inside(model)
+    if known and len(known) != len(labels):
         raise UserError(
             f"Expected a line for each class in {labels_path}. Received: {len(labels)} lines, but "
-            f"{model} has {known} classes. Put back the labels that belong to it."
+            f"{model} has {len(known)} classes. Put back the labels that belong to it."
         )
     return ModelFiles(model.resolve(), labels)
 
 
-def _classes_inside(model: Path) -> int:
-    """How many classes a file says that it has; 0 if it does not say, or is damaged."""
+def _labels_inside(model: Path) -> list[str]:
+    """The classes that a file carries; empty if it carries none.
+
+    Raises:
+      UserError: it is damaged.
+    """
     from models.tflite_metadata import read_metadata  # loads NumPy
 
     try:
         metadata = read_metadata(model.read_bytes(), str(model))
-    except (OSError, ValueError):  # whoever opens it says what is wrong
-        return 0
-    return len(metadata.files.get(LABELS_FILE, b"").splitlines()) if metadata else 0
+    except (OSError, ValueError) as error:
+        raise UserError(str(error)) from error
+    packed = metadata.files.get(LABELS_FILE, b"") if metadata else b""
+    return packed.decode("utf-8", "replace").splitlines()
 
 
 def differences_from_manifest(model: Path) -> list[str]:
@@ -114,11 +121,11 @@ def differences_from_manifest(model: Path) -> list[str]:
     That it was withdrawn is the first of them.
 
     Args:
-      model: its file. One without a manifest beside it was not pushed: no differences.
+      model: its file. One without a manifest beside it is compared with what it carries: labels.
     """
     path = model.parent / MANIFEST_FILE
     if not path.exists():
-        return []
+        return _differences_from_inside(model)
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         recorded, mark = manifest["files"], manifest.get(WITHDRAWN)
@@ -134,6 +141,22 @@ def differences_from_manifest(model: Path) -> list[str]:
         for file, digest in expected.items()
         if not file.is_file() or sha256_of(file) != digest
     ]
+
+
+def _differences_from_inside(model: Path) -> list[str]:
+    path = model.parent / LABELS_FILE
+    try:
+        known = _labels_inside(model)
+    except UserError:  # whoever opens it says what is wrong
+        return []
+    if not known or not path.is_file():
+        return []
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    return [
+        f"{path} has other classes than {model.name} itself: {received!r} instead of {expected!r}."
+        for received, expected in zip(text.splitlines(), known, strict=False)
+        if received != expected
+    ][:1]
 
 
 def find_pictures(path: str) -> list[Path]:
@@ -198,7 +221,10 @@ def run_detector(
     try:
         detector = TFLiteDetector(str(files.model))
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"Expected a detector made by this pipeline: {error}") from error
+        raise UserError(
+            f"Expected a detector made by this pipeline. Received: {files.model}, of which the "
+            f"runtime says: {one_line(error)}"
+        ) from error
     names = _distinct_names(pictures)
     for picture, name in zip(pictures, names, strict=True):
         try:
@@ -314,7 +340,8 @@ def _detect(arguments) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    console = Console(stderr=True, highlight=False)
+    # Where there is no terminal, progress would be an empty line.
+    console = Console(stderr=True, highlight=False, quiet=not sys.stderr.isatty())
     results = list(
         track(
             run_detector(files, pictures, out, arguments.min_score),

@@ -73,6 +73,27 @@ def format_manifest(manifest: Mapping[str, Any]) -> bytes:
     return (json.dumps(manifest, indent=2, allow_nan=False) + "\n").encode()
 
 
+def parse_manifest(content: bytes) -> dict[str, Any]:
+    """The inverse of `format_manifest`.
+
+    Raises:
+      ValueError: it is damaged: no JSON, or no manifest as far as anybody reads one.
+    """
+    found = json.loads(content)
+    try:
+        known = (
+            all(isinstance(facts["sha256"], str) for facts in found["files"].values()),
+            isinstance(found.get("metrics", {}), dict),
+            WITHDRAWN not in found
+            or all(isinstance(found[WITHDRAWN][key], str) for key in ("at", "reason")),
+        )
+    except (LookupError, TypeError, AttributeError):
+        known = (False,)
+    if not all(known):
+        raise ValueError("JSON that is not a manifest")
+    return found
+
+
 def hash_file(path: str | os.PathLike) -> dict[str, Any]:
     """A local file's {"sha256": hex digest, "size_bytes": its size}."""
     digest, size = hashlib.sha256(), 0

@@ -99,7 +99,8 @@ def _facts(version: Version) -> dict:
 
 
 def _withdraw(publisher: Publisher, version: str, reason: str, location: str) -> None:
-    if not reason.strip():
+    reason = " ".join(reason.split())  # a line, in lists and on pages
+    if not reason:
         raise UserError("Expected a reason to withdraw a version. Received: an empty --reason.")
     mark = _marker(location)  # before anything changes
     at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

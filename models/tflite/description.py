@@ -270,9 +270,6 @@ def _problems(found: Metadata, names: Sequence[str], labels_text: str):
             yield f"Expected the normalization {expected[1]} in the metadata. Received: {units}."
     if not found.model.get("min_parser_version"):
         yield "Expected the version of the reader in the metadata. Received: none."
-    for name in recorded_files(found):
-        if name not in found.files:
-            yield f"Expected {name} in the file, as its metadata says. Received: {[*found.files]}."
     listed = [
         file.get("name")
         for output in graph.get("outputs", [])
@@ -285,10 +282,3 @@ def _problems(found: Metadata, names: Sequence[str], labels_text: str):
         yield f"Expected the labels in the file to be those of {LABELS_NAME}. Received: others."
     if PROVENANCE_NAME not in found.files:
         yield f"Expected {PROVENANCE_NAME} in the file. Received: {[*found.files]}."
-
-
-def recorded_files(found: Metadata) -> list[str]:
-    """Names of the files that the metadata names."""
-    graph = found.graph
-    tables = [found.model, graph, *graph.get("inputs", ()), *graph.get("outputs", ())]
-    return [file.get("name", "") for table in tables for file in table.get("associated_files", ())]

@@ -23,6 +23,7 @@ from pipeline.files import (
     PUSHED_MODEL_FILE,
     RAW_MODEL_FILE,
     hash_files,
+    parse_manifest,
     sha256_of,
 )
 
@@ -36,6 +37,7 @@ _CORE, _UTILITIES = "@litertjs/core", "@litertjs/wasm-utils"
 # With relaxed SIMD and, for browsers without it, with SIMD.
 _WASM = ("litert_wasm_internal", "litert_wasm_compat_internal")
 _HASH_DIGITS = 12
+_OUTPUTS = 4
 
 
 def build(model: ModelFiles, out: Path) -> None:
@@ -164,11 +166,11 @@ def _write_model(folder: Path, model: ModelFiles) -> dict[str, Any]:
         shutil.copyfile(raw, target / RAW_MODEL_FILE)
     manifest = model.model.parent / MANIFEST_FILE
     try:
-        facts = json.loads(manifest.read_text(encoding="utf-8"))
+        facts = parse_manifest(manifest.read_bytes())
     except FileNotFoundError:  # a model that was not pushed
         facts = None
     except ValueError as error:
-        raise UserError(f"Expected JSON in {manifest}. Received: {error}.") from error
+        raise UserError(f"Expected a manifest in {manifest}. Received: {error}.") from error
     if facts is not None:
         shutil.copyfile(manifest, target / MANIFEST_FILE)
     return {
@@ -184,12 +186,18 @@ def metadata_of(model: ModelFiles) -> Metadata | None:
     """What a detector's file says of itself; None if nothing.
 
     Raises:
-      UserError: it is no .tflite file, or a damaged one.
+      UserError: it is no .tflite file, a damaged one, or a form without the four outputs.
     """
     try:
-        return read_metadata(model.model.read_bytes(), str(model.model))
+        metadata = read_metadata(model.model.read_bytes(), str(model.model))
     except ValueError as error:
         raise UserError(str(error)) from error
+    if metadata and metadata.num_outputs != _OUTPUTS:
+        raise UserError(
+            "Expected a detector with four outputs: boxes, classes, scores and count. Received: "
+            f"{model.model}, which has {metadata.num_outputs}. Name the {PUSHED_MODEL_FILE}."
+        )
+    return metadata
 
 
 def name_of(model: ModelFiles, metadata: Metadata | None) -> str:

@@ -11,13 +11,12 @@ from pathlib import Path
 from pipeline.app.bundle import metadata_of, name_of, replacing
 from pipeline.detect import ModelFiles
 from pipeline.errors import UserError
-from pipeline.files import PROVENANCE_FILE, PUSHED_MODEL_FILE, sha256_of
+from pipeline.files import PROVENANCE_FILE, sha256_of
 
 README_FILE = "README.md"
 # github.com/google-ai-edge/mediapipe-samples, examples/object_detection, as looked up on _LOOKED.
 COMMIT = "ece8a1f99726a364509be9d07835a69ef65d3e35"
 _COMMITTED, _LOOKED = "2026-08-17", "2026-11-28"
-_OUTPUTS = 4
 # Of the samples' default model, by sample: its download_models.gradle, its download_models.sh.
 MODEL_PLACES = {
     "android": "android/app/src/main/assets/efficientdet-lite0.tflite",
@@ -44,13 +43,16 @@ def write_for_apps(model: ModelFiles, out: Path) -> None:
             f"Received: {model.model}, which has none. Push it again with this version of the "
             "pipeline."
         )
-    if metadata.num_outputs != _OUTPUTS:
-        raise UserError(
-            "Expected a detector with four outputs: boxes, classes, scores and count. Received: "
-            f"{model.model}, which has {metadata.num_outputs}. Name the {PUSHED_MODEL_FILE}."
+    try:
+        threshold = json.loads(metadata.files.get(PROVENANCE_FILE, b"{}")).get("score_threshold")
+        recommended = (
+            "" if threshold is None else f"for this detector, {threshold:.2f} is recommended. "
         )
-    provenance = json.loads(metadata.files.get(PROVENANCE_FILE, b"{}"))
-    threshold = provenance.get("score_threshold")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"Expected {PROVENANCE_FILE} with a recommended score in {model.model}. Received: "
+            f"{error}."
+        ) from error
     with replacing(out, README_FILE) as folder:
         for place in MODEL_PLACES.values():
             (folder / place).parent.mkdir(parents=True)
@@ -63,9 +65,7 @@ def write_for_apps(model: ModelFiles, out: Path) -> None:
             short=COMMIT[:7],
             committed=_COMMITTED,
             looked=_LOOKED,
-            threshold=""
-            if threshold is None
-            else f"for this detector, {threshold:.2f} is recommended. ",
+            threshold=recommended,
             sha256=sha256_of(model.model),
         )
         (folder / README_FILE).write_text(text, encoding="utf-8")

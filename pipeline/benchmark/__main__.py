@@ -187,7 +187,9 @@ def _measure(
     from pipeline.benchmark.worker import Worker
     from pipeline.shipping.app_check import cpu_name
 
-    progress = {"console": Console(stderr=True, highlight=False), "transient": True}
+    # Where there is no terminal, progress would be an empty line.
+    console = Console(stderr=True, highlight=False, quiet=not sys.stderr.isatty())
+    progress = {"console": console, "transient": True}
     rows = [(n, at) for n in range(len(candidates)) for at in CONFIGURATIONS]
     with contextlib.ExitStack() as stack:
         workers = {}

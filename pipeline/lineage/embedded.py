@@ -59,12 +59,19 @@ def read_embedded(given: str) -> Embedded | None:
         if found is None:
             return None
         provenance = found.files.get(PROVENANCE_FILE)
+        classes = found.files.get(LABELS_FILE, b"").decode("utf-8", "replace").splitlines()
+        try:
+            told = None if provenance is None else json.loads(provenance)
+        except ValueError as error:
+            raise ValueError(
+                f"Expected JSON in {PROVENANCE_FILE} of {path}. Received: {error}."
+            ) from error
         return Embedded(
             path=str(path),
             sha256=hashlib.sha256(content).hexdigest(),
             **{name: found.model.get(name) for name in ("name", "description", "version")},
-            classes=found.files.get(LABELS_FILE, b"").decode().splitlines(),
-            provenance=None if provenance is None else json.loads(provenance),
+            classes=classes,
+            provenance=told,
         )
     except OSError as error:
         raise UserError(

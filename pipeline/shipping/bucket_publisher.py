@@ -19,14 +19,20 @@ from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from pipeline.errors import UserError
-from pipeline.files import LABELS_FILE, LATEST, MANIFEST_FILE, PUSHED_MODEL_FILE, WITHDRAWN
+from pipeline.files import (
+    LABELS_FILE,
+    LATEST,
+    MANIFEST_FILE,
+    PUSHED_MODEL_FILE,
+    WITHDRAWN,
+    parse_manifest,
+)
 from pipeline.shipping.publisher import (
     FileFacts,
     Published,
     Publisher,
     file_facts,
     manifest_content,
-    parse_manifest,
 )
 
 SCHEME = "gs://"
@@ -125,7 +131,7 @@ class BucketPublisher(Publisher):
         raise OSError(f"Could not move {self.root}/{LATEST}: others kept moving it.")
 
     def _read_latest(self) -> tuple[dict[str, str] | None, int]:
-        """Content and generation of `latest`."""
+        """Content and generation of `latest`; a damaged one names nothing."""
         blob = self._bucket.get_blob(f"{self._folder}/{LATEST}")
         if blob is None:
             return None, _ABSENT
@@ -134,7 +140,12 @@ class BucketPublisher(Publisher):
             content = blob.download_as_bytes(if_generation_match=generation)
         except (NotFound, PreconditionFailed):
             return self._read_latest()  # it was replaced between the two requests
-        return json.loads(content), generation
+        try:
+            found = json.loads(content)
+            int(found["version"])
+        except (ValueError, LookupError, TypeError):
+            return None, generation
+        return found, generation
 
     def _latest_with(self, facts: FileFacts) -> Published | None:
         """The latest version if it has these files, undamaged."""
@@ -179,7 +190,7 @@ class BucketPublisher(Publisher):
     def _read_manifest(self, version: int) -> dict[str, Any] | None:
         try:
             return parse_manifest(self._download(version, MANIFEST_FILE))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return None
 
     def _write_manifest(self, version: int, content: bytes) -> None:

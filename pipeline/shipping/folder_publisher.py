@@ -33,6 +33,7 @@ from pipeline.files import (
     WITHDRAWN,
     hash_file,
     hash_together,
+    parse_manifest,
     sync_folder,
     write_whole,
 )
@@ -43,7 +44,6 @@ from pipeline.shipping.publisher import (
     Publisher,
     file_facts,
     manifest_content,
-    parse_manifest,
 )
 
 _PUSHED_MODEL = "PushedModel"
@@ -91,12 +91,7 @@ class FolderPublisher(Publisher):
 
     def _publish(self, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Published:
         self._remove_leftovers()
-        latest = os.path.join(self._folder, LATEST)
-        if os.path.lexists(latest) and not os.path.islink(latest):
-            raise UserError(
-                f"Expected {latest} to be absent or a symlink to a version. "
-                "Received: something else. Move it away, or push elsewhere."
-            )
+        self._check_latest()
         facts = file_facts(files)
         same = self._latest_with(facts)
         if same:
@@ -129,6 +124,14 @@ class FolderPublisher(Publisher):
             return None
         return Published(path, found["version"], facts, text)
 
+    def _check_latest(self) -> None:
+        latest = os.path.join(self._folder, LATEST)
+        if os.path.lexists(latest) and not os.path.islink(latest):
+            raise UserError(
+                f"Expected {latest} to be absent or a symlink to a version. "
+                "Received: something else. Move it away, or push elsewhere."
+            )
+
     def _move_latest(self, version: str) -> None:
         link = os.path.join(self._folder, f"{_TEMPORARY}{LATEST}")
         with contextlib.suppress(FileNotFoundError):
@@ -148,7 +151,7 @@ class FolderPublisher(Publisher):
     def _read_manifest(self, version: int) -> dict[str, Any] | None:
         try:
             return parse_manifest(Path(self._path(version), MANIFEST_FILE).read_bytes())
-        except OSError:
+        except (OSError, ValueError):
             return None
 
     def _write_manifest(self, version: int, content: bytes) -> None:
@@ -163,6 +166,7 @@ class FolderPublisher(Publisher):
 
     def _point(self, version: int | None, token: None) -> bool:
         del token  # the lock keeps others out
+        self._check_latest()
         if version is None:
             os.unlink(os.path.join(self._folder, LATEST))
             sync_folder(self._folder)

@@ -12,7 +12,6 @@ import abc
 import contextlib
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -279,12 +278,3 @@ def file_facts(files: Mapping[str, bytes]) -> FileFacts:
 def manifest_content(manifest: Mapping[str, Any], version: str, files: FileFacts) -> bytes:
     """Content of manifest.json."""
     return format_manifest({**manifest, "version": version, "files": files})
-
-
-def parse_manifest(content: bytes) -> dict[str, Any] | None:
-    """The inverse of `format_manifest`; None if it is damaged."""
-    try:
-        found = json.loads(content)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None

@@ -72,6 +72,11 @@ def test_an_archive_is_the_same_at_any_time():
     assert pack_files({"a": b"1"}) == pack_files({"a": b"1"})
 
 
+def test_a_file_without_the_files_that_it_names_is_truncated(content):
+    with pytest.raises(ValueError, match=r"whole .*the file, .* lacks labels\.txt, prov"):
+        read_metadata(described(content, ["a", "b"])[:-9], "the file")
+
+
 def test_a_damaged_file_is_a_value_error_and_nothing_else(content):
     """Whatever bytes are changed or cut off."""
     rng = random.Random(1)

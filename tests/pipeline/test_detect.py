@@ -12,7 +12,9 @@ from PIL import Image
 from models.image import decode_and_resize
 from models.labels import format_labels
 from models.networks.post_processing import Detections
+from models.tflite.description import describe_detector
 from models.tflite.detector import TFLiteDetector
+from models.tflite.raw import without_post_processing
 from pipeline.detect import find_model, find_pictures, main
 from pipeline.errors import UserError
 from pipeline.shipping.folder_publisher import FolderPublisher
@@ -211,13 +213,45 @@ def test_labels_of_another_number_than_the_files_classes_are_an_error(pushed, la
         find_model(str(pushed))
 
 
-def test_too_few_labels_or_a_file_of_another_kind_is_an_error(pushed, pictures, tmp_path, capsys):
+def test_labels_of_another_order_than_those_inside_are_warned_about(
+    pushed, pictures, tmp_path, capsys
+):
+    (pushed / "1" / "manifest.json").unlink()
+    labels = pushed / "1" / "labels.txt"
+    labels.write_text(format_labels(LABELS[::-1]))
+    (warning,) = warnings_of(pushed, pictures, tmp_path, capsys)
+    assert f"{labels} has other classes than" in warning
+    labels.write_text("\ufeff" + format_labels(LABELS).replace("\n", "\r\n"))
+    assert warnings_of(pushed, pictures, tmp_path, capsys) == []
+    assert find_model(str(pushed)).labels == LABELS
+
+
+def test_too_few_labels_are_an_error(pushed, pictures, tmp_path, capsys):
     (pushed / "1" / "labels.txt").write_text("cat\n")
     assert main([str(pushed), str(pictures), "--out", str(tmp_path / "out")]) == 2
     assert "a line for each class" in capsys.readouterr().err
-    (pushed / "1" / "detect.tflite").write_bytes(b"something else")
-    assert main([str(pushed), str(pictures), "--out", str(tmp_path / "out")]) == 2
-    assert "Expected a detector made by this pipeline" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: b"",
+        lambda content: b"something else",
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-9],
+        lambda content: content.replace(b"M001", b"XXXX"),
+        without_post_processing,
+    ],
+    ids=["empty", "foreign", "half", "no end", "nonsense", "raw"],
+)
+def test_a_spoiled_file_is_one_line_that_names_it(tmp_path, int8_model, pictures, capsys, spoil):
+    path = tmp_path / "detect.tflite"
+    path.write_bytes(spoil(describe_detector(int8_model, LABELS, "pets", "", "1", {}, 0.5)))
+    (tmp_path / "labels.txt").write_text(format_labels(LABELS))
+    assert main([str(path), str(pictures), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(path) in error
 
 
 def test_help_does_not_wait_for_tensorflow():

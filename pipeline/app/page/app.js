@@ -114,9 +114,9 @@ function showModel() {
   const { size, backend } = detector;
   const facts = [name];
   if (manifest) facts.push(`version ${manifest.version}`);
-  if (manifest?.metrics) {
-    facts.push(`mAP@.5 ${manifest.metrics.mAP50.toFixed(3)}`);
-    facts.push(`mAP@[.5:.95] ${manifest.metrics.mAP.toFixed(3)}`);
+  for (const [key, name] of [["mAP50", "mAP@.5"], ["mAP", "mAP@[.5:.95]"]]) {
+    const value = manifest?.metrics?.[key];
+    if (Number.isFinite(value)) facts.push(`${name} ${value.toFixed(3)}`);
   }
   $("model").textContent = facts.join(" · ");
   $("backend").textContent = backend;
@@ -130,7 +130,7 @@ function showModel() {
     Input: `${size} × ${size} pixels`,
     Run: manifest?.run_id,
     Pushed: manifest?.pushed_at && new Date(manifest.pushed_at).toLocaleString(),
-    "SHA-256": manifest?.files?.["detect.tflite"].sha256,
+    "SHA-256": manifest?.files?.["detect.tflite"]?.sha256,
     Data: manifest?.fingerprints?.data,
     Code: manifest?.fingerprints?.code,
   };

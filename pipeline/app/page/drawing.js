@@ -13,6 +13,18 @@ export function color(classId) {
   return { css: `rgb(${red} ${green} ${blue})`, text: bright ? "#000" : "#fff" };
 }
 
+/** A tag's text: of a long name only the beginning, but always the score. */
+function tagText(context, label, score, width) {
+  const percent = ` ${Math.round(100 * score)} %`;
+  const kept = [...label];
+  let text = label + percent;
+  while (kept.length && context.measureText(text).width > width) {
+    kept.pop();
+    text = `${kept.join("")}…${percent}`;
+  }
+  return text;
+}
+
 /**
  * Draws detections over a picture, each with a tag.
  *
@@ -41,9 +53,9 @@ export function drawBoxes(canvas, found) {
     context.strokeStyle = css;
     context.strokeRect(...rectangle);
   }
-  for (const { classId, label, score, box: [top, left] } of best) {
+  for (const { classId, label, score, box: [top, left, , right] } of best) {
     const { css, text } = color(classId);
-    const name = `${label} ${Math.round(100 * score)} %`;
+    const name = tagText(context, label, score, width * Math.max(0.5, right - left) - 12);
     const tagWidth = context.measureText(name).width + 12;
     const x = Math.max(0, Math.min(left * width, width - tagWidth));
     const y = top * height >= 22 ? top * height - 22 : top * height;

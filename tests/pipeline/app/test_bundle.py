@@ -164,8 +164,12 @@ def test_a_file_that_is_no_model_is_named(runtime, model, content, tmp_path):
     assert not (tmp_path / "site").exists()
 
 
-def test_a_damaged_manifest_is_named(runtime, model, tmp_path):
-    (model.model.parent / "manifest.json").write_text('{"version"')
-    with pytest.raises(UserError, match=r"Expected JSON in .*manifest\.json"):
+@pytest.mark.parametrize(
+    "content",
+    ['{"version"', "[]", '{"files": null}', '{"files": {}, "withdrawn": "yes"}', "\0"],
+)
+def test_a_damaged_manifest_is_named(runtime, model, content, tmp_path):
+    (model.model.parent / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match=r"Expected a manifest in .*manifest\.json"):
         build(model, tmp_path / "site")
     assert not (tmp_path / "site").exists()

@@ -1,6 +1,7 @@
 """The page in a browser: what it finds, what it saves, how it works offline and fails."""
 
 import json
+import re
 import shutil
 import time
 import zipfile
@@ -408,6 +409,35 @@ def test_a_detector_with_labels_inside_needs_no_other_file(page, int8_model, tmp
     assert page.run("document.getElementById('classes').innerText").split() == [
         "wolf", "fox", "bear",
     ]  # fmt: skip
+
+
+def test_a_long_name_leaves_room_for_the_score(page, int8_model, drawn, tmp_path):
+    long = "ein sehr langer Name, <b>der nicht paßt</b> " * 4
+    described = describe_detector(
+        int8_model, [f"{long}{number}" for number in range(3)], "x", "y.", "1", {}, None
+    )
+    (tmp_path / "long.tflite").write_bytes(described)
+    page.choose("#file", tmp_path / "long.tflite")
+    page.wait("document.getElementById('model').textContent === 'long.tflite'")
+    page.run(
+        "window.tags = []; const fill = CanvasRenderingContext2D.prototype.fillText;"
+        "CanvasRenderingContext2D.prototype.fillText = function (text, x, ...rest) {"
+        "  tags.push([text, x + this.measureText(text).width, this.canvas.clientWidth]);"
+        "  return fill.call(this, text, x, ...rest); }; undefined"
+    )
+    set_threshold(page, 0.2)
+    detect(page, drawn[0])
+    tags = page.run("tags")
+    assert tags
+    for text, end, width in tags:
+        assert re.fullmatch(r"ein sehr .*… \d+ %", text)
+        assert end <= width
+    scores = page.run(
+        "[...document.querySelectorAll('#found .score')].map((score) => "
+        "score.getClientRects()[0].height / parseFloat(getComputedStyle(score).lineHeight))"
+    )
+    assert scores
+    assert max(scores) < 1.5  # lines
 
 
 def test_labels_that_do_not_match_are_named(page, int8_model, drawn, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from models.tflite.description import describe_detector
 from models.tflite.raw import without_post_processing
+from models.tflite_metadata import pack_files
 from pipeline.app.__main__ import main
 from pipeline.app.phone import COMMIT, MODEL_PLACES
 from pipeline.files import sha256_of
@@ -42,16 +43,32 @@ def test_the_detector_lies_where_the_samples_expect_theirs(described, tmp_path, 
     assert not re.search(r"\$\w", text)
 
 
-def test_a_form_without_the_four_outputs_is_refused(described, tmp_path, int8_model, capsys):
+def test_a_form_without_the_four_outputs_is_refused(
+    runtime, described, tmp_path, int8_model, capsys
+):
     raw = describe_detector(
         without_post_processing(int8_model), LABELS, "pets", "", "1", {}, 0.5,
         raw=(ANCHORS, SETTINGS),
     )  # fmt: skip
     (described / "detect_raw.tflite").write_bytes(raw)
     out = tmp_path / "apps"
-    assert main(["android", str(out), str(described / "detect_raw.tflite")]) == 2
-    assert "detect_raw.tflite, which has 2. Name the detect.tflite" in capsys.readouterr().err
-    assert not out.exists()
+    for command in ("android", "build"):
+        assert main([command, str(out), str(described / "detect_raw.tflite")]) == 2
+        assert "detect_raw.tflite, which has 2. Name the detect.tflite" in capsys.readouterr().err
+        assert not out.exists()
+
+
+@pytest.mark.parametrize("provenance", [b"{", b"[]", b'{"score_threshold": "high"}'])
+def test_provenance_of_nonsense_is_named(tmp_path, described, provenance, capsys):
+    path = described / "detect.tflite"
+    content = path.read_bytes()
+    labels = "".join(f"{label}\n" for label in LABELS).encode()
+    archive = pack_files({"labels.txt": labels, "provenance.json": provenance})
+    path.write_bytes(content[: content.index(b"PK\3\4")] + archive)
+    assert main(["android", str(tmp_path / "apps"), str(described)]) == 2
+    error = capsys.readouterr().err
+    assert f"Expected provenance.json with a recommended score in {path}" in error
+    assert error.count("\n") == 1
 
 
 def test_a_detector_without_metadata_is_refused(empty_model, tmp_path, capsys):

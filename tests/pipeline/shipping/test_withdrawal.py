@@ -164,6 +164,53 @@ def test_the_command_says_where_no_store_knows_of_it(tmp_path, capsys):
     assert not Path(tmp_path, "pushed", LATEST).is_symlink()
 
 
+@pytest.mark.parametrize(
+    "change", [{"metrics": [1]}, {"withdrawn": "yes"}, {"withdrawn": {}}, {"files": None}]
+)
+def test_a_manifest_of_another_shape_is_a_damaged_one(tmp_path, capsys, change):
+    publisher = publisher_for(str(tmp_path / "pushed"))
+    for content in (b"one", b"two"):
+        publisher.publish(files(content), {})
+    path = tmp_path / "pushed" / "1" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    place = ("--workdir", str(tmp_path))
+    code, out, _ = ask(capsys, "list", *place)
+    assert code == 0
+    assert "1  has no readable manifest" in out
+    for verb in (("rollback", "1"), ("withdraw", "1", "--reason", "x")):
+        code, _, err = ask(capsys, *verb, *place)
+        assert code == 2
+        assert err.count("\n") == 1
+        assert "a damaged one" in err
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"version": "x"}'])
+def test_a_damaged_latest_of_a_bucket_names_nothing_and_can_be_moved(cloud, content):
+    publisher = publisher_for("gs://my-bucket/pushed/demo")
+    for model in (b"one", b"two"):
+        publisher.publish(files(model), {})
+    key = "my-bucket", "pushed/demo/latest"
+    cloud.objects[key] = (content, cloud.objects[key][1] + 1)
+    assert latest(publisher) is None
+    assert publisher.roll_back("1").version == latest(publisher) == 1
+
+
+def test_the_reason_is_one_line(tmp_path, capsys):
+    publisher_for(str(tmp_path / "pushed")).publish(files(b"one"), {})
+    place = ("--workdir", str(tmp_path))
+    assert ask(capsys, "withdraw", "1", "--reason", "wrong\n labels\t", *place)[0] == 0
+    assert ask(capsys, "list", *place)[1].endswith(": wrong labels\n")
+
+
+def test_a_latest_that_is_not_a_symlink_is_not_moved(tmp_path, capsys):
+    publisher_for(str(tmp_path / "pushed")).publish(files(b"one"), {})
+    (tmp_path / "pushed" / LATEST).unlink()
+    (tmp_path / "pushed" / LATEST).mkdir()
+    code, _, err = ask(capsys, "rollback", "1", "--workdir", str(tmp_path))
+    assert code == 2
+    assert "absent or a symlink" in err
+
+
 def test_listing_nothing_makes_nothing(tmp_path, capsys):
     assert ask(capsys, "list", "--workdir", str(tmp_path / "x"))[0] == 0
     assert not (tmp_path / "x").exists()
