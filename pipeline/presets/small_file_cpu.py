@@ -36,5 +36,7 @@ def config() -> PipelineConfig:
         pyramid=pyramid,
         bn_momentum=base.model.bn_momentum,
     )
-    training = base.training.model_copy(update={"frozen_blocks": 5})
+    training = base.training.model_copy(
+        update={"steps": 1200, "quantization_delay": 900, "frozen_blocks": 5}
+    )
     return base.model_copy(update={"name": "small-file", "model": model, "training": training})

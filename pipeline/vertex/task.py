@@ -101,7 +101,6 @@ def main(arguments: list[str]) -> None:
       SystemExit: as TFX's program ends, or another version of TFX compiled the job.
       UserError: the run can't be looked up, or has no limits.
     """
-    faulthandler.dump_traceback_later(_START_SECONDS, exit=True)
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for name in (*_SETTINGS, "tfx"):
         parser.add_argument(f"--{_FLAG}{name}", default="")
@@ -110,6 +109,8 @@ def main(arguments: list[str]) -> None:
         lane.require(options.vertex_tfx)
     except UserError as error:
         sys.exit(f"error: {error}")
+    # Armed only now: it outlives a call of this function that ends above, and ends its process.
+    faulthandler.dump_traceback_later(_START_SECONDS, exit=True)
     settings = VertexSettings(
         **{name: value for name in _SETTINGS if (value := getattr(options, _FLAG + name))}
     )
