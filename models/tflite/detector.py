@@ -88,7 +88,7 @@ class TFLiteNetwork:
         self._indices = post_processing_inputs(model)
         with warnings.catch_warnings():
             # The runtime warns that keeping the inner tensors takes memory.
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore", UserWarning)
             self._interpreter = Interpreter(
                 model_content=model, experimental_preserve_all_tensors=True
             )

@@ -56,7 +56,8 @@ def as_png(encoded: bytes, max_megapixels: float) -> bytes | None:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures, and of odd EXIF data
+            warnings.simplefilter("ignore", RuntimeWarning)  # of large pictures
+            warnings.simplefilter("ignore", UserWarning)  # of odd EXIF data
             with Image.open(io.BytesIO(encoded), formats=_FORMATS) as picture:
                 _check(picture, max_megapixels)
                 png = io.BytesIO()

@@ -33,3 +33,18 @@ def test_stores_of_tfx_1_16_and_1_21_are_of_one_schema(opened, tmp_path):
     assert opened.get_artifacts() == []
     with contextlib.closing(sqlite3.connect(tmp_path / "metadata.sqlite")) as database:
         assert database.execute("SELECT schema_version FROM MLMDEnv").fetchall() == [(10,)]
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+@pytest.mark.parametrize("version", [9, 11])
+def test_a_store_of_another_schema_is_refused_and_stays_as_it_is(
+    opened, tmp_path, version, read_only
+):
+    path = tmp_path / "metadata.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE MLMDEnv SET schema_version = ?", (version,))
+    before = path.read_bytes()
+    config = store.connection_config(str(path), read_only=read_only)
+    with pytest.raises(UserError, match=f"MLMD database version {version} is .* version 10"):
+        store.open_store(config, read_only=read_only)
+    assert path.read_bytes() == before
