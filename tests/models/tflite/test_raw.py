@@ -72,7 +72,10 @@ def test_a_file_of_another_kind_is_an_error(content):
     with pytest.raises(ValueError, match="Expected a raw detector with the outputs"):
         RawDetector(content)
     raw = without_post_processing(content)
-    with pytest.raises(ValueError, match=r"Expected anchors\.bin, post_processing\.json"):
+    with pytest.raises(ValueError, match=r"lacks labels\.txt, provenance\.json"):
         RawDetector(raw)
+    undescribed = raw.replace(b"TFLITE_METADATA", b"OTHER_METADATA_")
+    with pytest.raises(ValueError, match=r"Expected anchors\.bin, post_processing\.json"):
+        RawDetector(undescribed)
     with pytest.raises(ValueError, match="Expected one TFLite_Detection_PostProcess"):
         without_post_processing(raw)
