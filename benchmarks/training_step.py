@@ -25,10 +25,17 @@ from models.settings import TrainingSettings
 from models.training.detector import Detector
 from models.training.optimizer import make_optimizer
 from pipeline import presets
-from pipeline.config import override, parse_assignments
+from pipeline.config import PipelineConfig, override, parse_assignments
 
 _NUM_CLASSES, _NUM_BOXES = 3, 8
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+
+
+def typical_detector(preset: PipelineConfig) -> DetectorConfig:
+    """The detector of a preset, with anchors for objects of all sizes."""
+    sizes, ratios = np.linspace(0.1, 0.8, 5, dtype=np.float32), np.float32([0.5, 1, 2])
+    model = fit_anchors(preset.model, sizes, ratios)
+    return DetectorConfig(num_classes=_NUM_CLASSES, **model.model_dump())
 
 
 def training_step(config: DetectorConfig, settings: TrainingSettings) -> tuple[Callable, Detector]:
@@ -103,10 +110,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     preset = override(presets.load(options.preset), parse_assignments(options.set))
-    typical = np.linspace(0.1, 0.8, 5, dtype=np.float32), np.float32([0.5, 1, 2])
-    model = fit_anchors(preset.model, *typical)
-    config = DetectorConfig(num_classes=_NUM_CLASSES, **model.model_dump())
-    step, detector = training_step(config, preset.training)
+    step, detector = training_step(typical_detector(preset), preset.training)
     convolutions = bare_convolutions(detector.network, preset.training.batch_size)
     for run in (step, *convolutions):  # traces
         seconds(run)
