@@ -90,6 +90,7 @@ def measured(command: str, settings: list[str]) -> dict[str, float]:
         check=True,
         stdout=subprocess.PIPE,
         text=True,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"},
     )
     return json.loads(done.stdout.rsplit(_FIGURES, 1)[1])
 

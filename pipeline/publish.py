@@ -158,7 +158,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from pipeline.shipping.destination import publisher_for  # loads ML Metadata
 
-        publisher = publisher_for(options.push_to or os.path.join(options.workdir, "pushed"))
+        place = options.push_to or os.path.join(options.workdir, "pushed")
+        if os.path.isfile(place):
+            raise UserError(
+                f"Expected the folder that versions are pushed to. Received: {place}, a file. Name "
+                "the folder with --push-to."
+            )
+        publisher = publisher_for(place)
         if options.verb == "list":
             _list(publisher, options.json)
         elif options.verb == "withdraw":

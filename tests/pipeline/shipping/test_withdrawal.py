@@ -214,3 +214,10 @@ def test_a_latest_that_is_not_a_symlink_is_not_moved(tmp_path, capsys):
 def test_listing_nothing_makes_nothing(tmp_path, capsys):
     assert ask(capsys, "list", "--workdir", str(tmp_path / "x"))[0] == 0
     assert not (tmp_path / "x").exists()
+
+
+def test_a_file_is_no_place_of_versions(tmp_path, capsys):
+    (tmp_path / "detect.tflite").write_bytes(b"one")
+    code, out, err = ask(capsys, "list", "--push-to", str(tmp_path / "detect.tflite"))
+    assert (code, out) == (2, "")
+    assert "detect.tflite, a file. Name the folder" in err
