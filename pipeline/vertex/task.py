@@ -109,7 +109,7 @@ def main(arguments: list[str]) -> None:
         lane.require(options.vertex_tfx)
     except UserError as error:
         sys.exit(f"error: {error}")
-    # Armed only now: it outlives a call of this function that ends above, and ends its process.
+    # Not before that check: the timer outlives this function, and would end whoever called it.
     faulthandler.dump_traceback_later(_START_SECONDS, exit=True)
     settings = VertexSettings(
         **{name: value for name in _SETTINGS if (value := getattr(options, _FLAG + name))}
