@@ -1,6 +1,7 @@
 """A trained model with everything that it was trained from, and what became of it."""
 
 import dataclasses
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,6 +9,7 @@ from pipeline.lineage.backend import Backend
 from pipeline.lineage.fate import Fate, fates
 from pipeline.lineage.walk import BROUGHT_BY, WARM_START, Subgraph, ancestors
 from pipeline.metadata.records import CACHED, NO_ORIGIN, Artifact, Execution, NodeId, Run, iso
+from pipeline.metadata.relocation import replace_folder
 
 DATA_FACTS = (
     "span",
@@ -109,6 +111,24 @@ def recorded(backend: Backend, run: Run | None, kind: str) -> Any:
     """A run's "code", "environment" or "configuration"; None if it is not recorded."""
     fingerprint = run.facts.get(kind) if run else None
     return backend.record(kind, fingerprint) if fingerprint else None
+
+
+def followed(backend: Backend, run: Run | None, artifact: Artifact | None, path: str) -> str:
+    """A path that a run recorded, where it is now if it was in a workdir that was moved.
+
+    Args:
+      backend: the store.
+      run: that recorded the path; its artifacts' paths follow the workdir, its settings do not.
+      artifact: that this run made.
+      path: local or a URL.
+    """
+    config = recorded(backend, run, "configuration") or {}
+    root = config.get("execution", {}).get("pipeline_root")
+    if not root or not artifact:
+        return path
+    # ROOT/COMPONENT/CHANNEL/NUMBER
+    now = os.path.dirname(os.path.dirname(os.path.dirname(artifact.uri.rstrip("/"))))
+    return replace_folder(path, os.path.dirname(root), os.path.dirname(now))
 
 
 def _place(artifact: Artifact | None, **more: Any) -> dict[str, Any] | None:
