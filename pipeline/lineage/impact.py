@@ -244,6 +244,11 @@ def _answer(backend: Backend, given: str) -> Impact:
         subject = find_subject(backend, given)
     except NotFoundError:
         return _file_impact(backend, given)
+    if given.isdecimal() and find_image(backend.record, _raw_examples(backend), given)[0]:
+        raise UserError(
+            f"Expected one thing. Received: {given!r}, which is an artifact and an image. Name one "
+            f"of them:\n  artifact:{given}\n  image:{given}"
+        )
     return _subject_impact(backend, subject)
 
 

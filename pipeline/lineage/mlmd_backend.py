@@ -78,7 +78,8 @@ class MlmdBackend:
 
     def node_id(self, text: str) -> int | None:
         """See `Backend`."""
-        is_id = text.isdecimal() and text.isascii() and len(text) <= _ID_DIGITS
+        # Not with zeros in front, as in COCO's names of images.
+        is_id = text.isdecimal() and text.isascii() and len(text) <= _ID_DIGITS and text[0] != "0"
         return int(text) if is_id else None
 
     def artifacts(self, ids: Collection[int]) -> dict[int, Artifact]:

@@ -128,6 +128,27 @@ def test_several_photos_are_one_answer(ask):
     ]  # fmt: skip
 
 
+def test_a_photo_whose_name_is_a_number_is_no_artifact(tmp_path, capsys):
+    made = ShippedFiles(tmp_path)
+    examples = made.data_set(picture("000000000001"), picture("2"), picture("3.5"))
+    made.run("one", content="1", version="1", inputs={"examples": examples})
+    made.write()
+
+    def asked(x):
+        code = main(["impact", x, "--metadata", made.location])
+        return code, capsys.readouterr()
+
+    for x in ("000000000001", "3.5", "image:2"):
+        code, told = asked(x)
+        assert code == 0
+        assert f"image {x.removeprefix('image:')}: 1 model" in told.out
+    assert asked("1")[0] == asked("artifact:2")[0] == 0
+    code, told = asked("2")
+    assert code == 2
+    assert "artifact:2" in told.err
+    assert "image:2" in told.err
+
+
 def test_a_photo_that_nobody_knows_is_no_all_clear(ask):
     assert "not found: nobody.jpg" in ask("rex", "nobody.jpg", code=2)
     assert ask("nobody.jpg", "no.jpg", code=2) == ""
