@@ -10,6 +10,7 @@ from pipeline.errors import UserError
 from pipeline.files import PUSHED_MODEL_FILE, sha256_of
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.fate import origins
+from pipeline.metadata.facts import digests_of
 from pipeline.metadata.records import Artifact, Run, iso
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -134,7 +135,7 @@ def _by_sha256(backend: Backend, given: str, digest: str, folder: str | None) ->
         candidates = [found[key] for key in sorted(found)]
     else:  # only the first digits are given, or the run was interrupted before it recorded them
         everything = backend.artifacts_of_type("PushedModel") + backend.artifacts_of_type("Model")
-        candidates = [a for a in everything if _digest(a).startswith(digest)]
+        candidates = [a for a in everything if any(d.startswith(digest) for d in digests_of(a))]
     if not candidates:
         raise _not_found(backend, given if given == digest else f"{given} (sha256 {digest})")
     if len({_digest(a) for a in candidates}) > 1:

@@ -1,5 +1,6 @@
 """`verify`: are the files behind X unchanged?"""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -142,7 +143,7 @@ def verify(backend: Backend, given: str) -> Verification:
     """
     subject = _find(backend, given)
     part = ancestry(backend, subject)
-    folder = _folder_of(given, subject, part)
+    folder = _folder_of(subject, part)
     own = _own(subject, part)
     shipped, inputs = _Checker(), _Checker()
     for key, artifact in sorted(part.artifacts.items()):
@@ -184,19 +185,19 @@ def _is_pushed(artifact: Artifact) -> bool:
 
 
 def _find(backend: Backend, given: str) -> Subject:
-    """X; of a pushed folder whose file is another by now, what was pushed there."""
+    """X; of a pushed folder, or a file in one, that is another by now, what was pushed there."""
     try:
         return find_subject(backend, given)
     except NotFoundError:
-        folder = _resolved(given)
+        folder = _resolved(os.path.dirname(given) if os.path.isfile(given) else given)
         recorded = _sha256_in(f"{folder}/{MANIFEST_FILE}")
         pushed = [a for a in backend.artifacts_of_type("PushedModel") if _is_pushed(a)]
         for artifact in pushed:
             if _place(artifact) == folder:
-                return Subject(given, artifact)
+                return Subject(folder, artifact)
         for artifact in pushed:  # a copy, by what its manifest says it is
             if artifact.properties.get("sha256") == recorded is not None:
-                return Subject(given, artifact)
+                return Subject(folder, artifact)
         raise
 
 
@@ -206,8 +207,9 @@ def _resolved(uri: str) -> str:
     return uri.rstrip("/") if path is None else os.path.realpath(path)
 
 
-def _folder_of(given: str, subject: Subject, part: Subgraph) -> str | None:
+def _folder_of(subject: Subject, part: Subgraph) -> str | None:
     """The folder to check if X is a pushed folder or a copy of one."""
+    given = subject.given
     if not os.path.isdir(given) or not subject.artifact or subject.artifact.type != "PushedModel":
         return None
     folder = Path(given).resolve()
@@ -321,6 +323,10 @@ class _Checker:
             name: self._file(artifact, f"{folder}/{name}", digest)
             for name, digest in sorted(expected.items())
         }
+        with contextlib.suppress(OSError):  # that it cannot be read was said above
+            for name in sorted(FORMS.keys() - expected.keys()):
+                if places.exists(f"{folder}/{name}"):
+                    self._add(ADDED, f"{folder}/{name}", artifact, "was not shipped")
         judged = {name: read[name] for name in JUDGED_FILES if name in read}
         if None in judged.values():
             return

@@ -94,14 +94,14 @@ def record_end(
             for artifact in artifacts:
                 if artifact.type == "ModelEvaluation" and summary["gate"]:
                     write_record(store, "evaluation", str(artifact.id), summary["gate"])
-                for digest in _digests_of(artifact):
+                for digest in digests_of(artifact):
                     known = (read_record(store, "sha256", digest) or {}).get("artifacts", [])
                     ids = sorted({*known, artifact.id})
                     write_record(store, "sha256", digest, {"artifacts": ids})
 
 
-def _digests_of(artifact: Artifact) -> list[str]:
-    """Of the .tflite files in a model."""
+def digests_of(artifact: Artifact) -> list[str]:
+    """Hex sha256 of the .tflite files in a model, as its properties say."""
     if artifact.type not in ("Model", "PushedModel"):
         return []
     found = (artifact.properties.get(name) for name in ("sha256", *FORMS.values()))

@@ -180,6 +180,33 @@ def test_a_shipped_file_that_changed_is_found(ask, place, name, content):
     assert code == 1
 
 
+def test_a_form_that_was_not_shipped_is_an_addition(ask, place):
+    place.put("pushed/1/detect_float16.tflite", b"other weights")
+    place.put("pushed/1/notes.txt", b"for the shop")
+    code, out, _ = ask("verify", "artifact:4")
+    assert f"added    {place.root}/pushed/1/detect_float16.tflite: " in out
+    assert "notes.txt" not in out
+    assert code == 1
+
+
+@pytest.mark.parametrize("place", ["here"], indirect=True)
+@pytest.mark.parametrize("name", FILES)
+def test_a_changed_file_of_a_pushed_folder_is_no_unknown_one(ask, place, name):
+    place.put(f"pushed/1/{name}", b"another")
+    code, out, _ = ask("verify", f"{place.root}/pushed/1/{name}")
+    assert f"changed  {place.root}/pushed/1/{name}: " in out
+    assert code == 1
+
+
+@pytest.mark.parametrize("name", ["detect.tflite", "detect_raw.tflite"])
+def test_every_shipped_form_is_found_by_its_hash_or_the_beginning_of_it(ask, name):
+    digest = hashlib.sha256(FILES[name]).hexdigest()
+    for x in (digest, digest[:8], digest.upper()):
+        code, out, _ = ask("trace", x)
+        assert code == 0
+        assert out.startswith("PushedModel artifact 4")
+
+
 def test_a_shipped_file_is_intact_though_what_the_pipeline_kept_of_it_is_gone(ask, place):
     for name in (*FILES, "manifest.json"):
         place.remove(f"Pusher/pushed_model/4/{name}")
