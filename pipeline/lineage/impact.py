@@ -27,6 +27,7 @@ from pipeline.lineage.walk import (
     brought,
     descendants,
     find_makers,
+    of_unknown_origin,
     reached,
 )
 from pipeline.metadata.records import CACHED, COMPLETE, Artifact, NodeId, Run
@@ -372,7 +373,7 @@ def _impact(
         touch(direct, way)
         touch(models - direct, INHERITED)
     doubts: dict[NodeId, str] = {}
-    for weights in _of_unknown_origin(backend):
+    for weights in backend.artifacts(of_unknown_origin(backend, brought(backend))).values():
         digest = weights.properties.get("sha256")
         what = f"{weights.uri}{f', sha256 {digest}' if digest else ''}"
         reason = f"it began from weights of unknown origin ({what})"
@@ -382,14 +383,6 @@ def _impact(
         doubts |= dict.fromkeys(_models(descendants(backend, [doubt.examples.id])), reason)
     doubts = {model: reason for model, reason in sorted(doubts.items()) if model not in ways}
     return Impact(words, examples, list(sightings), list(unknown), ways, doubts, backend)
-
-
-def _of_unknown_origin(backend: Backend) -> list[Artifact]:
-    """Weights with which trainings began, and that no run in the store made."""
-    makers = brought(backend)
-    executions = backend.executions(makers.values())
-    foreign = (key for key, maker in makers.items() if executions[maker].node == "WarmStart")
-    return list(backend.artifacts(foreign).values())
 
 
 def _own_models(backend: Backend, artifacts: list[Artifact]) -> set[NodeId]:

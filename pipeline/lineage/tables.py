@@ -184,9 +184,7 @@ def _training(training: Training) -> Iterator[str]:
     if training.plan:
         text = ", ".join(f"{key} {value}" for key, value in training.plan.items() if key != "rates")
         yield f"  plan         {text}"
-    base = training.warm_start
-    weights = training.settings.get("warm_start", {}).get("weights")
-    yield (f"  warm start   {f'model {base.id}, {base.uri}' if base else weights or 'none'}")
+    yield f"  warm start   {_weights(training)}"
     yield (
         f"  code {_short(facts.get('code')) or 'unknown'}, environment "
         f"{_short(facts.get('environment')) or 'unknown'}, configuration "
@@ -196,6 +194,16 @@ def _training(training: Training) -> Iterator[str]:
         yield f"  origin       {origin}"
     for fate in training.fates:
         yield from _fate(fate, training.run)
+
+
+def _weights(training: Training) -> str:
+    base = training.warm_start
+    if base is None:
+        return training.settings.get("warm_start", {}).get("weights") or "none"
+    if training.knows_weights:
+        return f"model {base.id}, {base.uri}"
+    digest = base.properties.get("sha256")
+    return f"weights of unknown origin, {base.uri}{f', sha256 {_short(digest)}' if digest else ''}"
 
 
 def _origin(run: Run | None) -> str | None:
@@ -424,7 +432,7 @@ def _diff(answer: Diff) -> Iterator[str]:
                 before, after = _figure(before), _figure(after)
             yield f"  {name}: {before} -> {after}"
     if answer.warm_start[0] != answer.warm_start[1]:
-        yield f"warm start   model {answer.warm_start[0]} -> model {answer.warm_start[1]}"
+        yield f"warm start   {' -> '.join(_weights(training) for training in answer.trainings)}"
 
 
 def _listed(items: Iterable[str], sign: str) -> Iterator[str]:

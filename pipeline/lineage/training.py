@@ -7,7 +7,13 @@ from typing import Any
 
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.fate import Fate, fates
-from pipeline.lineage.walk import BROUGHT_BY, WARM_START, Subgraph, ancestors
+from pipeline.lineage.walk import (
+    BROUGHT_BY,
+    WARM_START,
+    Subgraph,
+    ancestors,
+    of_unknown_origin,
+)
 from pipeline.metadata.records import CACHED, NO_ORIGIN, Artifact, Execution, NodeId, Run, iso
 from pipeline.metadata.relocation import replace_folder
 
@@ -41,6 +47,7 @@ class Training:
       transform: the execution of Transform.
       warm_start: the Model artifact whose weights it began from.
       fates: the files made from the model, and what became of them.
+      knows_weights: whether a run in this store made `warm_start`; True if there is none.
     """
 
     execution: Execution
@@ -51,6 +58,7 @@ class Training:
     transform: Execution | None
     warm_start: Artifact | None
     fates: list[Fate]
+    knows_weights: bool = True
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -97,6 +105,7 @@ class Training:
             "warm_start": _place(
                 self.warm_start,
                 sha256=self.warm_start and self.warm_start.properties.get("sha256"),
+                known=self.knows_weights,
             ),
             "fingerprints": {
                 "trainer_code": self._config.get("code_fingerprint"),
@@ -184,10 +193,13 @@ def trainings(
     }
     artifacts = backend.artifacts(made.values())
     models = {e.id: artifacts[made[e.id]] if e.id in made else None for e in trainers}
+    bases = {e.id: _only(subgraph.inputs(e.id), WARM_START) for e in trainers}
+    foreign = of_unknown_origin(backend, {base.id for base in bases.values() if base})
     became = fates(backend, {model.id for model in models.values() if model})
     result = []
     for execution in trainers:
         inputs, model = subgraph.inputs(execution.id), models[execution.id]
+        base = bases[execution.id]
         transformed = _only(inputs, "examples")
         transform = subgraph.makers.get(transformed.id) if transformed else None
         raw = subgraph.inputs(transform).get("examples", []) if transform else []
@@ -199,7 +211,8 @@ def trainings(
                 examples=[examples for examples in raw if is_raw_examples(examples)],
                 schema=_only(inputs, "schema"),
                 transform=subgraph.executions.get(transform) if transform else None,
-                warm_start=_only(inputs, WARM_START),
+                warm_start=base,
+                knows_weights=base is None or base.id not in foreign,
                 fates=became[model.id] if model else [],
             )
         )

@@ -85,6 +85,18 @@ def test_it_is_said_of_each_model_with_the_weights(trainings, capfd):
     assert f"sha256 {sha256('weights')}" in line
 
 
+def test_trace_and_diff_say_it_too(trainings, capfd):
+    for command in (["trace", "second hand"], ["diff", "from scratch", "from coco"]):
+        assert main([*command, "--metadata", trainings.location]) == 0
+        (line,) = (line for line in capfd.readouterr().out.splitlines() if "unknown origin" in line)
+        assert line.strip().startswith("warm start ")
+        assert f"sha256 {sha256('weights')[:12]}" in line
+    assert main(["trace", "began from it", "--metadata", trainings.location]) == 0
+    out = capfd.readouterr().out
+    assert f"warm start   model {trainings.models['saw it']}, " in out
+    assert "unknown origin" not in out
+
+
 def test_no_all_clear_where_a_line_was_removed_from_a_list(tmp_path):
     made = Trainings(str(tmp_path / "metadata.sqlite"), tmp_path / "root")
     other = {**PICTURE, "id": "dog", "file": "dog.jpg", "sha256": sha256("dog")}
