@@ -30,6 +30,7 @@ from pipeline.lineage.walk import (
     of_unknown_origin,
     reached,
 )
+from pipeline.metadata.facts import FROM_IMAGENET
 from pipeline.metadata.records import CACHED, COMPLETE, Artifact, NodeId, Run
 
 ITSELF = "itself"
@@ -378,6 +379,10 @@ def _impact(
         what = f"{weights.uri}{f', sha256 {digest}' if digest else ''}"
         reason = f"it began from weights of unknown origin ({what})"
         doubts |= dict.fromkeys(_models(descendants(backend, [weights.id])), reason)
+    from_imagenet = (backend.record(*FROM_IMAGENET) or {}).get("artifacts", ())
+    reason = "it began from weights of ImageNet, whose pictures nobody recorded here"
+    later = _models(descendants(backend, from_imagenet)) if from_imagenet else ()
+    doubts |= dict.fromkeys([*from_imagenet, *later], reason)
     for doubt in unknown:
         reason = f"it learnt from Examples {doubt.examples.id}, whose list of images {doubt.reason}"
         doubts |= dict.fromkeys(_models(descendants(backend, [doubt.examples.id])), reason)

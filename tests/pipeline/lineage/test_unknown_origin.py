@@ -1,5 +1,7 @@
 """Models that began from weights of which no run in the store says how they were made."""
 
+import json
+
 import pytest
 
 from benchmarks.lineage_store import sha256, write_list
@@ -7,7 +9,10 @@ from benchmarks.lineage_writer import Writer
 from pipeline.lineage import impact, open_backend
 from pipeline.lineage.__main__ import main
 from pipeline.metadata import store
+from pipeline.metadata.facts import close_killed_run, record_end
 from pipeline.metadata.image_lists import data_fingerprint
+from tests.pipeline.metadata.test_facts import SUMMARY
+from tests.pipeline.metadata.test_run_record import RUN
 
 PICTURE = {
     "id": "cat_7",
@@ -29,7 +34,7 @@ class Trainings:
     def weights(self, **properties):
         return self.writer.artifact("Model", "WarmStart", "result", **properties)
 
-    def train(self, name, base=None, examples=None):
+    def train(self, name, base=None, examples=None, **properties):
         run = self.writer.run(name, 2 if base else 1)
         inputs = {"base_model": base} if base else {}
         if base:
@@ -37,7 +42,9 @@ class Trainings:
         if examples:
             inputs["examples"] = examples
         model = self.writer.artifact("Model", "Trainer", "model")
-        self.writer.execute("Trainer", run, inputs, {"model": model}, cached=False, millis=2)
+        self.writer.execute(
+            "Trainer", run, inputs, {"model": model}, cached=False, millis=2, **properties
+        )
         self.models[name] = model
         return model
 
@@ -83,6 +90,27 @@ def test_it_is_said_of_each_model_with_the_weights(trainings, capfd):
     assert line.startswith(f"never pushed: {model}")
     assert "cannot tell; it began from weights of unknown origin" in line
     assert f"sha256 {sha256('weights')}" in line
+
+
+@pytest.mark.parametrize(
+    "end",
+    [lambda opened: record_end(opened, RUN, SUMMARY), lambda o: close_killed_run(o, RUN, "gone")],
+    ids=["ended", "killed"],
+)
+def test_no_all_clear_for_models_from_imagenet(tmp_path, end):
+    """Keras's download is what the file of the same weights is: nobody knows its pictures here."""
+    made = Trainings(str(tmp_path / "metadata.sqlite"), tmp_path / "root")
+    made.train("saw it", examples=made.data_set(PICTURE))
+    settings = {"settings": {"warm_start": {"weights": "imagenet"}}}
+    began = made.train(RUN, custom_config=json.dumps(settings))
+    made.train("second hand", base=began)
+    made.train("from scratch")
+    made.writer.write()
+    end(store.open_store(store.connection_config(made.location)))
+    found = impact(open_backend(made.location), "cat_7")
+    assert [t.training.run.name for t in found.touched] == ["saw it"]
+    assert [t.run.name for t in found.untold] == [RUN, "second hand"]
+    assert "ImageNet" in found.doubts[began]
 
 
 def test_trace_and_diff_say_it_too(trainings, capfd):
