@@ -288,12 +288,14 @@ def _show_impact(options: argparse.Namespace, backend, answer: Impacts) -> int:
                     f"without them. Received: {obstacle or 'others'}."
                 )
             again.write_lists(options.lists)
-        elif again and answer.is_served:
-            folder = os.path.join(options.workdir, f"without_{_slug(options.x)}")
+        else:
             place = (["--metadata", options.metadata] if options.metadata else
                      ["--workdir", options.workdir])  # fmt: skip
-            words = ["impact", *options.x, *place, "--lists", folder]
-            tables.print_lines(tables.retraining(again, words, folder))
+            tables.print_lines(tables.withdrawal(answer, place))
+            if again and answer.is_served:
+                folder = os.path.join(options.workdir, f"without_{_slug(options.x)}")
+                words = ["impact", *options.x, *place, "--lists", folder]
+                tables.print_lines(tables.retraining(again, words, folder))
     if answer.lost:
         _say(f"error: {backend.location} does not know {', '.join(answer.lost)}.")
         return EXIT_NO_ANSWER

@@ -5,12 +5,14 @@ import importlib
 import io
 import json
 import shlex
+import shutil
 import sys
 
 import pytest
 
 import local_runner
 from benchmarks.lineage_store import sha256
+from pipeline import publish
 from pipeline.command_line import make_config
 from pipeline.lineage import open_backend
 from pipeline.lineage.__main__ import main
@@ -182,7 +184,7 @@ def test_two_forms_at_once_are_an_error(capsys):
 
 def command_of(text):
     """The commands at the end of an answer: what writes the lists, and what trains."""
-    shown = text.partition(", run:\n")[2].replace("\\\n", "")
+    shown = text.partition("without the pictures, run:\n")[2].replace("\\\n", "")
     commands = [shlex.split(part) for part in shown.split(" && ")]
     for command in commands:
         assert command.pop(0) in (sys.executable, ".venv/bin/python")
@@ -204,6 +206,26 @@ def test_the_command_trains_without_the_photo(ask, breeder, tmp_path, monkeypatc
     assert (tmp_path / config.data.eval).read_text() == "ada\n"
     assert config.warm_start.weights == ""  # version 3 saw it, too
     assert (config.training.seed, config.evaluation.min_map50) == (3, 0.8)
+
+
+def test_the_commands_withdraw_all_that_saw_the_photo_and_the_latest_last(ask, breeder):
+    shown = ask("rex").partition("has to do with it, run:\n")[2].partition("\n\n")[0]
+    loop, body = shown.split("\n")
+    assert loop == "for version in 2 3 4; do"
+    words = shlex.split(body.replace("; done", ""))
+    assert words[1:5] == ["-m", "pipeline.publish", "withdraw", "$version"]
+    found = publish._parse([*words[3:4], "4", *words[5:]])
+    assert found.push_to == str(breeder.folder / "pushed")
+    assert (found.metadata, found.reason) == (breeder.location, "a photograph was withdrawn")
+
+
+def test_only_what_is_there_and_about_a_photo_is_withdrawn(ask, breeder, tmp_path):
+    assert "withdraw" not in ask("run:three")
+    shutil.rmtree(tmp_path / "pushed" / "3")
+    shutil.rmtree(tmp_path / "pushed" / "2")
+    assert "-m pipeline.publish withdraw 4 --push-to " in ask("rex")
+    shutil.rmtree(tmp_path / "pushed" / "4")
+    assert "withdraw" not in ask("rex")
 
 
 def test_what_was_inherited_is_not_inherited_again(ask, tmp_path):
