@@ -343,7 +343,8 @@ def _seen(answer: Impact) -> Iterator[str]:
     for sighting in answer.sightings:
         image = sighting.image
         reason = f": {image['reason']}" if "reason" in image else ""
-        place = sighting.split, f"{image['file']}{reason}"
+        which = f", sha256 {_short(image.get('sha256'))}" if len(contents) > 1 else ""
+        place = sighting.split, f"{image['file']}{which}{reason}"
         places.setdefault(place, []).append(str(sighting.examples.id))
     for (split, file), examples in places.items():
         yield _hanging("  ", f"in Examples {', '.join(examples)} ({split}): {file}")

@@ -120,6 +120,19 @@ def test_an_unreadable_photo_is_an_error(ask, tmp_path, monkeypatch):
     assert ask(str(tmp_path / "rex.jpg"), code=2) == ""
 
 
+def test_two_photos_of_one_name_are_told_apart(tmp_path, capsys):
+    made = ShippedFiles(tmp_path)
+    for digest in ("one", "another"):
+        images = {**picture("rex"), "sha256": sha256(digest)}
+        made.run(digest, content=digest, inputs={"examples": made.data_set(images)})
+    made.write()
+    assert main(["impact", "rex.jpg", "--metadata", made.location]) == 0
+    out = capsys.readouterr().out
+    assert "2 different pictures go by this name" in out
+    for digest in ("one", "another"):
+        assert f"(train): images/rex.jpg, sha256 {sha256(digest)[:12]}" in out
+
+
 def test_several_photos_are_one_answer(ask):
     lines = ask("rex", "ada", "rex.jpg").splitlines()
     assert lines[0].startswith("latest: v4 of pets (inherited;")
