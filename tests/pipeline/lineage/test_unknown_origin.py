@@ -6,8 +6,10 @@ import pytest
 
 from benchmarks.lineage_store import sha256, write_list
 from benchmarks.lineage_writer import Writer
-from pipeline.lineage import impact, open_backend
+from pipeline.lineage import impact, open_backend, trace
 from pipeline.lineage.__main__ import main
+from pipeline.lineage.graph import to_json
+from pipeline.lineage.graph_html import page
 from pipeline.metadata import store
 from pipeline.metadata.facts import close_killed_run, record_end
 from pipeline.metadata.image_lists import data_fingerprint
@@ -113,7 +115,7 @@ def test_no_all_clear_for_models_from_imagenet(tmp_path, end):
     assert "ImageNet" in found.doubts[began]
 
 
-def test_trace_and_diff_say_it_too(trainings, capfd):
+def test_trace_diff_and_the_page_of_a_graph_say_it_too(trainings, capfd):
     for command in (["trace", "second hand"], ["diff", "from scratch", "from coco"]):
         assert main([*command, "--metadata", trainings.location]) == 0
         (line,) = (line for line in capfd.readouterr().out.splitlines() if "unknown origin" in line)
@@ -121,6 +123,9 @@ def test_trace_and_diff_say_it_too(trainings, capfd):
         assert f"sha256 {sha256('weights')[:12]}" in line
     assert main(["trace", "began from it", "--metadata", trainings.location]) == 0
     out = capfd.readouterr().out
+    for run, is_told in (("from coco", True), ("second hand", True), ("began from it", False)):
+        drawn = page(to_json(trace(open_backend(trainings.location), run)))
+        assert ("weights of unknown origin" in drawn) == is_told
     assert f"warm start   model {trainings.models['saw it']}, " in out
     assert "unknown origin" not in out
 
