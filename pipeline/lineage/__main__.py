@@ -275,7 +275,10 @@ def _show_impact(options: argparse.Namespace, backend, answer: Impacts) -> int:
         content = [found.to_json() for found in answer.answers]
         print(json.dumps(content if len(options.x) > 1 else content[0], indent=2))
     elif options.csv:
-        csv.writer(sys.stdout, lineterminator="\n").writerows(tables.csv_rows(answer))
+        csv.writer(sys.stdout, lineterminator="\n").writerows(
+            [tables.escaped("" if cell is None else str(cell)) for cell in row]
+            for row in tables.csv_rows(answer)
+        )
     else:
         tables.show(answer)
     if options.lists or not (options.json or options.csv):

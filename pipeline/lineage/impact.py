@@ -189,7 +189,18 @@ class Impacts:
     def is_served(self) -> bool:
         """Whether a latest version was touched, or nobody knows which one is the latest."""
         latest = [version for version in self.versions() if version.push.is_latest]
-        return not latest or any(version.how not in (UNTOLD, NEVER) for version in latest)
+        if self.without_latest() or not latest:
+            return True
+        return any(version.how not in (UNTOLD, NEVER) for version in latest)
+
+    def without_latest(self) -> list[str]:
+        """The folders with versions of which nobody knows the latest."""
+        latest: dict[str, bool] = {}
+        for version in self.versions():
+            push, folder = version.push, os.path.dirname(version.push.destination)
+            if push.is_present is not False:
+                latest[folder] = latest.get(folder, False) or bool(push.is_latest)
+        return [folder for folder, is_known in latest.items() if not is_known]
 
     def versions(self) -> list[Version]:
         """All versions, the last one first, each with the strongest way of any answer."""

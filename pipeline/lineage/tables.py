@@ -282,8 +282,11 @@ def _impact(answers: Impacts) -> Iterator[str]:
             yield f"latest: {_version(version)}"
     if not versions:
         yield "latest: none, no version was ever pushed"
-    elif not any(version.push.is_latest for version in versions):
-        yield "latest: nobody knows, no `latest` leads to a version of this store"
+    nobody_knows = "nobody knows, no `latest` leads to a version of this store"
+    for folder in answers.without_latest():
+        yield f"latest: {nobody_knows} in {folder}"
+    if versions and all(version.push.is_present is False for version in versions):
+        yield f"latest: {nobody_knows}"
     older = [version for version in versions if not version.push.is_latest]
     for version in older:
         if version.how not in (UNTOLD, NEVER):

@@ -120,6 +120,32 @@ def test_an_unreadable_photo_is_an_error(ask, tmp_path, monkeypatch):
     assert ask(str(tmp_path / "rex.jpg"), code=2) == ""
 
 
+def test_each_place_has_a_latest_of_its_own_or_it_is_said(tmp_path, capsys):
+    made = ShippedFiles(tmp_path)
+    seen = {"inputs": {"examples": made.data_set(picture("rex"))}}
+    made.run("one", content="1", version="1", to="shop", **seen)
+    made.run("two", content="2", version="1", to="farm", **seen)
+    made.write()
+
+    def told():
+        assert main(["impact", "rex", "--metadata", made.location]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        return [line for line in lines if line.startswith(("latest", "older"))]
+
+    assert [line.partition(" (trained")[0] for line in told()] == [
+        "latest: v1 of pets", "latest: v1 of pets"
+    ]  # fmt: skip
+    (tmp_path / "shop" / "latest").unlink()
+    latest, unknown, older = told()
+    assert latest.startswith("latest: v1 of pets (trained; ")
+    assert unknown.startswith("latest: nobody knows, ")
+    assert unknown.endswith(f" in {tmp_path / 'shop'}")
+    assert older.startswith("older: v1 of pets (trained; ")
+    for folder in ("shop", "farm"):
+        shutil.rmtree(tmp_path / folder)
+    assert told()[0] == "latest: nobody knows, no `latest` leads to a version of this store"
+
+
 def test_two_photos_of_one_name_are_told_apart(tmp_path, capsys):
     made = ShippedFiles(tmp_path)
     for digest in ("one", "another"):
@@ -187,6 +213,12 @@ def test_the_table_has_a_row_for_each_photo_and_version(ask):
     assert told["rex", ""] == ("trained", "never pushed")
     assert {row["sha256"] for row in rows if row["version"] == "4"} == {sha256("4")}
     assert {row["image_sha256"] for row in rows if row["x"] == "rex"} == {sha256("rex")}
+
+
+def test_the_table_does_not_steer_a_terminal(ask):
+    assert "gone\\x1b[31m\\udcff.jpg,,not found," in ask(
+        "gone\x1b[31m\udcff.jpg", "rex", "--csv", code=2
+    )
 
 
 def test_two_forms_at_once_are_an_error(capsys):
