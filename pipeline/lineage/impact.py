@@ -204,6 +204,12 @@ class Impacts:
 
     def versions(self) -> list[Version]:
         """All versions, the last one first, each with the strongest way of any answer."""
+        return self._versions
+
+    @functools.cached_property
+    def _versions(self) -> list[Version]:
+        if len(self.answers) == 1:
+            return self.answers[0].versions
         of_each = zip(*(answer.versions for answer in self.answers), strict=True)
         return [min(same, key=lambda version: WAYS.index(version.how)) for same in of_each]
 

@@ -97,7 +97,7 @@ def record_end(
             for artifact in artifacts:
                 if artifact.type == "ModelEvaluation" and summary["gate"]:
                     write_record(store, "evaluation", str(artifact.id), summary["gate"])
-                for digest in digests_of(artifact):
+                for digest in _digests_of(artifact):
                     _add_to_record(store, ("sha256", digest), artifact)
 
 
@@ -119,8 +119,8 @@ def _add_to_record(
         write_record(store, *record, {"artifacts": sorted([*known, artifact.id])})
 
 
-def digests_of(artifact: Artifact) -> list[str]:
-    """Hex sha256 of the .tflite files in a model, as its properties say."""
+def _digests_of(artifact: Artifact) -> list[str]:
+    """Of the .tflite files in a model."""
     if artifact.type not in ("Model", "PushedModel"):
         return []
     found = (artifact.properties.get(name) for name in ("sha256", *FORMS.values()))
