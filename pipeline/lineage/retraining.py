@@ -156,6 +156,8 @@ def _arguments(
         named.add("--workdir")
     if not named & {"--data", "--train"}:  # the demo's pictures
         rest += [] if "--preset" in rest else ["--preset", str(run.facts.get("preset"))]
+    if places["--schema"]:  # a preset's, which other data would not have
+        named.add("--schema")
     if config["data"]["path"]:
         named = named - {"--train", "--eval", "--test"} | {"--data"}
     named |= {"--warm-start"} if base is not None else set()

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Iterable
+from pathlib import PurePath
 from typing import Any
 
 from pipeline.lineage.backend import Backend
@@ -131,13 +132,18 @@ def followed(backend: Backend, run: Run | None, artifact: Artifact | None, path:
       artifact: that this run made.
       path: local or a URL.
     """
+    before = workdir_of(backend, run)
+    if not before or not artifact:
+        return path
+    # WORKDIR/pipeline_root/COMPONENT/CHANNEL/NUMBER
+    return replace_folder(path, before, str(PurePath(artifact.uri).parents[3]))
+
+
+def workdir_of(backend: Backend, run: Run | None) -> str | None:
+    """Where a run's workdir was; None if it is not recorded."""
     config = recorded(backend, run, "configuration") or {}
     root = config.get("execution", {}).get("pipeline_root")
-    if not root or not artifact:
-        return path
-    # ROOT/COMPONENT/CHANNEL/NUMBER
-    now = os.path.dirname(os.path.dirname(os.path.dirname(artifact.uri.rstrip("/"))))
-    return replace_folder(path, os.path.dirname(root), os.path.dirname(now))
+    return os.path.dirname(root) if root else None
 
 
 def _place(artifact: Artifact | None, **more: Any) -> dict[str, Any] | None:

@@ -62,7 +62,7 @@ def fill(root):
         "data": {"path": str(root / "data" / "demo"), "train": "", "eval": ""},
         "execution": {"pipeline_root": str(places.pipeline_root)},
         "push": {"destination": str(places.pushed)},
-        "schema_dir": "",
+        "schema_dir": "/project/schema/demo",
         "warm_start": {"weights": ""},
     }
     writer.context(RECORD_TYPE, "configuration/c", json=json.dumps(config))
@@ -119,7 +119,8 @@ def test_its_latest_version_is_known(ask, workdir):
 
 def test_the_command_trains_in_it(ask, workdir):
     _, out = ask("impact", "rex")
-    assert f" --workdir={workdir} --data={workdir}/data/demo --train=" in out
+    places = f" --workdir={workdir} --data={workdir}/data/demo --schema=/project/schema/demo "
+    assert f"{places}--train=" in out
     assert str(workdir.parent / "old") not in out
 
 
