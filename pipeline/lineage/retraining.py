@@ -96,7 +96,7 @@ def retraining(backend: Backend, answers: Iterable[Impact]) -> Retraining | None
     base = _untouched_base(backend, training, ways)
     return Retraining(
         run=run.name,
-        arguments=_arguments(backend, command[1:], config, training, base),
+        arguments=_arguments(backend, command[1:], config, training, base, is_listed),
         ids=ids if is_listed else None,
         obstacle=_obstacle(config, images, ids) if is_listed or images is None else None,
     )
@@ -126,7 +126,12 @@ def _untouched_base(backend: Backend, training: Training, ways: dict[NodeId, str
 
 
 def _arguments(
-    backend: Backend, given: list[str], config, training: Training, base: str | None
+    backend: Backend,
+    given: list[str],
+    config,
+    training: Training,
+    base: str | None,
+    has_new_lists: bool,
 ) -> list[str]:
     """The run's own arguments, with places as absolute paths where they are now."""
     places = {
@@ -159,7 +164,8 @@ def _arguments(
     if places["--schema"]:  # a preset's, which other data would not have
         named.add("--schema")
     if config["data"]["path"]:
-        named = named - {"--train", "--eval", "--test"} | {"--data"}
+        named |= {"--data"}
+        named -= {"--train", "--eval", "--test"} if has_new_lists else set()
     named |= {"--warm-start"} if base is not None else set()
     return rest + [f"{flag}={places[flag]}" for flag in _PLACES if flag in named]
 

@@ -281,6 +281,24 @@ def test_what_was_inherited_is_not_inherited_again(ask, tmp_path):
     assert (config.data.path, config.data.train) == (str(tmp_path / "pets"), "")
 
 
+def test_a_run_with_lists_is_repeated_with_them(tmp_path, capsys):
+    """Only its weights saw the photo, which may still lie among its data."""
+    made = ShippedFiles(tmp_path)
+    seen = {"inputs": {"examples": made.data_set(picture("rex"))}}
+    base = made.run("one", content="1", version="1", **seen, **configuration(tmp_path))
+    config = configuration(tmp_path, weights=str(tmp_path / "one"))
+    config["data"] |= {"train": "/lists/train.txt", "eval": "/lists/eval.txt"}
+    kept = {"examples": made.data_set(picture("tom")), "base_model": base["model"]}
+    command = f"{COMMAND} --train lists/train.txt --eval lists/eval.txt --warm-start one"
+    made.run("two", content="2", version="2", inputs=kept, command=command, **config)
+    made.write()
+    assert main(["impact", "rex", "--metadata", made.location]) == 0
+    (train,) = command_of(capsys.readouterr().out)
+    found = make_config(local_runner.parse_arguments(train[1:]))
+    assert (found.data.train, found.data.eval) == ("/lists/train.txt", "/lists/eval.txt")
+    assert found.warm_start.weights == ""
+
+
 def test_no_list_can_name_an_image_with_a_space(tmp_path, capsys):
     made = ShippedFiles(tmp_path)
     images = [picture("my cat"), picture("tom"), picture("ada", "eval")]
