@@ -106,9 +106,14 @@ def _record_weights(
 ) -> None:
     trainer = components.get("Trainer")
     model = trainer and trainer.output("model")
-    settings = (trainer.properties.get("custom_config") or {}).get("settings", {}) if model else {}
-    if settings.get("warm_start", {}).get("weights") == "imagenet":
+    if model and begins_from_imagenet(trainer.properties):
         _add_to_record(store, FROM_IMAGENET, model)
+
+
+def begins_from_imagenet(trainer: Mapping[str, Any]) -> bool:
+    """Whether a Trainer with these properties began from the weights that Keras downloads."""
+    settings = (trainer.get("custom_config") or {}).get("settings", {})
+    return settings.get("warm_start", {}).get("weights") == "imagenet"
 
 
 def _add_to_record(

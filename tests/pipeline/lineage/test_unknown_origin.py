@@ -13,6 +13,7 @@ from pipeline.lineage.graph_html import page
 from pipeline.metadata import store
 from pipeline.metadata.facts import close_killed_run, record_end
 from pipeline.metadata.image_lists import data_fingerprint
+from tests.pipeline.lineage.conftest import vertex
 from tests.pipeline.metadata.test_facts import SUMMARY
 from tests.pipeline.metadata.test_run_record import RUN
 
@@ -94,12 +95,8 @@ def test_it_is_said_of_each_model_with_the_weights(trainings, capfd):
     assert f"sha256 {sha256('weights')}" in line
 
 
-@pytest.mark.parametrize(
-    "end",
-    [lambda opened: record_end(opened, RUN, SUMMARY), lambda o: close_killed_run(o, RUN, "gone")],
-    ids=["ended", "killed"],
-)
-def test_no_all_clear_for_models_from_imagenet(tmp_path, end):
+@pytest.fixture
+def from_imagenet(tmp_path):
     """Keras's download is what the file of the same weights is: nobody knows its pictures here."""
     made = Trainings(str(tmp_path / "metadata.sqlite"), tmp_path / "root")
     made.train("saw it", examples=made.data_set(PICTURE))
@@ -108,11 +105,30 @@ def test_no_all_clear_for_models_from_imagenet(tmp_path, end):
     made.train("second hand", base=began)
     made.train("from scratch")
     made.writer.write()
-    end(store.open_store(store.connection_config(made.location)))
-    found = impact(open_backend(made.location), "cat_7")
+    return made
+
+
+def check_imagenet(backend):
+    found = impact(backend, "cat_7")
     assert [t.training.run.name for t in found.touched] == ["saw it"]
-    assert [t.run.name for t in found.untold] == [RUN, "second hand"]
-    assert "ImageNet" in found.doubts[began]
+    assert {t.run.name for t in found.untold} == {RUN, "second hand"}
+    assert all("ImageNet" in reason for reason in found.doubts.values())
+
+
+@pytest.mark.parametrize(
+    "end",
+    [lambda opened: record_end(opened, RUN, SUMMARY), lambda o: close_killed_run(o, RUN, "gone")],
+    ids=["ended", "killed"],
+)
+def test_no_all_clear_for_models_from_imagenet(from_imagenet, end):
+    end(store.open_store(store.connection_config(from_imagenet.location)))
+    check_imagenet(open_backend(from_imagenet.location))
+
+
+def test_no_all_clear_for_models_from_imagenet_on_vertex(from_imagenet, tmp_path):
+    opened = store.open_store(store.connection_config(from_imagenet.location))
+    with vertex(tmp_path, opened) as url:
+        check_imagenet(open_backend(url))
 
 
 def test_trace_diff_and_the_page_of_a_graph_say_it_too(trainings, capfd):
