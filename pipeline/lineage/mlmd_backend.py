@@ -66,6 +66,9 @@ class MlmdBackend:
         self._executions: dict[int, Execution] = {}
         self._events_of: dict[int, list[Event]] = {}
         self._events_at: dict[int, list[Event]] = {}
+        self._runs_of: dict[int, Run | None] = {}
+        self._of_type: dict[str, list[Artifact]] = {}
+        self._of_node: dict[str, list[Execution]] = {}
         self._records: dict[tuple[str, str], Any] = {}
         self._runs: list[Run] | None = None
         self._contexts: list[mlmd.Context] | None = None
@@ -128,13 +131,21 @@ class MlmdBackend:
 
     def artifacts_of_type(self, type_name: str) -> list[Artifact]:
         """See `Backend`."""
-        try:
-            return [*map(self._artifact, self._store.get_artifacts_by_type(type_name))]
-        except mlmd_errors.NotFoundError:
-            return []
+        if type_name not in self._of_type:
+            try:
+                found = self._store.get_artifacts_by_type(type_name)
+            except mlmd_errors.NotFoundError:
+                found = []
+            self._of_type[type_name] = [*map(self._artifact, found)]
+        return self._of_type[type_name]
 
     def executions_of(self, node: str) -> list[Execution]:
         """See `Backend`."""
+        if node not in self._of_node:
+            self._of_node[node] = self._read_executions_of(node)
+        return self._of_node[node]
+
+    def _read_executions_of(self, node: str) -> list[Execution]:
         names = {found.name for found in self._store.get_execution_types()}
         found = [
             to_execution(execution)
@@ -202,15 +213,18 @@ class MlmdBackend:
         one in a store of 20,000 executions, as long as for reading 30 runs; so only a few, and
         those that are not recorded, are asked for one by one.
         """
-        wanted = set(executions)
-        found: dict[int, Run] = {}
-        for context in self._run_contexts() if len(wanted) > _FEW else ():
-            # As in `to_run`, which would take five times as long.
-            text = context.custom_properties[_EXECUTIONS].string_value
-            for key in wanted.intersection(json.loads(text)) if text else ():
-                found[key] = to_run(context)
-        found |= {key: self._run_of(key) for key in wanted - found.keys()}
-        return {key: found[key] for key in sorted(found) if found[key] is not None}
+
+        def load(missing: list[int]) -> Iterable[tuple[int, Run | None]]:
+            wanted, found = set(missing), {}
+            for context in self._run_contexts() if len(wanted) > _FEW else ():
+                # As in `to_run`, which would take five times as long.
+                text = context.custom_properties[_EXECUTIONS].string_value
+                for key in wanted.intersection(json.loads(text)) if text else ():
+                    found[key] = to_run(context)
+            return (found | {key: self._run_of(key) for key in wanted - found.keys()}).items()
+
+        found = look_up(self._runs_of, executions, load)
+        return {key: run for key, run in found.items() if run is not None}
 
     def _run_of(self, execution: int) -> Run | None:
         contexts = self._store.get_contexts_by_execution(execution)
