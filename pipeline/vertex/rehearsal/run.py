@@ -139,6 +139,9 @@ def _for_here(config: PipelineConfig, root: Path) -> PipelineConfig:
         path = getattr(config.data, name)
         if path and _REMOTE not in path:
             settings[f"data.{name}"] = os.path.abspath(path)
+    weights = config.warm_start.weights
+    if weights and weights != "imagenet" and _REMOTE not in weights:
+        settings["warm_start.weights"] = os.path.abspath(weights)
     if not (config.data.path or config.data.train):
         from pipeline.demo.data import write_demo_data
 

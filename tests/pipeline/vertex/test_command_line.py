@@ -431,6 +431,11 @@ sys.exit(code)
          "divide by the 8 replicas"),
         (["submit", *PIPELINE, *PROJECT, "--set", "vertex.max_overrun=0.5"], 2,
          "vertex.max_overrun"),
+        (["submit", *PIPELINE, *PROJECT, "--set", "vertex.notify_webhook=hooks.example.com"], 2,
+         "vertex.notify_webhook"),
+        (["rehearse", "--data", "/nowhere"], 1, "There is no data at /nowhere"),
+        (["rehearse", "--warm-start", "/nowhere"], 1, "/nowhere, which does not exist"),
+        (["compile", *PIPELINE, *PROJECT, "--schema", "/nowhere"], 1, "Received: /nowhere"),
     ],
 )  # fmt: skip
 def test_mistakes_are_reported_before_anything_slow_is_loaded(cloud, arguments, code, expected):
