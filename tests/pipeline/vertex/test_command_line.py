@@ -499,6 +499,12 @@ def test_a_quota_without_a_limit_is_enough(run, examined):
          f"{ACCOUNT}, on gs://my-bucket: what roles/storage.objectAdmin allows (not "
          "storage.objects.list)",
          f"--member=serviceAccount:{ACCOUNT} --role=roles/storage.objectAdmin"),
+        (lambda cloud: cloud.storage.permissions.discard("storage.buckets.get"),
+         "bucket gs://my-bucket can be looked at",
+         "--member=user:YOU --role=roles/storage.legacyBucketReader"),
+        (lambda cloud: cloud.storage.permissions.discard("storage.buckets.get"),
+         f"{ACCOUNT}, on gs://my-bucket: what roles/storage.legacyBucketReader allows",
+         f"--member=serviceAccount:{ACCOUNT} --role=roles/storage.legacyBucketReader"),
         (lambda cloud: cloud.images.clear(), "trainer_image", "--trainer-image"),
         (lambda cloud: cloud.quotas.clear(), "custom_model_training_tpu_v5e in us-central1: 0 of",
          "iam-admin/quotas?project=my-project"),
