@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import runpy
 import sys
+import tempfile
 from collections.abc import Mapping
 from multiprocessing import forkserver
 from pathlib import Path
@@ -58,6 +59,7 @@ def _run(
     os.dup2(file, sys.stderr.fileno())
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # the server may have looked TMPDIR up
     os.chdir(folder)
     sys.path.insert(0, folder)
     sys.argv = [module, *arguments]

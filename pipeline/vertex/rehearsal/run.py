@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
+from pipeline.files import temporary_files
 from pipeline.vertex.compilation import compile_job, fill_in
 from pipeline.vertex.job_spec import task_graph
 from pipeline.vertex.rehearsal.process import start_loading
@@ -57,7 +58,8 @@ def rehearse(config: PipelineConfig, folder: str) -> dict[str, Any]:
     run_folder.mkdir(parents=True)
     (run_folder / "job.json").write_text(json.dumps(job, indent=1, sort_keys=True))
     store = RehearsalStore(root / "metadata.json", config.name)
-    results = execute(job, Path(config.execution.pipeline_root) / run_id, store, run_folder)
+    with temporary_files(run_folder / "tmp"):
+        results = execute(job, Path(config.execution.pipeline_root) / run_id, store, run_folder)
 
     from pipeline.summary import summarize
 

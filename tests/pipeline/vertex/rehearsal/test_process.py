@@ -28,6 +28,14 @@ def test_programs_run_apart_from_each_other_with_tfx_loaded(tmp_path):
     assert log.read_text() == "".join(received)
 
 
+def test_a_program_leaves_its_temporary_files_where_it_is_told(tmp_path):
+    (tmp_path / "leaving.py").write_text("import tempfile; tempfile.mkdtemp(prefix='left')")
+    (tmp_path / "temporary").mkdir()
+    environment = {"TMPDIR": str(tmp_path / "temporary")}
+    assert run_module("leaving", [], environment, tmp_path, tmp_path / "log") == 0
+    assert [path.name[:4] for path in (tmp_path / "temporary").iterdir()] == ["left"]
+
+
 def test_a_program_that_raises_fails_with_its_traceback_in_the_log(tmp_path):
     (tmp_path / "failing.py").write_text("raise ValueError('what went wrong')")
     assert run_module("failing", [], {}, tmp_path, tmp_path / "log") == 1
