@@ -25,8 +25,8 @@ class Executor(evaluator_executor.Executor):
     def Do(self, input_dict, output_dict, exec_properties):
         """Evaluates, unless a model was changed since the TFLiteRewriter made it.
 
-        Without a baseline if its files are gone: Vertex AI's resolver looks at no files, as
-        `BlessedBeforeStrategy` does here, and every later run would fail.
+        Without a baseline if its files are gone: unlike `BlessedBeforeStrategy`, the resolver of
+        Vertex AI looks at no files, and every later run would fail.
 
         Raises:
           UserError: a model was changed.
