@@ -1,7 +1,8 @@
 """Runs the pipeline on Vertex AI: compile, submit, follow, schedule, check, rehearse.
 
 Exit codes are the local runner's: 0 done (with --wait: a model was pushed), 3 the run finished but
-the model was not blessed, 1 failed, 2 wrong command line or setting, 130 interrupted.
+the model was not blessed, 1 failed, 2 wrong command line or setting, 130 interrupted by
+Ctrl-C or SIGTERM.
 """
 
 import os
@@ -11,6 +12,7 @@ try:
     import argparse
     import functools
     import math
+    import signal
     import warnings
     from collections.abc import Callable
     from typing import Any, get_args
@@ -157,11 +159,14 @@ def _configure_by_data(
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
+    on_sigterm = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _run(arguments)
     except KeyboardInterrupt:
         print("interrupted; a submitted run continues", file=sys.stderr)
         return EXIT_INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def _run(arguments: list[str] | None) -> int:

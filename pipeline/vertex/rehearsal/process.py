@@ -47,7 +47,11 @@ def run_module(
         target=_run, args=(module, arguments, dict(environment), str(folder), str(log))
     )
     process.start()
-    process.join()
+    try:
+        process.join()
+    except BaseException:  # Ctrl-C or SIGTERM, which reach only this process
+        process.terminate()
+        raise
     return process.exitcode
 
 
