@@ -65,7 +65,8 @@ def require_weights(weights: str) -> None:
       UserError: when there are none.
     """
     if not files_of(weights):
+        what = "is empty" if os.path.isdir(weights) else "does not exist"
         raise UserError(
             "Expected --warm-start to be 'imagenet', a weights file, a TF1 checkpoint, or the "
-            f"model folder of an earlier run. Received: {weights}, which does not exist."
+            f"model folder of an earlier run. Received: {weights}, which {what}."
         )

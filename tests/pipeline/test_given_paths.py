@@ -3,7 +3,7 @@ import pytest
 from pipeline import presets
 from pipeline.config import DataSettings, override
 from pipeline.errors import UserError
-from pipeline.given_paths import require_data, require_local_paths
+from pipeline.given_paths import require_data, require_local_paths, require_weights
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +60,9 @@ def test_paths_that_exist_elsewhere_or_beside_the_code_pass():
 def test_each_mistyped_path_is_named(name, message):
     with pytest.raises(UserError, match=message):
         require_local_paths(override(presets.load("demo"), {name: "nowhere"}))
+
+
+def test_an_empty_folder_holds_no_weights():
+    """As a Trainer that failed leaves it."""
+    with pytest.raises(UserError, match="Received: pets, which is empty"):
+        require_weights("pets")
