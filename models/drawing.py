@@ -1,13 +1,17 @@
 """Draws detections on pictures: a box and a readable tag each, one colour per class."""
 
 import colorsys
+import os
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 # The golden angle, in turns: hues that follow each other by it stay far apart, however many.
 _HUE_STEP = 0.381966
+# Pillow's own font has no accents, no Greek and no Cyrillic; this one comes with matplotlib.
+_FONT = os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 
 
 def class_color(class_id: int) -> tuple[int, int, int]:
@@ -30,7 +34,7 @@ def draw_detections(
     Args:
       image: a PIL image, or uint8 [H, W, 3] RGB.
       boxes: [n, 4] float, (ymin, xmin, ymax, xmax), normalised; parts outside are cut off.
-      labels: the class name of each box.
+      labels: the class name of each box; one that is too long for the picture is cut.
       scores: 0..1 of each box, drawn as percent; None for ground truth.
       class_ids: index of each box's class, which picks its colour. None: colours by the place of
         the name among the names drawn.
@@ -47,13 +51,14 @@ def draw_detections(
     draw = ImageDraw.Draw(image)
     short_side = min(image.size)
     line = max(2, round(short_side / 200))
-    font = ImageFont.load_default(size=max(11, round(short_side / 26)))
+    font = ImageFont.truetype(_FONT, max(10, round(short_side / 28)))
     order = range(len(boxes)) if scores is None else np.argsort(np.asarray(scores), kind="stable")
     corners = boxes * (np.array([image.height, image.width] * 2) - 1)
     for index in order:
         _draw_box(draw, corners[index], class_color(int(class_ids[index])), line)
     for index in order:  # after all boxes, so that no line crosses a name
-        text = labels[index] if scores is None else f"{labels[index]} {scores[index]:.0%}"
+        score = "" if scores is None else f" {scores[index]:.0%}"
+        text = _fitted(labels[index], score, font, image.width - 2 * (line + 1))
         color = class_color(int(class_ids[index]))
         _draw_tag(draw, image.width, corners[index], text, color, line + 1, font)
     return image
@@ -66,6 +71,15 @@ def _draw_box(draw, corners, color, line):
         [left - 1, top - 1, right + 1, bottom + 1], outline=_contrasting(color), width=line + 2
     )
     draw.rectangle([left, top, right, bottom], outline=color, width=line)
+
+
+def _fitted(name: str, score: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """Name and score in so many pixels: of a long name, the beginning."""
+    text, length = name + score, len(name)
+    while length > 1 and font.getlength(text) > width:
+        length -= 1
+        text = f"{name[:length]}…{score}"
+    return text
 
 
 def _draw_tag(draw, image_width, corners, text, color, margin, font):

@@ -6,7 +6,6 @@ when and why, and so does ML Metadata.
 
 import argparse
 import datetime
-import functools
 import json
 import os
 import sys
@@ -142,7 +141,17 @@ def _marker(location: str) -> Callable[[str, dict[str, str]], None] | None:
     opened = store.open_store(store.connection_config(location))
     from pipeline.metadata.facts import record_withdrawal
 
-    return functools.partial(record_withdrawal, opened)
+    def record(digest: str, facts: dict[str, str]) -> None:
+        record_withdrawal(opened, digest, facts)
+        pushed = opened.get_artifacts_by_type("PushedModel")
+        if all(one.custom_properties["sha256"].string_value != digest for one in pushed):
+            print(
+                f"note: {location} knows of no run that pushed this file. If another store does, "
+                "name that one with --metadata, and repeat this.",
+                file=sys.stderr,
+            )
+
+    return record
 
 
 def _say_latest(publisher: Publisher) -> None:

@@ -8,6 +8,7 @@ push removes what a crash left behind.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -42,6 +43,7 @@ from pipeline.shipping.publisher import (
     FileFacts,
     Published,
     Publisher,
+    Version,
     file_facts,
     manifest_content,
 )
@@ -49,6 +51,7 @@ from pipeline.shipping.publisher import (
 _PUSHED_MODEL = "PushedModel"
 _TEMPORARY = ".push-"
 _LOCK_FILE = ".push.lock"
+_NOT_A_WRITABLE_FOLDER = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR}
 _VERSION = re.compile(r"[1-9][0-9]*")
 
 
@@ -72,6 +75,10 @@ class FolderPublisher(Publisher):
         with self._exclusive():
             return self._publish(files, manifest)
 
+    def versions(self) -> list[Version]:
+        """See `Publisher.versions`. Without the lock: people who may only read ask, too."""
+        return self._listed()
+
     @contextlib.contextmanager
     def _exclusive(self, create: bool = True) -> Iterator[None]:
         """One process at a time; the kernel releases the lock when its holder dies."""
@@ -83,7 +90,9 @@ class FolderPublisher(Publisher):
             with open(os.path.join(self._folder, _LOCK_FILE), "w") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 yield
-        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        except OSError as error:
+            if error.errno not in _NOT_A_WRITABLE_FOLDER:
+                raise
             raise UserError(
                 f"Expected a writable folder as push destination. Received: {self._folder} "
                 f"({error}). Choose another one, or fix its permissions."

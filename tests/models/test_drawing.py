@@ -53,3 +53,18 @@ def test_colours_of_many_classes_differ():
     distance = np.abs(colors[:, None] - colors[None]).sum(axis=-1) + 999 * np.eye(37, dtype=int)
     assert distance.min() > 15
     assert distance[:4, :4].min() > 150
+
+
+def test_a_long_name_is_cut_and_its_score_is_not():
+    def tag(name, score):
+        return np.asarray(draw_detections(GRAY, BOX, [name], [score], [0]))
+
+    long = "a class name that a labelling tool made of a whole sentence, and then some"
+    assert (tag(long, 0.9) != tag(long, 0.8)).any()
+    assert (tag(long, 0.9) == tag(long + " more", 0.9)).all()
+
+
+@pytest.mark.parametrize("names", [("é", "è"), ("ж", "ш"), ("ω", "λ"), ("ł", "ż")])
+def test_names_are_not_only_english(names):
+    first, second = (np.asarray(draw_detections(GRAY, BOX, [name])) for name in names)
+    assert (first != second).any()  # one box for every unknown letter would be the same

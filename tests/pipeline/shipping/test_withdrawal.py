@@ -1,5 +1,6 @@
 """Versions that are withdrawn, in a folder and in a bucket."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ from pipeline.errors import UserError
 from pipeline.files import LATEST
 from pipeline.metadata import store
 from pipeline.metadata.facts import withdrawals
+from pipeline.shipping import folder_publisher
 from pipeline.shipping.destination import publisher_for
 from tests.pipeline.vertex.conftest import cloud, private_key
 
@@ -132,8 +134,9 @@ def test_the_command_withdraws_in_the_manifest_and_the_store(tmp_path, capsys):
         publisher.publish(files(content), {"run_id": "r", "metrics": {"mAP50": 0.9}})
     store.open_store(store.connection_config(str(tmp_path / "metadata.sqlite")))
     place = ("--workdir", str(tmp_path))
-    code, out, _ = ask(capsys, "withdraw", "2", "--reason", "wrong labels", *place)
+    code, out, err = ask(capsys, "withdraw", "2", "--reason", "wrong labels", *place)
     assert code == 0
+    assert "metadata.sqlite knows of no run that pushed this file" in err
     assert f"Latest: version 1, {tmp_path}/pushed/1" in out
     manifest = json.loads((tmp_path / "pushed" / "2" / "manifest.json").read_text())
     assert manifest["withdrawn"]["reason"] == "wrong labels"
@@ -162,6 +165,27 @@ def test_the_command_says_where_no_store_knows_of_it(tmp_path, capsys):
     assert "none is left" in out
     assert "there is no store" in err
     assert not Path(tmp_path, "pushed", LATEST).is_symlink()
+
+
+def test_a_folder_that_cannot_be_written_to_is_listed_and_not_changed(
+    tmp_path, capsys, monkeypatch
+):
+    publisher_for(str(tmp_path / "pushed")).publish(files(b"one"), {})
+
+    def read_only(path, mode="r", *rest, **options):
+        if "w" in mode:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return open(path, mode, *rest, **options)
+
+    monkeypatch.setattr(folder_publisher, "open", read_only, raising=False)
+    place = ("--workdir", str(tmp_path))
+    code, out, _ = ask(capsys, "list", *place)
+    assert code == 0
+    assert out.startswith("1 (latest)")
+    code, _, err = ask(capsys, "withdraw", "1", "--reason", "x", *place)
+    assert code == 2
+    assert "Expected a writable folder" in err
+    assert len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
