@@ -1,35 +1,42 @@
 """Runs the pipeline on Vertex AI: compile, submit, follow, schedule, check, rehearse.
 
 Exit codes are the local runner's: 0 done (with --wait: a model was pushed), 3 the run finished but
-the model was not blessed, 1 failed, 2 wrong command line or setting, 130 interrupted.
+the model was not blessed, 1 failed, 2 wrong command line or setting, 130 interrupted by
+Ctrl-C or SIGTERM.
 """
 
-import argparse
-import functools
-import math
 import os
 import sys
-import warnings
-from collections.abc import Callable
-from typing import Any, get_args
 
-from pipeline.command_line import (
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    EXIT_NOT_BLESSED,
-    EXIT_PUSHED,
-    EXIT_USAGE,
-    add_data_flags,
-    add_run_flags,
-    given_settings,
-    has_own_data,
-    make_config,
-    print_lists,
-)
-from pipeline.config import PipelineConfig
-from pipeline.errors import UserError
-from pipeline.recipe import Recipe, choose_recipe
-from pipeline.settings import Accelerator
+try:
+    import argparse
+    import functools
+    import math
+    import signal
+    import warnings
+    from collections.abc import Callable
+    from typing import Any, get_args
+
+    from pipeline.command_line import (
+        EXIT_FAILED,
+        EXIT_INTERRUPTED,
+        EXIT_NOT_BLESSED,
+        EXIT_PUSHED,
+        EXIT_USAGE,
+        add_data_flags,
+        add_run_flags,
+        given_settings,
+        has_own_data,
+        make_config,
+        print_lists,
+    )
+    from pipeline.config import PipelineConfig
+    from pipeline.errors import UserError
+    from pipeline.recipe import Recipe, choose_recipe
+    from pipeline.settings import Accelerator
+except KeyboardInterrupt:  # these imports take a second
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
 
 _PLACE_FLAGS = {
     "project": "id of the Google Cloud project",
@@ -152,6 +159,17 @@ def _configure_by_data(
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
+    on_sigterm = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted; a submitted run continues", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def _run(arguments: list[str] | None) -> int:
     options = parse_arguments(arguments)
     try:
         if print_lists(options):
@@ -181,9 +199,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (UserError, OSError) as error:  # OSError: a folder is read-only, a disk is full
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
-    except KeyboardInterrupt:
-        print("interrupted; a submitted run continues", file=sys.stderr)
-        return EXIT_INTERRUPTED
     return EXIT_NOT_BLESSED if blessed is False else EXIT_PUSHED
 
 

@@ -3,10 +3,13 @@
 Imports neither TensorFlow nor TFX.
 """
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +95,26 @@ def parse_manifest(content: bytes) -> dict[str, Any]:
     if not all(known):
         raise ValueError("JSON that is not a manifest")
     return found
+
+
+@contextlib.contextmanager
+def temporary_files(folder: Path) -> Iterator[None]:
+    """Keeps libraries' temporary files in a folder, and removes it at the end.
+
+    TFX leaves 50 MB after each component that uses Beam. What is in the folder of a run that was
+    killed is removed at the beginning.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    before = os.environ.get("TMPDIR"), tempfile.tempdir
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        del os.environ["TMPDIR"]
+        os.environ.update({"TMPDIR": before[0]} if before[0] else {})
+        tempfile.tempdir = before[1]
 
 
 def hash_file(path: str | os.PathLike) -> dict[str, Any]:

@@ -208,7 +208,7 @@ class VertexSettings(Settings):
     """Reuse the outputs of identical earlier tasks."""
     model_registry: bool = False
     """Register each pushed model in the Model Registry, with its metrics and lineage labels."""
-    notify_webhook: str = ""
+    notify_webhook: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
     """URL that gets a POST when a run ends; its JSON says how, in `text` and `status` (pushed,
     not_blessed, failed or cancelled). Who can read the project's runs can read the URL."""
     notify_emails: tuple[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")], ...] = ()

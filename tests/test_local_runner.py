@@ -194,9 +194,21 @@ def test_a_missing_schema_gives_one_line(run, tmp_path):
     assert_one_line(result, 1, "schema.pbtxt", "nowhere")
 
 
+LOCAL = ["local_runner.py", "--workdir", "/nowhere/at/all"]
+REHEARSAL = ["vertex_runner.py", "rehearse", "--folder", "/nowhere/at/all"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("module", ["typing", "pydantic", "pipeline.presets", "pipeline.local.run"])
-def test_a_signal_while_modules_are_imported_shows_no_trace(module, number):
+@pytest.mark.parametrize(
+    ("command", "module", "hint"),
+    [
+        *((LOCAL, name, "") for name in ("typing", "pydantic", "pipeline.presets")),
+        (LOCAL, "pipeline.local.run", ": run the same command again to resume"),
+        *((REHEARSAL, name, "") for name in ("typing", "pydantic")),
+        (REHEARSAL, "pipeline.vertex.commands", "; a submitted run continues"),
+    ],
+)
+def test_a_signal_while_modules_are_imported_shows_no_trace(command, module, hint, number):
     program = (
         # Newer Pythons import typing when runpy imports pkgutil.
         "import os, pkgutil, runpy, signal, sys\n"
@@ -206,18 +218,16 @@ def test_a_signal_while_modules_are_imported_shows_no_trace(module, number):
         f"        if name == {module!r}: os.kill(os.getpid(), {int(number)})\n"
         "sys.meta_path.insert(0, Importing())\n"
         f"sys.modules.pop({module!r}, None)\n"
-        "sys.path.insert(0, '.'); sys.argv = ['local_runner.py', '--workdir', '/nowhere/at/all']\n"
-        "runpy.run_path('local_runner.py', run_name='__main__')"
+        f"sys.path.insert(0, '.'); sys.argv = {command}\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    in_main = module == "pipeline.local.run"
-    if number == signal.SIGTERM and not in_main:
+    if number == signal.SIGTERM and not hint:
         assert (result.returncode, result.stderr) == (-signal.SIGTERM, "")
         return
     assert result.returncode == 130
-    hint = ": run the same command again to resume" if in_main else ""
     assert result.stderr == f"interrupted{hint}\n"
 
 

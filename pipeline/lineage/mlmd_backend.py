@@ -218,8 +218,10 @@ class MlmdBackend:
             wanted, found = set(missing), {}
             for context in self._run_contexts() if len(wanted) > _FEW else ():
                 # As in `to_run`, which would take five times as long.
+                if _EXECUTIONS not in context.custom_properties:
+                    continue  # reading it would add it
                 text = context.custom_properties[_EXECUTIONS].string_value
-                for key in wanted.intersection(json.loads(text)) if text else ():
+                for key in wanted.intersection(json.loads(text)):
                     found[key] = to_run(context)
             return (found | {key: self._run_of(key) for key in wanted - found.keys()}).items()
 

@@ -365,29 +365,20 @@ def withdrawal(answers: Impacts, place: list[str]) -> Iterator[str]:
     if not any(answer.sightings for answer in answers.answers):
         return
     folders: dict[str, list[str]] = {}
-    # The latest in the end: it makes way for the newest that is not withdrawn yet.
-    oldest_first = answers.versions()[::-1]
-    for version in sorted(oldest_first, key=lambda version: bool(version.push.is_latest)):
+    for version in answers.versions()[::-1]:
         push = version.push
         if version.how not in (UNTOLD, NEVER) and push.is_present is not False:
             numbers = folders.setdefault(os.path.dirname(push.destination), [])
             numbers += [] if push.withdrawn else [push.version]
     commands = [
-        _withdraw(numbers, ["--push-to", folder, *place])
+        [_python(), "-m", "pipeline.publish", "withdraw", *numbers, "--push-to", folder, *place]
         for folder, numbers in folders.items() if numbers
     ]  # fmt: skip
     if commands:
         yield ""
         yield f"to withdraw every version that has to do with {answers.it}, run:"
-        yield from commands
-
-
-def _withdraw(versions: list[str], place: list[str]) -> str:
-    command = shlex.join([_python(), "-m", "pipeline.publish", "withdraw"])
-    rest = shlex.join([*place, "--reason", "a photograph was withdrawn"])
-    if len(versions) == 1:
-        return f"{command} {versions[0]} {rest}"
-    return f"for version in {shlex.join(versions)}; do\n  {command} $version {rest}; done"
+        for command in commands:
+            yield shlex.join([*command, "--reason", "a photograph was withdrawn"])
 
 
 def retraining(found: Retraining, write_lists: list[str], lists: str) -> Iterator[str]:

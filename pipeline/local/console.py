@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from absl import logging as absl_logging
 _PASSWORD = re.compile(r'(\bpassword: )"(?:\\.|[^"\\])*"')
 # Our own progress, which the terminal shows; everybody's logs go to the file.
 _PROGRESS = "detector"
+_REPEAT_SECONDS = 5.0
 
 
 def say(line: str) -> None:
@@ -75,7 +77,8 @@ def quiet_but_logged(path: Path) -> Iterator[None]:
 def remember_ctrl_c() -> Iterator[Callable[[], None]]:
     """Makes every Ctrl-C count: libraries swallow it in imports and in callbacks from C++.
 
-    The same for SIGTERM, if its handler raises KeyboardInterrupt.
+    The same for SIGTERM, if its handler raises KeyboardInterrupt. The signal is repeated every few
+    seconds until the context ends: a training that swallowed it would go on to its end.
 
     Yields:
       A check to call between two steps: raises the KeyboardInterrupt that was swallowed.
@@ -85,13 +88,20 @@ def remember_ctrl_c() -> Iterator[Callable[[], None]]:
         library made of it.
     """
     pressed = False
+    ended = threading.Event()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     # SIGINT is ignored in the background of a shell.
     handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
 
+    def repeat(number):
+        while not ended.wait(_REPEAT_SECONDS):
+            os.kill(os.getpid(), number)
+
     def handle(number, frame):
         nonlocal pressed
-        pressed = True
+        if not pressed:
+            pressed = True
+            threading.Thread(target=repeat, args=(number,), daemon=True).start()
         handlers[number](number, frame)
 
     def check():
@@ -106,6 +116,7 @@ def remember_ctrl_c() -> Iterator[Callable[[], None]]:
         check()  # what Ctrl-C broke may have raised anything
         raise
     finally:
+        ended.set()
         for number, handler in handlers.items():
             signal.signal(number, handler)
     check()

@@ -1,22 +1,20 @@
 """Completes a configuration before a run, and finds what would stop the run much later."""
 
 import functools
-import glob
 import hashlib
 import os
 import tempfile
 from pathlib import Path
 
-from models.weights.source import files_of, sha256_of
+from models.weights.source import sha256_of
 from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
 from pipeline.data import archives
 from pipeline.errors import UserError
-from pipeline.files import SCHEMA_FILE, hash_file
-from pipeline.fingerprint import ROOT
+from pipeline.files import hash_file
+from pipeline.given_paths import require_weights, schema_folder
 from pipeline.local.console import say
 from pipeline.local.workdir import Workdir
-from pipeline.settings import DataSettings
 
 
 def complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
@@ -43,28 +41,12 @@ def complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
         if path := getattr(config.data, name):
             filled[f"data.{name}"] = _unpacked(_absolute(path), places, config.data.max_unpacked_gb)
     if config.schema_dir:
-        filled["schema_dir"] = _schema_folder(config.schema_dir)
+        filled["schema_dir"] = schema_folder(config.schema_dir)
     weights = config.warm_start.weights
     if weights and weights != "imagenet":
         filled["warm_start.weights"] = _absolute(weights)
         filled["warm_start.sha256"] = _weights_sha256(weights, config.warm_start.sha256)
     return override(config, filled)
-
-
-def require_data(data: DataSettings) -> None:
-    """Finds a mistyped path at once, before TensorFlow and TFX are loaded.
-
-    Raises:
-      UserError: when nothing exists at a local path; paths with `{SPAN}` are not checked.
-    """
-    for path in (data.path, data.train, data.eval, data.test):
-        if "://" in path or "{" in path:
-            continue
-        if path and not os.path.exists(path) and not glob.glob(path):
-            raise UserError(
-                f"There is no data at {path}. Check the path; quote a pattern, so that the shell "
-                "does not expand it."
-            )
 
 
 def _absolute(path: str) -> str:
@@ -128,24 +110,8 @@ def _require_writable(destination: str) -> None:
         )
 
 
-def _schema_folder(schema_dir: str) -> str:
-    # The presets' schemas are beside the code.
-    here = Path(schema_dir)
-    folder = (here if here.exists() else ROOT / here).absolute()
-    if not (folder / SCHEMA_FILE).is_file():
-        raise UserError(
-            f"Expected --schema to be a folder with a {SCHEMA_FILE}. Received: {here}, which is "
-            "not. Leave --schema out to infer a schema from the data."
-        )
-    return str(folder)
-
-
 def _weights_sha256(weights: str, expected: str) -> str:
-    if not files_of(weights):
-        raise UserError(
-            "Expected --warm-start to be 'imagenet', a weights file, a TF1 checkpoint, or the "
-            f"model folder of an earlier run. Received: {weights}, which does not exist."
-        )
+    require_weights(weights)
     sha256 = sha256_of(weights)
     if expected not in ("", sha256):
         raise UserError(

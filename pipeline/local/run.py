@@ -12,8 +12,9 @@ from typing import Any
 from pipeline.config import PipelineConfig, override
 from pipeline.errors import UserError, one_line
 from pipeline.files import CONFIG_FILE, LOG_FILE, SUMMARY_FILE, write_whole
+from pipeline.given_paths import require_data
 from pipeline.local.console import quiet_but_logged, remember_ctrl_c, say, timed
-from pipeline.local.preparation import complete, require_data
+from pipeline.local.preparation import complete
 from pipeline.local.workdir import Workdir
 from pipeline.metadata import store
 from pipeline.metadata.facts import (

@@ -17,7 +17,6 @@ import fcntl
 import json
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,7 +24,7 @@ from pathlib import Path
 from ml_metadata.metadata_store import metadata_store
 
 from pipeline.errors import UserError
-from pipeline.files import serving_path, write_whole
+from pipeline.files import serving_path, temporary_files, write_whole
 from pipeline.local.console import say
 from pipeline.metadata import relocation
 from pipeline.metadata.run_record import ComponentRecord
@@ -85,24 +84,9 @@ class Workdir:
                 ) from error
             yield
 
-    @contextlib.contextmanager
-    def temporary_files(self) -> Iterator[None]:
-        """Keeps libraries' temporary files in the workdir, and removes them at the end.
-
-        TFX leaves 50 MB after each component that uses Beam. Removes those of a run that was
-        killed, too.
-        """
-        shutil.rmtree(self.temporary, ignore_errors=True)
-        self.temporary.mkdir()
-        before = os.environ.get("TMPDIR"), tempfile.tempdir
-        os.environ["TMPDIR"] = tempfile.tempdir = str(self.temporary)
-        try:
-            yield
-        finally:
-            shutil.rmtree(self.temporary, ignore_errors=True)
-            del os.environ["TMPDIR"]
-            os.environ.update({"TMPDIR": before[0]} if before[0] else {})
-            tempfile.tempdir = before[1]
+    def temporary_files(self) -> contextlib.AbstractContextManager[None]:
+        """Keeps libraries' temporary files in the workdir, and removes them at the end."""
+        return temporary_files(self.temporary)
 
     def run_folder(self, run_id: str) -> Path:
         """Creates the folder of a run and points `latest_run` at it."""

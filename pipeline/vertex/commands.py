@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.given_paths import require_local_paths
 from pipeline.recipe import NO_WARM_START
 from pipeline.settings import VertexSettings
 from pipeline.vertex.compilation import check_data, check_pipeline, compile_job, for_vertex
@@ -213,6 +214,7 @@ def rehearse(config: PipelineConfig, options: argparse.Namespace, by_data: ByDat
     from pipeline.vertex.rehearsal.process import start_loading
     from pipeline.vertex.rehearsal.run import rehearse as rehearse_here
 
+    require_local_paths(config)
     start_loading()
     config = _chosen(config, by_data, {"cores": os.cpu_count() or 1})
     summary = rehearse_here(config, options.folder)
@@ -249,6 +251,7 @@ def _chosen(
     Returns:
       A configuration for `for_vertex` or the rehearsal.
     """
+    require_local_paths(config)
     known = look(config, on_failure) if by_data else {}
     found = [*known.pop("found", ())]
     if (config.data.path or config.data.train) and not config.warm_start.weights:

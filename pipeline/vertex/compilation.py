@@ -13,6 +13,7 @@ from pipeline.config import PipelineConfig, override, require_threshold
 from pipeline.data import archives
 from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT, code_fingerprint
+from pipeline.given_paths import schema_folder
 from pipeline.settings import REQUIRED_DEVICES, VertexSettings
 from pipeline.vertex.connection import require_project
 from pipeline.vertex.job_spec import TFX_DAG, validate
@@ -266,11 +267,9 @@ def _pipeline(config: PipelineConfig):
 
 
 def _with_absolute_schema(config: PipelineConfig) -> PipelineConfig:
-    """Finds a preset's schema, which is next to the code, from any working directory."""
-    folder = Path(config.schema_dir)
-    if not config.schema_dir or folder.exists():
+    if not config.schema_dir:
         return config
-    return override(config, {"schema_dir": str(ROOT / folder)})
+    return override(config, {"schema_dir": schema_folder(config.schema_dir)})
 
 
 def _reject_local_paths(job: dict[str, Any]) -> None:

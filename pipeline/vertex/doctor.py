@@ -38,7 +38,9 @@ BUCKET_PERMISSIONS = {
         "storage.objects.delete",
         "storage.objects.get",
         "storage.objects.list",
-    )
+    ),
+    # The role above does not include it.
+    "roles/storage.legacyBucketReader": ("storage.buckets.get",),
 }
 ACCOUNT_PERMISSIONS = {"roles/iam.serviceAccountUser": ("iam.serviceAccounts.actAs",)}
 # The same for whoever submits runs.
@@ -142,6 +144,10 @@ def _bucket(settings, session, endpoints) -> Iterator[Finding]:
     name = settings.bucket
     root = f"{endpoints['storage']}/storage/v1/b/{name}"
     answer = session.get(root, timeout=_SECONDS)
+    if name and answer.status_code in _DENIED:
+        fix = _grant_on_bucket(settings, "user:YOU", "roles/storage.legacyBucketReader")
+        yield Finding(f"bucket gs://{name} can be looked at", False, fix)
+        return
     create = f"gcloud storage buckets create gs://{name or 'NAME'} --location={settings.region}"
     yield Finding(f"bucket gs://{name} exists", bool(name) and answer.ok, create)
     if not (name and answer.ok):
@@ -223,11 +229,11 @@ def _user(settings, session, endpoints) -> Iterator[Finding]:
         answer = session.post(_project(settings, endpoints), json=_asked(permissions),
                               timeout=_SECONDS)  # fmt: skip
         yield _allowed("you", role, permissions, answer, _grant(settings, role))
-    ((role, permissions),) = BUCKET_PERMISSIONS.items()
-    answer = session.get(_of_bucket(settings, endpoints), params=_asked(permissions),
-                         timeout=_SECONDS)  # fmt: skip
-    fix = _grant_on_bucket(settings, "user:YOU", role)
-    yield _allowed(f"you, on gs://{settings.bucket}", role, permissions, answer, fix)
+    for role, permissions in BUCKET_PERMISSIONS.items():
+        answer = session.get(_of_bucket(settings, endpoints), params=_asked(permissions),
+                             timeout=_SECONDS)  # fmt: skip
+        fix = _grant_on_bucket(settings, "user:YOU", role)
+        yield _allowed(f"you, on gs://{settings.bucket}", role, permissions, answer, fix)
     if settings.service_account:
         ((role, permissions),) = ACCOUNT_PERMISSIONS.items()
         answer = session.post(_of_account(settings, endpoints), json=_asked(permissions),
@@ -270,15 +276,15 @@ def _account(settings, session, endpoints) -> Iterator[Finding]:
     answer = post(_of_account(settings, endpoints), permissions)
     fix = _grant_on_account(settings, member, role)
     yield _allowed(f"{account}, on itself", role, permissions, answer, fix)
-    ((role, permissions),) = BUCKET_PERMISSIONS.items()
-    answer = requests.get(
-        _of_bucket(settings, endpoints),
-        params=_asked(permissions),
-        headers=headers,
-        timeout=_SECONDS,
-    )
-    fix = _grant_on_bucket(settings, member, role)
-    yield _allowed(f"{account}, on gs://{settings.bucket}", role, permissions, answer, fix)
+    for role, permissions in BUCKET_PERMISSIONS.items():
+        answer = requests.get(
+            _of_bucket(settings, endpoints),
+            params=_asked(permissions),
+            headers=headers,
+            timeout=_SECONDS,
+        )
+        fix = _grant_on_bucket(settings, member, role)
+        yield _allowed(f"{account}, on gs://{settings.bucket}", role, permissions, answer, fix)
 
 
 def _allowed(

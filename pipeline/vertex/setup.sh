@@ -60,8 +60,10 @@ done
 # Newer projects give no account the right to build: logs, sources and the repository.
 grant projects add-iam-policy-binding "$project" \
   --member="serviceAccount:$builder" --role=roles/cloudbuild.builds.builder --condition=None
-grant storage buckets add-iam-policy-binding "gs://$bucket" \
-  --member="serviceAccount:$runner" --role=roles/storage.objectAdmin
+for role in storage.objectAdmin storage.legacyBucketReader; do
+  grant storage buckets add-iam-policy-binding "gs://$bucket" \
+    --member="serviceAccount:$runner" --role="roles/$role"
+done
 # The pipeline starts jobs that run as the same account; you start builds and runs, and `doctor`
 # asks in the account's name.
 grant iam service-accounts add-iam-policy-binding "$runner" \

@@ -17,6 +17,7 @@ import json
 import runpy
 import signal
 import sys
+from time import monotonic
 from typing import Any
 
 from pipeline import lane
@@ -109,6 +110,7 @@ def main(arguments: list[str]) -> None:
         lane.require(options.vertex_tfx)
     except UserError as error:
         sys.exit(f"error: {error}")
+    started = monotonic()
     # Not before that check: the timer outlives this function, and would end whoever called it.
     faulthandler.dump_traceback_later(_START_SECONDS, exit=True)
     settings = VertexSettings(
@@ -124,8 +126,9 @@ def main(arguments: list[str]) -> None:
     limits = Limits.from_labels(VertexClient(connection).get(run).labels)
     seconds = limits.of_task(name_of(task))
     print(f"{task} of run {run} is ended after {seconds} s", flush=True)
-    # Even if Python itself hangs; prints the stack of every thread.
-    faulthandler.dump_traceback_later(seconds, exit=True)
+    # Even if Python itself hangs; prints the stack of every thread. Looking the limit up counts.
+    left = max(seconds - (monotonic() - started), 1)
+    faulthandler.dump_traceback_later(left, exit=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     try:
         _run_tfx(within_limits(arguments, run, task, limits))

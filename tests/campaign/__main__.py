@@ -1,6 +1,7 @@
 """Runs a campaign and prints its figures; exit code 1 if anything was wrong."""
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +15,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=20.0, help="default: 20")
     parser.add_argument("--seed", type=int, default=1, help="default: 1")
     options = parser.parse_args()
+    # Of the server that loads TFX: dozens of lines that libraries print about each other.
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
     with tempfile.TemporaryDirectory(prefix="campaign_") as folder:
         campaign = Campaign(Path(folder), options.seed, lambda line: print(line, flush=True))
         campaign.go(options.minutes)

@@ -1,13 +1,20 @@
 """All questions of the lineage, each answer beside the notes."""
 
+import contextlib
+import io
+import json
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.files import LATEST
 from pipeline.lineage import Backend, diff, impact, runs, trace, verify, why
+from pipeline.lineage.export import export
+from pipeline.lineage.graph import draw
 from pipeline.lineage.images import images_of
+from pipeline.lineage.tables import show
 from tests.campaign.notes import Notes, sha256_of
 
 # The states that `runs` may give for the exit codes; None is a run that was killed. A run may be
@@ -37,13 +44,15 @@ def ask_everything(
     latest = served(workdir)
     if latest.exists():
         questions.append(("trace", lambda: _trace(backend, notes, latest)))
+        questions.append(("graph", lambda: _graph(backend, notes, latest)))
+        questions.append(("export", lambda: _export(backend, latest)))
         questions.append(("verify", lambda: _verify(backend, notes, workdir, data)))
     if notes.finished():
         picture = chance.choice(notes.pictures())
         questions.append((f"impact {picture[:12]}", lambda: _impact(backend, notes, picture)))
         before, after = chance.choices(notes.finished(), k=2)
         questions.append((f"diff {before} {after}", lambda: _diff(backend, notes, before, after)))
-        questions.append((f"why {after}", lambda: why(backend, after) and None))
+        questions.append((f"why {after}", lambda: shown(why(backend, after)) and None))
     for question, answer in questions:
         try:
             yield question, answer()
@@ -54,7 +63,7 @@ def ask_everything(
 
 
 def _runs(backend: Backend, notes: Notes) -> str | None:
-    states = {line.run.name: line.state for line in runs(backend)}
+    states = {line.run.name: line.state for line in shown(runs(backend))}
     for run, state in states.items():
         if state not in _STATES.get(notes.exit_codes.get(run), _KILLED):
             return f"{run} is {state}, its exit code was {notes.exit_codes.get(run)}"
@@ -66,7 +75,7 @@ def _runs(backend: Backend, notes: Notes) -> str | None:
 
 def _trace(backend: Backend, notes: Notes, latest: Path) -> str | None:
     expected = notes.accepted[sha256_of(latest / "detect.tflite")].chain()
-    found = trace(backend, str(latest)).trainings
+    found = shown(trace(backend, str(latest))).trainings
     seeds = [training.settings["training"]["seed"] for training in found]
     if seeds != [training.seed for training in expected]:
         return f"seeds {seeds}, expected {[training.seed for training in expected]}"
@@ -78,6 +87,24 @@ def _trace(backend: Backend, notes: Notes, latest: Path) -> str | None:
         if seen != told.images():
             return f"other pictures than run {training.run.name} was given"
     return None
+
+
+def _graph(backend: Backend, notes: Notes, latest: Path) -> str | None:
+    found = trace(backend, str(latest))
+    drawn = {form: draw(found, form) for form in ("json", "mermaid", "dot", "html")}
+    nodes = json.loads(drawn["json"])["nodes"]
+    trainers = sum(node["label"] == "Trainer" for node in nodes)
+    expected = len(notes.accepted[sha256_of(latest / "detect.tflite")].chain())
+    return None if trainers == expected else f"{trainers} trainings, expected {expected}"
+
+
+def _export(backend: Backend, latest: Path) -> str | None:
+    found = trace(backend, str(latest))
+    (subject,) = json.loads(export(found, "in-toto"))["subject"]
+    if subject["digest"] != {"sha256": sha256_of(latest / "detect.tflite")}:
+        return f"in-toto: {subject['digest']} is not what is served"
+    events = [json.loads(line) for line in export(found, "openlineage").splitlines()]
+    return None if events else "no OpenLineage events"
 
 
 def _impact(backend: Backend, notes: Notes, picture: str) -> str | None:
@@ -98,7 +125,7 @@ def _impact(backend: Backend, notes: Notes, picture: str) -> str | None:
 
 
 def _diff(backend: Backend, notes: Notes, before: str, after: str) -> str | None:
-    found = diff(backend, before, after)
+    found = shown(diff(backend, before, after))
     old, new = notes.told[before].images(), notes.told[after].images()
     expected = (
         sorted(new.keys() - old.keys()),
@@ -127,12 +154,21 @@ def damage_found(backend: Backend, workdir: Path, data: Path) -> set[Path]:
 
     Changes in the folder of pictures are none: there, pictures come and go.
     """
-    paths = {Path(finding.path) for finding in verify(backend, str(served(workdir))).findings}
+    paths = {
+        Path(finding.path) for finding in shown(verify(backend, str(served(workdir)))).findings
+    }
     return {
         path.relative_to(workdir) if path.is_relative_to(workdir) else path
         for path in paths
         if not path.is_relative_to(data)
     }
+
+
+def shown(answer: Any) -> Any:
+    """The answer, after it was printed as on a terminal: that must not fail either."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        show(answer)
+    return answer
 
 
 def served(workdir: Path) -> Path:

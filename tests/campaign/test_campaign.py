@@ -19,3 +19,4 @@ def test_every_fault_is_survived_and_every_answer_is_right():
     )
     assert done.returncode == 0, done.stdout
     assert "0 wrong" in done.stdout
+    assert "arning" not in done.stdout

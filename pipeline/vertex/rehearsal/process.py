@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import runpy
 import sys
+import tempfile
 from collections.abc import Mapping
 from multiprocessing import forkserver
 from pathlib import Path
@@ -46,7 +47,11 @@ def run_module(
         target=_run, args=(module, arguments, dict(environment), str(folder), str(log))
     )
     process.start()
-    process.join()
+    try:
+        process.join()
+    except BaseException:  # Ctrl-C or SIGTERM, which reach only this process
+        process.terminate()
+        raise
     return process.exitcode
 
 
@@ -58,6 +63,7 @@ def _run(
     os.dup2(file, sys.stderr.fileno())
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # the server may have looked TMPDIR up
     os.chdir(folder)
     sys.path.insert(0, folder)
     sys.argv = [module, *arguments]

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
+from pipeline.files import temporary_files
 from pipeline.vertex.compilation import compile_job, fill_in
 from pipeline.vertex.job_spec import task_graph
 from pipeline.vertex.rehearsal.process import start_loading
@@ -57,7 +58,8 @@ def rehearse(config: PipelineConfig, folder: str) -> dict[str, Any]:
     run_folder.mkdir(parents=True)
     (run_folder / "job.json").write_text(json.dumps(job, indent=1, sort_keys=True))
     store = RehearsalStore(root / "metadata.json", config.name)
-    results = execute(job, Path(config.execution.pipeline_root) / run_id, store, run_folder)
+    with temporary_files(run_folder / "tmp"):
+        results = execute(job, Path(config.execution.pipeline_root) / run_id, store, run_folder)
 
     from pipeline.summary import summarize
 
@@ -139,6 +141,9 @@ def _for_here(config: PipelineConfig, root: Path) -> PipelineConfig:
         path = getattr(config.data, name)
         if path and _REMOTE not in path:
             settings[f"data.{name}"] = os.path.abspath(path)
+    weights = config.warm_start.weights
+    if weights and weights != "imagenet" and _REMOTE not in weights:
+        settings["warm_start.weights"] = os.path.abspath(weights)
     if not (config.data.path or config.data.train):
         from pipeline.demo.data import write_demo_data
 

@@ -47,6 +47,14 @@ class RehearsalStore:
         by_name = {artifact["name"]: artifact for artifact in self._artifacts}
         return {output: [by_name[name] for name in listed] for output, listed in names.items()}
 
+    def known(self, wanted: dict[str, Any]) -> dict[str, Any] | None:
+        """The latest artifact of the same type and place that has all of its metadata."""
+        for artifact in reversed(self._artifacts):
+            same = all(artifact[field] == wanted[field] for field in ("schema_title", "uri"))
+            if same and wanted["metadata"].items() <= artifact["metadata"].items():
+                return artifact
+        return None
+
     def record(self, key: str, outputs: Artifacts) -> None:
         """Records the outputs of a task that has succeeded, under its cache key."""
         self._artifacts += [

@@ -30,7 +30,7 @@ class Task:
       name: of the task.
       parameters: values in the form of the spec, {"stringValue": ...}.
       component: definition of the component.
-      executor: from the deployment, with `container` or `resolver`.
+      executor: from the deployment, with `container`, `resolver` or `importer`.
       caching: whether identical tasks may share outputs.
     """
 
@@ -60,6 +60,9 @@ def run_task(
     if "resolver" in task.executor:
         queries = task.executor["resolver"]["outputArtifactQueries"]
         outputs = {name: store.query(query["filter"], inputs) for name, query in queries.items()}
+        return TaskResult(task.name, "complete", started, time.time(), outputs)
+    if "importer" in task.executor:
+        outputs = _import(task, store)
         return TaskResult(task.name, "complete", started, time.time(), outputs)
 
     container = task.executor["container"]
@@ -92,6 +95,18 @@ def run_task(
     _apply(json.loads(output_file.read_text()), outputs)
     store.record(key, outputs)
     return TaskResult(task.name, "complete", started, time.time(), outputs)
+
+
+def _import(task: Task, store: RehearsalStore) -> Artifacts:
+    """The artifact at a given uri; the one that an earlier rehearsal imported or made there."""
+    uri = task.executor["importer"]["artifactUri"]["constantValue"]["stringValue"]
+    [(output, definition)] = task.component["outputDefinitions"]["artifacts"].items()
+    artifact = _new_artifact("", uri, definition)
+    earlier = store.known(artifact)
+    if earlier is None:
+        artifact["name"] = store.new_name()
+        store.record(cache_key(task.name, uri, definition), {output: [artifact]})
+    return {output: [earlier or artifact]}
 
 
 def _new_artifact(name: str, uri: str, definition: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from pipeline.lineage import open_backend, trace
+from pipeline.lineage import open_backend, runs, trace
 
 EVERY = range(1, 100)
 
@@ -53,3 +53,11 @@ def test_runs_that_overlapped(sqlite_filled, unrecorded):
                 (new, old),
             )
     assert names(unrecorded, EVERY) == expected
+
+
+def test_asking_adds_nothing_to_runs_that_recorded_nothing(sqlite_filled, unrecorded):
+    """Such as those that are under way, or were killed."""
+    backend = open_backend(str(unrecorded))
+    backend.runs_of(EVERY)
+    expected = [line.executions for line in runs(sqlite_filled.open())]
+    assert [line.executions for line in runs(backend)] == expected

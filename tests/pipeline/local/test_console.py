@@ -2,11 +2,13 @@ import contextlib
 import logging
 import os
 import signal
+import time
 import warnings
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2
 
+from pipeline.local import console
 from pipeline.local.console import quiet_but_logged, remember_ctrl_c, say
 
 
@@ -86,6 +88,23 @@ def test_a_swallowed_ctrl_c_is_raised_at_the_next_check(python_takes_ctrl_c):
     with pytest.raises(KeyboardInterrupt):
         run()
     assert steps == ["first"]
+
+
+def test_a_ctrl_c_that_a_library_swallows_is_repeated(python_takes_ctrl_c, monkeypatch):
+    """Garbage collection calls functions of JAX's, and whatever these raise is ignored."""
+    monkeypatch.setattr(console, "_REPEAT_SECONDS", 0.01)
+    steps = []
+
+    def train():
+        with remember_ctrl_c():
+            with contextlib.suppress(BaseException):
+                signal.raise_signal(signal.SIGTERM)
+            time.sleep(20)
+            steps.append("trained to the end")
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    assert not steps
 
 
 def test_a_ctrl_c_that_a_library_turns_into_another_error_counts(python_takes_ctrl_c):

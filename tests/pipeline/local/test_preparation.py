@@ -5,10 +5,10 @@ import zipfile
 import pytest
 
 from pipeline import presets
-from pipeline.config import DataSettings, override
+from pipeline.config import override
 from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT
-from pipeline.local.preparation import complete, require_data
+from pipeline.local.preparation import complete
 from pipeline.local.workdir import Workdir
 
 OWN = override(presets.load("small_data_cpu"), {"data.path": "pets"})
@@ -73,36 +73,6 @@ def test_a_warm_start_with_another_sha256_is_rejected(places, tmp_path):
     right = hashlib.sha256(b"one").hexdigest()
     config = override(config, {"warm_start.sha256": right})
     assert complete(config, places).warm_start.sha256 == right
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        {"path": "pets"},
-        {"path": "pets", "train": "ids.txt", "eval": "ids.txt"},
-        {"path": "shard-*", "format": "tfrecord"},
-        {"path": "days/{SPAN}/*", "format": "tfrecord"},
-        {"path": "gs://bucket/pets"},
-        {},
-    ],
-)
-def test_data_that_exists_or_cannot_be_looked_up_passes(places, tmp_path, data):
-    for name in ("shard-0.record", "ids.txt"):
-        (tmp_path / name).write_text("x")
-    require_data(DataSettings(**data))
-
-
-@pytest.mark.parametrize(
-    ("data", "missing"),
-    [
-        ({"path": "nowhere"}, "nowhere"),
-        ({"path": "pets", "train": "lost.txt", "eval": "lost.txt"}, r"lost\.txt"),
-        ({"path": "lost-*", "format": "tfrecord"}, r"lost-\*"),
-    ],
-)
-def test_data_that_does_not_exist_is_named(places, data, missing):
-    with pytest.raises(UserError, match=f"There is no data at {missing}"):
-        require_data(DataSettings(**data))
 
 
 def test_an_archive_is_unpacked_once_into_a_folder_named_after_its_content(places, tmp_path):

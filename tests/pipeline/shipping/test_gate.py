@@ -159,6 +159,21 @@ def test_a_model_whose_labels_were_changed_is_not_judged(
         evaluate(candidate, baseline=baseline)
 
 
+@pytest.mark.slow
+def test_a_baseline_that_is_gone_is_left_out_with_a_word(
+    evaluate, model_artifact, int8_model, caplog
+):
+    """As Vertex AI's resolver may choose it, which looks at no files."""
+    candidate, baseline = (
+        model_artifact(int8_model, LABELS, name=name) for name in ("candidate", "baseline")
+    )
+    shutil.rmtree(baseline.uri)
+    evaluation, blessing = evaluate(candidate, baseline=baseline)
+    assert evaluation.baseline_metrics is None
+    assert blessing.get_int_custom_property("blessed") == 1
+    assert f"no comparison with the last blessed model: {baseline.uri}" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("min_map50", "max_drop", "message"),
     [

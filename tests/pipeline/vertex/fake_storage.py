@@ -32,7 +32,8 @@ class FakeStorage:
         self.buckets = {"my-bucket": "US-CENTRAL1"}
         self.objects: dict[tuple[str, str], tuple[bytes, int]] = {}
         self.permissions = {
-            f"storage.objects.{verb}" for verb in ("create", "delete", "get", "list")
+            "storage.buckets.get",
+            *(f"storage.objects.{verb}" for verb in ("create", "delete", "get", "list")),
         }
         self.before_write = None
         self._sessions: dict[str, tuple[str, str, dict, bytearray]] = {}
@@ -69,6 +70,8 @@ class FakeStorage:
             return self._stat(bucket, name, parameters)
         if path.endswith("/o"):
             return self._list(bucket, parameters)
+        if "storage.buckets.get" not in self.permissions:
+            return _error(403, "no storage.buckets.get access")
         return _json({"name": bucket, "location": self.buckets[bucket]})
 
     def _batch(self, headers, body: bytes) -> Answer:

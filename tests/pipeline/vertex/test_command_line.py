@@ -431,6 +431,11 @@ sys.exit(code)
          "divide by the 8 replicas"),
         (["submit", *PIPELINE, *PROJECT, "--set", "vertex.max_overrun=0.5"], 2,
          "vertex.max_overrun"),
+        (["submit", *PIPELINE, *PROJECT, "--set", "vertex.notify_webhook=hooks.example.com"], 2,
+         "vertex.notify_webhook"),
+        (["rehearse", "--data", "/nowhere"], 1, "There is no data at /nowhere"),
+        (["rehearse", "--warm-start", "/nowhere"], 1, "/nowhere, which does not exist"),
+        (["compile", *PIPELINE, *PROJECT, "--schema", "/nowhere"], 1, "Received: /nowhere"),
     ],
 )  # fmt: skip
 def test_mistakes_are_reported_before_anything_slow_is_loaded(cloud, arguments, code, expected):
@@ -494,6 +499,12 @@ def test_a_quota_without_a_limit_is_enough(run, examined):
          f"{ACCOUNT}, on gs://my-bucket: what roles/storage.objectAdmin allows (not "
          "storage.objects.list)",
          f"--member=serviceAccount:{ACCOUNT} --role=roles/storage.objectAdmin"),
+        (lambda cloud: cloud.storage.permissions.discard("storage.buckets.get"),
+         "bucket gs://my-bucket can be looked at",
+         "--member=user:YOU --role=roles/storage.legacyBucketReader"),
+        (lambda cloud: cloud.storage.permissions.discard("storage.buckets.get"),
+         f"{ACCOUNT}, on gs://my-bucket: what roles/storage.legacyBucketReader allows",
+         f"--member=serviceAccount:{ACCOUNT} --role=roles/storage.legacyBucketReader"),
         (lambda cloud: cloud.images.clear(), "trainer_image", "--trainer-image"),
         (lambda cloud: cloud.quotas.clear(), "custom_model_training_tpu_v5e in us-central1: 0 of",
          "iam-admin/quotas?project=my-project"),

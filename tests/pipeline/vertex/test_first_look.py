@@ -198,6 +198,6 @@ def test_a_rehearsal_is_chosen_for_this_machine(cloud, monkeypatch, tmp_path, ca
     assert "(by the weights, the images and 3 cores)" in out
     assert configs[0].training.steps == 600
     assert vertex_runner.main(["rehearse", "--data", "nothing"]) == 1
-    assert "which does not exist" in capsys.readouterr().err
+    assert "There is no data at nothing" in capsys.readouterr().err
     assert vertex_runner.main(["rehearse"]) == 1  # the demo, of whose start nothing is said
     assert capsys.readouterr().out == ""

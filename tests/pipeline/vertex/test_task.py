@@ -115,6 +115,8 @@ def test_a_job_that_another_tfx_compiled_is_refused_in_one_line():
     assert "\n" not in message
 
 
+FLAGS = ["--vertex_project=my-project", "--vertex_region=us-central1",
+         "--vertex_api_transport=rest"]  # fmt: skip
 # In place of TFX's program.
 PROGRAM = """
 import sys, time
@@ -146,8 +148,7 @@ def start(cloud):
     def run(then: str, limits: Limits = LIMITS) -> subprocess.Popen:
         run_name = f"{PARENT}/pipelineJobs/{RUN}"
         cloud.jobs[run_name] = {"name": run_name, "labels": limits.labels()}
-        flags = ["--vertex_project=my-project", "--vertex_region=us-central1",
-                 f"--vertex_api_endpoint={cloud.url}", "--vertex_api_transport=rest"]  # fmt: skip
+        flags = [*FLAGS, f"--vertex_api_endpoint={cloud.url}"]
         return subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", PROGRAM.format(then=then), cloud.url, *flags,
              *invocation("Trainer_7")],
@@ -158,6 +159,21 @@ def start(cloud):
         )  # fmt: skip
 
     return run
+
+
+def test_the_time_that_looking_the_limit_up_takes_counts(cloud, monkeypatch):
+    timers, times = [], iter((0, 100))
+    monkeypatch.setattr(
+        task.faulthandler, "dump_traceback_later", lambda left, exit: timers.append(left)
+    )
+    monkeypatch.setattr(task, "monotonic", lambda: next(times))
+    monkeypatch.setattr(task.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(task, "_run_tfx", lambda arguments: None)
+    name = f"{PARENT}/pipelineJobs/{RUN}"
+    cloud.jobs[name] = {"name": name, "labels": LIMITS.labels()}
+    cloud.script = ["PIPELINE_STATE_RUNNING"]
+    task.main([*FLAGS, f"--vertex_api_endpoint={cloud.url}", *invocation("Trainer_7")])
+    assert timers == [600, 4400]
 
 
 def ended(cloud) -> bool:

@@ -1,5 +1,9 @@
 import os
+import time
 
+import pytest
+
+from pipeline.vertex.rehearsal import process
 from pipeline.vertex.rehearsal.process import run_module
 
 # Prints what it is given, leaves a trace in os, and exits with the last argument.
@@ -28,7 +32,36 @@ def test_programs_run_apart_from_each_other_with_tfx_loaded(tmp_path):
     assert log.read_text() == "".join(received)
 
 
+def test_a_program_leaves_its_temporary_files_where_it_is_told(tmp_path):
+    (tmp_path / "leaving.py").write_text("import tempfile; tempfile.mkdtemp(prefix='left')")
+    (tmp_path / "temporary").mkdir()
+    environment = {"TMPDIR": str(tmp_path / "temporary")}
+    assert run_module("leaving", [], environment, tmp_path, tmp_path / "log") == 0
+    assert [path.name[:4] for path in (tmp_path / "temporary").iterdir()] == ["left"]
+
+
 def test_a_program_that_raises_fails_with_its_traceback_in_the_log(tmp_path):
     (tmp_path / "failing.py").write_text("raise ValueError('what went wrong')")
     assert run_module("failing", [], {}, tmp_path, tmp_path / "log") == 1
     assert "ValueError: what went wrong" in (tmp_path / "log").read_text()
+
+
+def test_an_interrupt_ends_the_program_that_runs(tmp_path, monkeypatch):
+    (tmp_path / "sleeping.py").write_text(
+        "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    )
+    log = tmp_path / "log"
+
+    def interrupted(self):
+        while not (log.exists() and log.read_text().endswith("\n")):
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(process._SERVER.Process, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_module("sleeping", [], {}, tmp_path, log)
+    attempts = 2000
+    while attempts and os.path.exists(f"/proc/{int(log.read_text())}"):
+        attempts -= 1
+        time.sleep(0.01)
+    assert attempts
