@@ -52,11 +52,14 @@ def make_data(folder: Path, count: int = 24) -> None:
 
 def start(runner: str, data: Path, *arguments: str) -> subprocess.Popen:
     settings = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
-    temporary = data.parent / "temporary"
-    temporary.mkdir(exist_ok=True)
+    elsewhere = data.parent / "elsewhere"
+    elsewhere.mkdir(exist_ok=True)
+    environment = os.environ | {"HOME": str(elsewhere), "TMPDIR": str(elsewhere)}
+    for name in ("KERAS_HOME", "MPLCONFIGDIR"):
+        environment.pop(name, None)
     return subprocess.Popen(
         [sys.executable, str(ROOT / runner), *arguments, "--data", str(data), *settings],
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TMPDIR": str(temporary)},
+        env=environment | {"TF_CPP_MIN_LOG_LEVEL": "3"},
     )
 
 
@@ -91,7 +94,7 @@ def test_the_compiled_job_makes_what_the_local_runner_makes(tmp_path):
     baseline = second["gate"]["baseline_metrics"]
     assert baseline["mAP50"] == pytest.approx(first["metrics"]["mAP50"])
 
-    assert not list((tmp_path / "temporary").iterdir())
+    assert not list((tmp_path / "elsewhere").iterdir())
 
     # What it says to do next works as it is printed.
     detect, tensorboard, serve = _next_lines(second)
