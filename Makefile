@@ -19,11 +19,13 @@ PICK_LANE = \
 	if [ "$$oldest" = 2.39 ] && find_python 3.13 3.12 3.11; then \
 		lock=requirements-modern.lock; lane="TFX 1.21 on $$($$python --version), glibc $$glibc"; \
 	else \
-		[ "$$oldest" = 2.39 ] && why="no Python 3.11 to 3.13 with its venv module found" || \
+		get="apt-get install python3-venv python3-dev"; \
+		if [ "$$oldest" = 2.39 ]; then why="no Python 3.11 to 3.13 with its venv module found"; else \
 			why="TFX 1.21 needs glibc 2.39 or newer, and this system has $${glibc:-none}"; \
+			get="pyenv install 3.10, or on Ubuntu 22.04 $$get"; \
+		fi; \
 		find_python 3.10 || { echo "error: $$why; and no Python 3.10, for TFX 1.16, either. Install one," \
-			"for example with: apt-get install python3-venv python3-dev (Debian 13, Ubuntu 24.04), or" \
-			"pyenv install 3.10 (older systems); or pass its path: make SETUP_PYTHON=/path ..." >&2; exit 1; }; \
+			"for example with: $$get; or pass its path: make SETUP_PYTHON=/path ..." >&2; exit 1; }; \
 		lock=requirements.lock; lane="TFX 1.16 on $$($$python --version): $$why"; \
 	fi
 

@@ -3,7 +3,7 @@
     python -m benchmarks.lanes --older COMMAND --modern COMMAND [--rounds 1] [--set ...]
 
 A COMMAND starts a lane's Python in a clone where `make setup` has installed it: `.venv/bin/python`,
-or in the userland of `.ci/modern`, with its /dev and /proc mounted as there,
+or in the userland of `.ci/modern`, with its /dev, /proc and /sys as there,
 `chroot USERLAND env --chdir=/clone .venv/bin/python`. The settings are the demo's.
 
 The lanes take turns, and a row has the medians of the rounds, in seconds of processor time: other

@@ -49,7 +49,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "version", nargs="?", help="to this one; by default to the newest before the latest"
     )
     withdrawing = verb("withdraw", "never serve, push or compare with a version again")
-    withdrawing.add_argument("version", help="its number")
+    withdrawing.add_argument("version", nargs="+", help="its number, or several")
     withdrawing.add_argument("--reason", required=True, metavar="TEXT", help="why, for people")
     return parser.parse_args(argv)
 
@@ -97,16 +97,21 @@ def _facts(version: Version) -> dict:
     }
 
 
-def _withdraw(publisher: Publisher, version: str, reason: str, location: str) -> None:
+def _withdraw(publisher: Publisher, versions: list[str], reason: str, location: str) -> None:
     reason = " ".join(reason.split())  # a line, in lists and on pages
     if not reason:
         raise UserError("Expected a reason to withdraw a version. Received: an empty --reason.")
     mark = _marker(location)  # before anything changes
     at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    found = publisher.withdraw(version, reason, at)
-    known = found.withdrawn
-    print(f"Version {version} in {publisher.root} is withdrawn since {known['at']}: "
-          f"{known['reason']}")  # fmt: skip
+    latest = {str(one.version) for one in publisher.versions() if one.is_latest}
+    # The latest in the end: it makes way for the newest that is left.
+    for version in sorted(versions, key=latest.__contains__):
+        found = publisher.withdraw(version, reason, at)
+        known = found.withdrawn
+        print(f"Version {version} in {publisher.root} is withdrawn since {known['at']}: "
+              f"{known['reason']}")  # fmt: skip
+        if mark is not None:
+            mark(found.sha256, {**known, "version": version, "destination": publisher.root})
     _say_latest(publisher)
     if mark is None:
         print(
@@ -114,8 +119,6 @@ def _withdraw(publisher: Publisher, version: str, reason: str, location: str) ->
             "compare with this model. Name the store with --metadata, and repeat this.",
             file=sys.stderr,
         )
-        return
-    mark(found.sha256, {**known, "version": version, "destination": publisher.root})
 
 
 def _marker(location: str) -> Callable[[str, dict[str, str]], None] | None:

@@ -9,6 +9,8 @@ Every answer is a dataclass whose `to_json` is what the command prints with --js
 writes to a store.
 """
 
+from pathlib import Path
+
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.diff import diff
 from pipeline.lineage.impact import impact
@@ -18,6 +20,7 @@ from pipeline.lineage.trace import trace
 from pipeline.lineage.verify import verify
 from pipeline.lineage.why import why
 from pipeline.metadata import store
+from pipeline.metadata.relocation import last_place
 
 __all__ = ["Backend", "diff", "impact", "open_backend", "runs", "trace", "verify", "why"]
 
@@ -37,4 +40,14 @@ def open_backend(location: str) -> Backend:
 
         return VertexBackend(location)
     connection = store.connection_config(location, read_only=True)
-    return MlmdBackend(store.open_store(connection, read_only=True), store.describe(connection))
+    opened = store.open_store(connection, read_only=True)
+    return MlmdBackend(opened, store.describe(connection), moved=_move_of(location))
+
+
+def _move_of(location: str) -> tuple[str, str] | None:
+    """Where the workdir around a SQLite file was in its last run, and is; None if it stayed."""
+    if "://" in location:
+        return None
+    root = Path(location).absolute().parent
+    before = last_place(root / "pipeline_root")
+    return (before, str(root)) if before not in (None, str(root)) else None

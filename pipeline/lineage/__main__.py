@@ -275,7 +275,10 @@ def _show_impact(options: argparse.Namespace, backend, answer: Impacts) -> int:
         content = [found.to_json() for found in answer.answers]
         print(json.dumps(content if len(options.x) > 1 else content[0], indent=2))
     elif options.csv:
-        csv.writer(sys.stdout, lineterminator="\n").writerows(tables.csv_rows(answer))
+        csv.writer(sys.stdout, lineterminator="\n").writerows(
+            [tables.escaped("" if cell is None else str(cell)) for cell in row]
+            for row in tables.csv_rows(answer)
+        )
     else:
         tables.show(answer)
     if options.lists or not (options.json or options.csv):
@@ -288,12 +291,14 @@ def _show_impact(options: argparse.Namespace, backend, answer: Impacts) -> int:
                     f"without them. Received: {obstacle or 'others'}."
                 )
             again.write_lists(options.lists)
-        elif again and answer.is_served:
-            folder = os.path.join(options.workdir, f"without_{_slug(options.x)}")
+        else:
             place = (["--metadata", options.metadata] if options.metadata else
                      ["--workdir", options.workdir])  # fmt: skip
-            words = ["impact", *options.x, *place, "--lists", folder]
-            tables.print_lines(tables.retraining(again, words, folder))
+            tables.print_lines(tables.withdrawal(answer, place))
+            if again and answer.is_served:
+                folder = os.path.join(options.workdir, f"without_{_slug(options.x)}")
+                words = ["impact", *options.x, *place, "--lists", folder]
+                tables.print_lines(tables.retraining(again, words, folder))
     if answer.lost:
         _say(f"error: {backend.location} does not know {', '.join(answer.lost)}.")
         return EXIT_NO_ANSWER

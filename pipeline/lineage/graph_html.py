@@ -19,6 +19,8 @@ _COLORS = 6
 # Nearest runs first, sections are unfolded until so many rows are visible.
 _UNFOLDED_ROWS = 15
 _DIGITS = 12
+# What a WarmStart brings, and nothing else in the store made.
+_FOREIGN = {"result": "weights of unknown origin"}
 _ASKED = " <mark>asked for</mark>"
 _TEMPLATE = Path(__file__).with_name("graph_page.html")
 
@@ -209,7 +211,8 @@ class _Writer:
         is_taken, is_artifact = node["run"] != run, node["kind"] == "artifact"
         facts = [_moment(_time(node)), *_remarks(node)]
         if is_artifact and row.key in self._made_as:
-            facts.insert(1, self._made_as[row.key])
+            channel = self._made_as[row.key]
+            facts.insert(1, _FOREIGN.get(channel, channel))
         if is_taken:
             facts.insert(0, f"from run {node['run']}" if node["run"] else "from another run")
         rail, caption = _rail(row, is_artifact), f"<b>{_text(_caption(node))}</b>"

@@ -9,13 +9,19 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.files import IMAGES_FILE, SKIPPED_FILE
 from pipeline.lineage import places
-from pipeline.metadata.image_lists import LISTS, Record, RecordedImages, data_fingerprint
+from pipeline.metadata.image_lists import (
+    LISTS,
+    Record,
+    RecordedImages,
+    data_fingerprint,
+    folded,
+)
 from pipeline.metadata.records import Artifact
 
 # Whole, or at least eight of its first digits.
@@ -102,13 +108,18 @@ def find_image(
         sightings = with_content(digest)
         if sightings:
             return sightings, unknown
-    contents = {
-        image["sha256"]
-        for _, listed in lists
-        for image in listed.named(wanted)
-        if _is(image, wanted)
-    }
-    sightings = [sighting for examples in artifacts for sighting in _skipped(examples, wanted)]
+    named = [image for _, listed in lists for image in listed.named(wanted)]
+    aside = [(examples, image) for examples in artifacts for image in _set_aside(examples, wanted)]
+    # Only where no name is the very same do upper and lower case not matter.
+    for form in (_with_lower_extension, folded):
+        contents = {image["sha256"] for image in named if _is(image, wanted, form)}
+        sightings = [
+            Sighting(examples, "set_aside", image)
+            for examples, image in aside
+            if _is(image, wanted, form) or _has_stem(image["file"], wanted, form)
+        ]
+        if contents or sightings:
+            break
     for content in sorted(contents):
         sightings += with_content(content)
     return sightings, unknown
@@ -154,43 +165,44 @@ class _ListFile:
         return [image for image in self._with(digest) if image["sha256"].startswith(digest)]
 
     def named(self, name: str) -> list[dict[str, Any]]:
-        return self._with(PurePosixPath(name).stem)
+        stem = PurePosixPath(name).stem
+        # Other letters are escaped in the file.
+        return self._with(stem) if stem.isascii() else list(self)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return map(json.loads, self._text.splitlines())
 
     def _with(self, text: str) -> list[dict[str, Any]]:
-        """Parses only the lines with a text."""
-        escaped = json.dumps(text)[1:-1]
-        if escaped not in self._text:
+        """Parses only the lines with a text, in whatever case."""
+        escaped = json.dumps(text)[1:-1].lower()
+        if escaped not in self._text.lower():
             return []
-        return [json.loads(line) for line in self._text.splitlines() if escaped in line]
+        return [json.loads(line) for line in self._text.splitlines() if escaped in line.lower()]
 
 
-def _skipped(examples: Artifact, wanted: str) -> list[Sighting]:
-    """An image that was set aside; it may be listed by the name of its annotation."""
-    stem = PurePosixPath(wanted).stem
+def _set_aside(examples: Artifact, wanted: str) -> list[dict[str, Any]]:
+    """Images that were skipped, and may be the one that is wanted."""
     try:
-        skipped = _ListFile(_read(examples, SKIPPED_FILE) or "").named(wanted)
-        return [
-            Sighting(examples, "set_aside", image)
-            for image in skipped
-            if _is(image, wanted) or PurePosixPath(image["file"]).stem == stem
-        ]
+        found = _ListFile(_read(examples, SKIPPED_FILE) or "").named(wanted)
+        return [image for image in found if isinstance(image["id"] + image["file"], str)]
     except (OSError, ValueError, LookupError, TypeError):  # no model saw it, whatever it says
         return []
 
 
-def _is(image: dict[str, Any], wanted: str) -> bool:
-    file = image["file"]
-    # Extensions in either case: cameras and data sets disagree about .JPG.
-    wanted, file = _with_lower_extension(wanted), _with_lower_extension(file)
-    if wanted in (image["id"], file):
+def _has_stem(file: str, wanted: str, form: Callable[[str], str]) -> bool:
+    """A skipped image may be listed by the name of its annotation."""
+    return form(PurePosixPath(file).stem) == form(PurePosixPath(wanted).stem)
+
+
+def _is(image: dict[str, Any], wanted: str, form: Callable[[str], str]) -> bool:
+    wanted, key, file = map(form, (wanted, image["id"], image["file"]))
+    if wanted in (key, file):
         return True
     return file.endswith(f"/{wanted}") or wanted.endswith(f"/{file}")
 
 
 def _with_lower_extension(path: str) -> str:
+    """Extensions are equal in either case: cameras and data sets disagree about .JPG."""
     root, extension = os.path.splitext(path)
     return root + extension.lower()
 

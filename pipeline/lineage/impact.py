@@ -27,8 +27,10 @@ from pipeline.lineage.walk import (
     brought,
     descendants,
     find_makers,
+    of_unknown_origin,
     reached,
 )
+from pipeline.metadata.facts import FROM_IMAGENET
 from pipeline.metadata.records import CACHED, COMPLETE, Artifact, NodeId, Run
 
 ITSELF = "itself"
@@ -187,10 +189,27 @@ class Impacts:
     def is_served(self) -> bool:
         """Whether a latest version was touched, or nobody knows which one is the latest."""
         latest = [version for version in self.versions() if version.push.is_latest]
-        return not latest or any(version.how not in (UNTOLD, NEVER) for version in latest)
+        if self.without_latest() or not latest:
+            return True
+        return any(version.how not in (UNTOLD, NEVER) for version in latest)
+
+    def without_latest(self) -> list[str]:
+        """The folders with versions of which nobody knows the latest."""
+        latest: dict[str, bool] = {}
+        for version in self.versions():
+            push, folder = version.push, os.path.dirname(version.push.destination)
+            if push.is_present is not False:
+                latest[folder] = latest.get(folder, False) or bool(push.is_latest)
+        return [folder for folder, is_known in latest.items() if not is_known]
 
     def versions(self) -> list[Version]:
         """All versions, the last one first, each with the strongest way of any answer."""
+        return self._versions
+
+    @functools.cached_property
+    def _versions(self) -> list[Version]:
+        if len(self.answers) == 1:
+            return self.answers[0].versions
         of_each = zip(*(answer.versions for answer in self.answers), strict=True)
         return [min(same, key=lambda version: WAYS.index(version.how)) for same in of_each]
 
@@ -244,6 +263,11 @@ def _answer(backend: Backend, given: str) -> Impact:
         subject = find_subject(backend, given)
     except NotFoundError:
         return _file_impact(backend, given)
+    if given.isdecimal() and find_image(backend.record, _raw_examples(backend), given)[0]:
+        raise UserError(
+            f"Expected one thing. Received: {given!r}, which is an artifact and an image. Name one "
+            f"of them:\n  artifact:{given}\n  image:{given}"
+        )
     return _subject_impact(backend, subject)
 
 
@@ -367,24 +391,20 @@ def _impact(
         touch(direct, way)
         touch(models - direct, INHERITED)
     doubts: dict[NodeId, str] = {}
-    for weights in _of_unknown_origin(backend):
+    for weights in backend.artifacts(of_unknown_origin(backend, brought(backend))).values():
         digest = weights.properties.get("sha256")
         what = f"{weights.uri}{f', sha256 {digest}' if digest else ''}"
         reason = f"it began from weights of unknown origin ({what})"
         doubts |= dict.fromkeys(_models(descendants(backend, [weights.id])), reason)
+    from_imagenet = (backend.record(*FROM_IMAGENET) or {}).get("artifacts", ())
+    reason = "it began from weights of ImageNet, whose pictures nobody recorded here"
+    later = _models(descendants(backend, from_imagenet)) if from_imagenet else ()
+    doubts |= dict.fromkeys([*from_imagenet, *later], reason)
     for doubt in unknown:
         reason = f"it learnt from Examples {doubt.examples.id}, whose list of images {doubt.reason}"
         doubts |= dict.fromkeys(_models(descendants(backend, [doubt.examples.id])), reason)
     doubts = {model: reason for model, reason in sorted(doubts.items()) if model not in ways}
     return Impact(words, examples, list(sightings), list(unknown), ways, doubts, backend)
-
-
-def _of_unknown_origin(backend: Backend) -> list[Artifact]:
-    """Weights with which trainings began, and that no run in the store made."""
-    makers = brought(backend)
-    executions = backend.executions(makers.values())
-    foreign = (key for key, maker in makers.items() if executions[maker].node == "WarmStart")
-    return list(backend.artifacts(foreign).values())
 
 
 def _own_models(backend: Backend, artifacts: list[Artifact]) -> set[NodeId]:

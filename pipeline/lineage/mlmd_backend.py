@@ -23,6 +23,7 @@ from pipeline.metadata.records import (
     to_execution,
     to_run,
 )
+from pipeline.metadata.relocation import replace_folder, replace_in_artifact
 from pipeline.metadata.store import find_context
 
 # ML Metadata reads 20,000 executions by their ids in 0.11 s with batches of this size, and in
@@ -42,6 +43,8 @@ class MlmdBackend:
     Args:
       store: open.
       location: for messages.
+      moved: where the workdir was, and is, if no run has followed it yet: until then, paths of
+        artifacts are read as a run would rewrite them.
 
     Raises:
       UserError: the store has no runs.
@@ -49,8 +52,15 @@ class MlmdBackend:
 
     gaps = None
 
-    def __init__(self, store: metadata_store.MetadataStore, location: str):
+    def __init__(
+        self,
+        store: metadata_store.MetadataStore,
+        location: str,
+        *,
+        moved: tuple[str, str] | None = None,
+    ):
         self.location = location
+        self._moved = moved
         self._store = store
         self._artifacts: dict[int, Artifact] = {}
         self._executions: dict[int, Execution] = {}
@@ -68,7 +78,8 @@ class MlmdBackend:
 
     def node_id(self, text: str) -> int | None:
         """See `Backend`."""
-        is_id = text.isdecimal() and text.isascii() and len(text) <= _ID_DIGITS
+        # Not with zeros in front, as in COCO's names of images.
+        is_id = text.isdecimal() and text.isascii() and len(text) <= _ID_DIGITS and text[0] != "0"
         return int(text) if is_id else None
 
     def artifacts(self, ids: Collection[int]) -> dict[int, Artifact]:
@@ -76,7 +87,7 @@ class MlmdBackend:
 
         def load(missing: list[int]) -> Iterator[tuple[int, Artifact]]:
             for artifact in _in_batches(self._store.get_artifacts_by_id, missing):
-                yield artifact.id, to_artifact(artifact)
+                yield artifact.id, self._artifact(artifact)
 
         return look_up(self._artifacts, ids, load)
 
@@ -118,7 +129,7 @@ class MlmdBackend:
     def artifacts_of_type(self, type_name: str) -> list[Artifact]:
         """See `Backend`."""
         try:
-            return [to_artifact(found) for found in self._store.get_artifacts_by_type(type_name)]
+            return [*map(self._artifact, self._store.get_artifacts_by_type(type_name))]
         except mlmd_errors.NotFoundError:
             return []
 
@@ -138,7 +149,14 @@ class MlmdBackend:
         """See `Backend`."""
         if not _is_text(uri):
             return []
-        return [to_artifact(artifact) for artifact in self._store.get_artifacts_by_uri(uri)]
+        if self._moved:
+            uri = replace_folder(uri, *reversed(self._moved))
+        return [*map(self._artifact, self._store.get_artifacts_by_uri(uri))]
+
+    def _artifact(self, artifact: mlmd.Artifact) -> Artifact:
+        if self._moved:
+            replace_in_artifact(artifact, *self._moved)
+        return to_artifact(artifact)
 
     def runs(self) -> list[Run]:
         """See `Backend`."""

@@ -12,7 +12,7 @@ from pipeline.lineage.backend import Backend
 from pipeline.lineage.fate import origins
 from pipeline.lineage.images import recorded_images
 from pipeline.lineage.impact import ITSELF, Impact
-from pipeline.lineage.training import Training, recorded, trainings_of_models
+from pipeline.lineage.training import Training, followed, recorded, trainings_of_models
 from pipeline.metadata.records import NodeId
 
 _RUNNER = "local_runner.py"
@@ -96,7 +96,7 @@ def retraining(backend: Backend, answers: Iterable[Impact]) -> Retraining | None
     base = _untouched_base(backend, training, ways)
     return Retraining(
         run=run.name,
-        arguments=_arguments(backend, command[1:], config, run.facts, base),
+        arguments=_arguments(backend, command[1:], config, training, base, is_listed),
         ids=ids if is_listed else None,
         obstacle=_obstacle(config, images, ids) if is_listed or images is None else None,
     )
@@ -122,11 +122,18 @@ def _untouched_base(backend: Backend, training: Training, ways: dict[NodeId, str
     if first is training:
         return None
     settings = recorded(backend, first.run, "configuration") or first.settings
-    return settings["warm_start"]["weights"]
+    return followed(backend, first.run, first.model, settings["warm_start"]["weights"])
 
 
-def _arguments(backend: Backend, given: list[str], config, facts, base: str | None) -> list[str]:
-    """The run's own arguments, with places as absolute paths."""
+def _arguments(
+    backend: Backend,
+    given: list[str],
+    config,
+    training: Training,
+    base: str | None,
+    has_new_lists: bool,
+) -> list[str]:
+    """The run's own arguments, with places as absolute paths where they are now."""
     places = {
         "--workdir": os.path.dirname(config["execution"]["pipeline_root"]),
         "--data": config["data"]["path"],
@@ -136,8 +143,10 @@ def _arguments(backend: Backend, given: list[str], config, facts, base: str | No
         "--schema": config["schema_dir"],
         "--warm-start": config["warm_start"]["weights"] if base is None else base,
         "--push-to": config["push"]["destination"],
-        "--metadata": backend.location,
     }
+    run, model = training.run, training.model
+    places = {flag: followed(backend, run, model, place) for flag, place in places.items()}
+    places["--metadata"] = backend.location
     named, rest = set(), []
     words = iter(given)
     for word in words:
@@ -148,10 +157,15 @@ def _arguments(backend: Backend, given: list[str], config, facts, base: str | No
         named.add(flag)
         if not equals:
             next(words, None)
+    if places["--workdir"] != os.path.abspath("workdir"):  # the default, perhaps of another folder
+        named.add("--workdir")
     if not named & {"--data", "--train"}:  # the demo's pictures
-        rest += [] if "--preset" in rest else ["--preset", str(facts.get("preset"))]
+        rest += [] if "--preset" in rest else ["--preset", str(run.facts.get("preset"))]
+    if places["--schema"]:  # a preset's, which other data would not have
+        named.add("--schema")
     if config["data"]["path"]:
-        named = named - {"--train", "--eval", "--test"} | {"--data"}
+        named |= {"--data"}
+        named -= {"--train", "--eval", "--test"} if has_new_lists else set()
     named |= {"--warm-start"} if base is not None else set()
     return rest + [f"{flag}={places[flag]}" for flag in _PLACES if flag in named]
 

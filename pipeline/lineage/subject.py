@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.files import PUSHED_MODEL_FILE, sha256_of
+from pipeline.files import FORMS, PUSHED_MODEL_FILE, sha256_of
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.fate import origins
 from pipeline.metadata.records import Artifact, Run, iso
@@ -15,6 +15,8 @@ from pipeline.metadata.records import Artifact, Run, iso
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # At least eight of its first digits; tables show twelve.
 FIRST_DIGITS = re.compile(r"[0-9a-f]{8,64}")
+# Properties of models: of the .tflite, and of its raw forms.
+_DIGESTS = ("sha256", *FORMS.values())
 _FORMS = (
     "a pushed folder, a .tflite file or its sha256, an artifact's id or uri, or a run's id or "
     "folder"
@@ -134,7 +136,7 @@ def _by_sha256(backend: Backend, given: str, digest: str, folder: str | None) ->
         candidates = [found[key] for key in sorted(found)]
     else:  # only the first digits are given, or the run was interrupted before it recorded them
         everything = backend.artifacts_of_type("PushedModel") + backend.artifacts_of_type("Model")
-        candidates = [a for a in everything if _digest(a).startswith(digest)]
+        candidates = [a for a in everything if _has_file(a, digest)]
     if not candidates:
         raise _not_found(backend, given if given == digest else f"{given} (sha256 {digest})")
     if len({_digest(a) for a in candidates}) > 1:
@@ -152,6 +154,11 @@ def _by_sha256(backend: Backend, given: str, digest: str, folder: str | None) ->
     # have pushed that: the first one stands for all.
     behind = origins(backend, candidates)
     return _single(given, list({behind[a.id][1]: a for a in candidates[::-1]}.values()))
+
+
+def _has_file(artifact: Artifact, digits: str) -> bool:
+    facts = artifact.properties
+    return any(str(facts[name]).startswith(digits) for name in _DIGESTS if name in facts)
 
 
 def _digest(artifact: Artifact) -> str:

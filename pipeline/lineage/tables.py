@@ -184,9 +184,7 @@ def _training(training: Training) -> Iterator[str]:
     if training.plan:
         text = ", ".join(f"{key} {value}" for key, value in training.plan.items() if key != "rates")
         yield f"  plan         {text}"
-    base = training.warm_start
-    weights = training.settings.get("warm_start", {}).get("weights")
-    yield (f"  warm start   {f'model {base.id}, {base.uri}' if base else weights or 'none'}")
+    yield f"  warm start   {_weights(training)}"
     yield (
         f"  code {_short(facts.get('code')) or 'unknown'}, environment "
         f"{_short(facts.get('environment')) or 'unknown'}, configuration "
@@ -196,6 +194,16 @@ def _training(training: Training) -> Iterator[str]:
         yield f"  origin       {origin}"
     for fate in training.fates:
         yield from _fate(fate, training.run)
+
+
+def _weights(training: Training) -> str:
+    base = training.warm_start
+    if base is None:
+        return training.settings.get("warm_start", {}).get("weights") or "none"
+    if training.knows_weights:
+        return f"model {base.id}, {base.uri}"
+    digest = base.properties.get("sha256")
+    return f"weights of unknown origin, {base.uri}{f', sha256 {_short(digest)}' if digest else ''}"
 
 
 def _origin(run: Run | None) -> str | None:
@@ -274,8 +282,11 @@ def _impact(answers: Impacts) -> Iterator[str]:
             yield f"latest: {_version(version)}"
     if not versions:
         yield "latest: none, no version was ever pushed"
-    elif not any(version.push.is_latest for version in versions):
-        yield "latest: nobody knows, no `latest` leads to a version of this store"
+    nobody_knows = "nobody knows, no `latest` leads to a version of this store"
+    for folder in answers.without_latest():
+        yield f"latest: {nobody_knows} in {folder}"
+    if versions and all(version.push.is_present is False for version in versions):
+        yield f"latest: {nobody_knows}"
     older = [version for version in versions if not version.push.is_latest]
     for version in older:
         if version.how not in (UNTOLD, NEVER):
@@ -335,12 +346,39 @@ def _seen(answer: Impact) -> Iterator[str]:
     for sighting in answer.sightings:
         image = sighting.image
         reason = f": {image['reason']}" if "reason" in image else ""
-        place = sighting.split, f"{image['file']}{reason}"
+        which = f", sha256 {_short(image.get('sha256'))}" if len(contents) > 1 else ""
+        place = sighting.split, f"{image['file']}{which}{reason}"
         places.setdefault(place, []).append(str(sighting.examples.id))
     for (split, file), examples in places.items():
         yield _hanging("  ", f"in Examples {', '.join(examples)} ({split}): {file}")
     for doubt in answer.unknown:
         yield f"  unknown for Examples {doubt.examples.id}: their list of images {doubt.reason}"
+
+
+def withdrawal(answers: Impacts, place: list[str]) -> Iterator[str]:
+    """The commands that withdraw every version that pictures have touched.
+
+    Args:
+      answers: about pictures; of anything else there are none.
+      place: the words that name the store.
+    """
+    if not any(answer.sightings for answer in answers.answers):
+        return
+    folders: dict[str, list[str]] = {}
+    for version in answers.versions()[::-1]:
+        push = version.push
+        if version.how not in (UNTOLD, NEVER) and push.is_present is not False:
+            numbers = folders.setdefault(os.path.dirname(push.destination), [])
+            numbers += [] if push.withdrawn else [push.version]
+    commands = [
+        [_python(), "-m", "pipeline.publish", "withdraw", *numbers, "--push-to", folder, *place]
+        for folder, numbers in folders.items() if numbers
+    ]  # fmt: skip
+    if commands:
+        yield ""
+        yield f"to withdraw every version that has to do with {answers.it}, run:"
+        for command in commands:
+            yield shlex.join([*command, "--reason", "a photograph was withdrawn"])
 
 
 def retraining(found: Retraining, write_lists: list[str], lists: str) -> Iterator[str]:
@@ -424,7 +462,7 @@ def _diff(answer: Diff) -> Iterator[str]:
                 before, after = _figure(before), _figure(after)
             yield f"  {name}: {before} -> {after}"
     if answer.warm_start[0] != answer.warm_start[1]:
-        yield f"warm start   model {answer.warm_start[0]} -> model {answer.warm_start[1]}"
+        yield f"warm start   {' -> '.join(_weights(training) for training in answer.trainings)}"
 
 
 def _listed(items: Iterable[str], sign: str) -> Iterator[str]:

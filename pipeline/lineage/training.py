@@ -1,13 +1,22 @@
 """A trained model with everything that it was trained from, and what became of it."""
 
 import dataclasses
+import os
 from collections.abc import Iterable
+from pathlib import PurePath
 from typing import Any
 
 from pipeline.lineage.backend import Backend
 from pipeline.lineage.fate import Fate, fates
-from pipeline.lineage.walk import BROUGHT_BY, WARM_START, Subgraph, ancestors
+from pipeline.lineage.walk import (
+    BROUGHT_BY,
+    WARM_START,
+    Subgraph,
+    ancestors,
+    of_unknown_origin,
+)
 from pipeline.metadata.records import CACHED, NO_ORIGIN, Artifact, Execution, NodeId, Run, iso
+from pipeline.metadata.relocation import replace_folder
 
 DATA_FACTS = (
     "span",
@@ -39,6 +48,7 @@ class Training:
       transform: the execution of Transform.
       warm_start: the Model artifact whose weights it began from.
       fates: the files made from the model, and what became of them.
+      knows_weights: whether a run in this store made `warm_start`; True if there is none.
     """
 
     execution: Execution
@@ -49,6 +59,7 @@ class Training:
     transform: Execution | None
     warm_start: Artifact | None
     fates: list[Fate]
+    knows_weights: bool = True
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -95,6 +106,7 @@ class Training:
             "warm_start": _place(
                 self.warm_start,
                 sha256=self.warm_start and self.warm_start.properties.get("sha256"),
+                known=self.knows_weights,
             ),
             "fingerprints": {
                 "trainer_code": self._config.get("code_fingerprint"),
@@ -109,6 +121,29 @@ def recorded(backend: Backend, run: Run | None, kind: str) -> Any:
     """A run's "code", "environment" or "configuration"; None if it is not recorded."""
     fingerprint = run.facts.get(kind) if run else None
     return backend.record(kind, fingerprint) if fingerprint else None
+
+
+def followed(backend: Backend, run: Run | None, artifact: Artifact | None, path: str) -> str:
+    """A path that a run recorded, where it is now if it was in a workdir that was moved.
+
+    Args:
+      backend: the store.
+      run: that recorded the path; its artifacts' paths follow the workdir, its settings do not.
+      artifact: that this run made.
+      path: local or a URL.
+    """
+    before = workdir_of(backend, run)
+    if not before or not artifact:
+        return path
+    # WORKDIR/pipeline_root/COMPONENT/CHANNEL/NUMBER
+    return replace_folder(path, before, str(PurePath(artifact.uri).parents[3]))
+
+
+def workdir_of(backend: Backend, run: Run | None) -> str | None:
+    """Where a run's workdir was; None if it is not recorded."""
+    config = recorded(backend, run, "configuration") or {}
+    root = config.get("execution", {}).get("pipeline_root")
+    return os.path.dirname(root) if root else None
 
 
 def _place(artifact: Artifact | None, **more: Any) -> dict[str, Any] | None:
@@ -164,10 +199,13 @@ def trainings(
     }
     artifacts = backend.artifacts(made.values())
     models = {e.id: artifacts[made[e.id]] if e.id in made else None for e in trainers}
+    bases = {e.id: _only(subgraph.inputs(e.id), WARM_START) for e in trainers}
+    foreign = of_unknown_origin(backend, {base.id for base in bases.values() if base})
     became = fates(backend, {model.id for model in models.values() if model})
     result = []
     for execution in trainers:
         inputs, model = subgraph.inputs(execution.id), models[execution.id]
+        base = bases[execution.id]
         transformed = _only(inputs, "examples")
         transform = subgraph.makers.get(transformed.id) if transformed else None
         raw = subgraph.inputs(transform).get("examples", []) if transform else []
@@ -179,7 +217,8 @@ def trainings(
                 examples=[examples for examples in raw if is_raw_examples(examples)],
                 schema=_only(inputs, "schema"),
                 transform=subgraph.executions.get(transform) if transform else None,
-                warm_start=_only(inputs, WARM_START),
+                warm_start=base,
+                knows_weights=base is None or base.id not in foreign,
                 fates=became[model.id] if model else [],
             )
         )

@@ -1,5 +1,6 @@
 """`verify`: are the files behind X unchanged?"""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import (
+    FORMS,
     HASH_PROPERTY,
     IMAGES_FILE,
     JUDGED_FILES,
@@ -25,7 +27,7 @@ from pipeline.lineage.backend import Backend
 from pipeline.lineage.images import images_of
 from pipeline.lineage.subject import NotFoundError, Subject, find_subject
 from pipeline.lineage.trace import ancestry
-from pipeline.lineage.training import is_raw_examples
+from pipeline.lineage.training import followed, is_raw_examples
 from pipeline.lineage.walk import Subgraph
 from pipeline.metadata.image_lists import data_fingerprint
 from pipeline.metadata.records import Artifact, NodeId, local_path
@@ -141,18 +143,18 @@ def verify(backend: Backend, given: str) -> Verification:
     """
     subject = _find(backend, given)
     part = ancestry(backend, subject)
-    folder = _folder_of(given, subject, part)
+    folder = _folder_of(subject, part)
     own = _own(subject, part)
     shipped, inputs = _Checker(), _Checker()
     for key, artifact in sorted(part.artifacts.items()):
-        checker = shipped if key in own else inputs
+        checker, recorded = shipped if key in own else inputs, backend.record("files", key)
         if _is_pushed(artifact):
             is_given = folder and artifact.id == subject.artifact.id
-            checker.pushed(artifact, folder if is_given else _place(artifact))
+            checker.pushed(artifact, folder if is_given else _place(artifact), recorded)
             checker = inputs  # what the pipeline keeps of a push is not what was shipped
-        checker.artifact(artifact, backend.record("files", key))
+        checker.artifact(artifact, recorded)
         if is_raw_examples(artifact):
-            checker.examples(artifact, _input_base(part, artifact))
+            checker.examples(artifact, _input_base(backend, part, artifact))
     title = _title(subject, [part.artifacts[key] for key in own])
     return Verification(title, shipped.result(), inputs.result(), len(part.artifacts))
 
@@ -183,19 +185,19 @@ def _is_pushed(artifact: Artifact) -> bool:
 
 
 def _find(backend: Backend, given: str) -> Subject:
-    """X; of a pushed folder whose file is another by now, what was pushed there."""
+    """X; of a pushed folder, or a file in one, that is another by now, what was pushed there."""
     try:
         return find_subject(backend, given)
     except NotFoundError:
-        folder = _resolved(given)
+        folder = _resolved(os.path.dirname(given) if os.path.isfile(given) else given)
         recorded = _sha256_in(f"{folder}/{MANIFEST_FILE}")
         pushed = [a for a in backend.artifacts_of_type("PushedModel") if _is_pushed(a)]
         for artifact in pushed:
             if _place(artifact) == folder:
-                return Subject(given, artifact)
+                return Subject(folder, artifact)
         for artifact in pushed:  # a copy, by what its manifest says it is
             if artifact.properties.get("sha256") == recorded is not None:
-                return Subject(given, artifact)
+                return Subject(folder, artifact)
         raise
 
 
@@ -205,8 +207,9 @@ def _resolved(uri: str) -> str:
     return uri.rstrip("/") if path is None else os.path.realpath(path)
 
 
-def _folder_of(given: str, subject: Subject, part: Subgraph) -> str | None:
+def _folder_of(subject: Subject, part: Subgraph) -> str | None:
     """The folder to check if X is a pushed folder or a copy of one."""
+    given = subject.given
     if not os.path.isdir(given) or not subject.artifact or subject.artifact.type != "PushedModel":
         return None
     folder = Path(given).resolve()
@@ -234,10 +237,12 @@ _EXAMPLE_GENS = ("DetectionExampleGen", "VocExampleGen")
 _RECORD = re.compile(r"#\d+$")
 
 
-def _input_base(part: Subgraph, examples: Artifact) -> str | None:
+def _input_base(backend: Backend, part: Subgraph, examples: Artifact) -> str | None:
     maker = part.executions.get(part.makers.get(examples.id))
     base = maker.properties.get("input_base") if maker else None
-    return str(base) if base and maker.type.endswith(_EXAMPLE_GENS) else None
+    if not base or not maker.type.endswith(_EXAMPLE_GENS):
+        return None
+    return followed(backend, backend.runs_of([maker.id]).get(maker.id), examples, str(base))
 
 
 class _Checker:
@@ -295,25 +300,33 @@ class _Checker:
         digest = hashlib.sha256(content).hexdigest()
         return content if self._expect(uri, artifact, expected or digest, digest) else None
 
-    def pushed(self, artifact: Artifact, folder: str | None) -> None:
+    def pushed(self, artifact: Artifact, folder: str | None, recorded: Mapping | None) -> None:
         """The files in a folder against the hashes of what was pushed."""
         if folder is None:
             self._add(UNKNOWN, artifact.uri, artifact, "nobody recorded where it was pushed")
             return
-        expected = {PUSHED_MODEL_FILE: artifact.properties["sha256"], LABELS_FILE: None}
+        facts = artifact.properties
+        forms = {name: facts[key] for name, key in FORMS.items() if key in facts}
+        expected = {PUSHED_MODEL_FILE: facts["sha256"], LABELS_FILE: None, **forms}
         # The artifact's own copy of the manifest: others may write to the pushed folder.
         try:
             kept = places.read(f"{artifact.uri.rstrip('/')}/{MANIFEST_FILE}")
             listed = json.loads(kept)["files"].items()
-            expected |= {name: facts["sha256"] for name, facts in listed}
+            expected |= {name: file["sha256"] for name, file in listed}
             expected[MANIFEST_FILE] = hashlib.sha256(kept).hexdigest()
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             pass  # it is gone or damaged, which is found where the artifact is checked
+        if recorded and MANIFEST_FILE in recorded:
+            expected[MANIFEST_FILE] = recorded[MANIFEST_FILE]["sha256"]
         self._allow_withdrawal(f"{folder}/{MANIFEST_FILE}", expected)
         read = {
             name: self._file(artifact, f"{folder}/{name}", digest)
             for name, digest in sorted(expected.items())
         }
+        with contextlib.suppress(OSError):  # that it cannot be read was said above
+            for name in sorted(FORMS.keys() - expected.keys()):
+                if places.exists(f"{folder}/{name}"):
+                    self._add(ADDED, f"{folder}/{name}", artifact, "was not shipped")
         judged = {name: read[name] for name in JUDGED_FILES if name in read}
         if None in judged.values():
             return

@@ -17,6 +17,7 @@ from google.protobuf import json_format
 from pipeline.errors import UserError
 from pipeline.lineage.backend import look_up
 from pipeline.lineage.vertex_service import VALID_ID, VertexService, quoted
+from pipeline.metadata.facts import FROM_IMAGENET, begins_from_imagenet
 from pipeline.metadata.records import (
     CACHED,
     COMPLETE,
@@ -165,9 +166,14 @@ class VertexBackend:
                     self.executions_in(run)
         return {key: self._run_of[key] for key in found if key in self._run_of}
 
-    def record(self, kind: str, name: str) -> None:
-        """See `Backend`: there are no records on Vertex."""
-        del kind, name
+    def record(self, kind: str, name: str) -> Any:
+        """See `Backend`: there are no records on Vertex, only what the Trainers tell."""
+        if (kind, name) != FROM_IMAGENET:
+            return None
+        trainers = self.executions_of("Trainer")
+        events = self.events_of([e.id for e in trainers if begins_from_imagenet(e.properties)])
+        models = {e.artifact for e in events if e.is_output and e.channel == "model"}
+        return {"artifacts": sorted(models)}
 
     def _read(self, subgraph) -> list[Event]:
         """The events of an answer, with the names of their channels; keeps its nodes."""

@@ -123,6 +123,13 @@ def brought(backend: Backend) -> dict[NodeId, NodeId]:
     )
 
 
+def of_unknown_origin(backend: Backend, weights: Collection[NodeId]) -> set[NodeId]:
+    """Those among the weights that trainings began from which no run in the store made."""
+    makers = find_makers(backend, weights)
+    executions = backend.executions(makers.values())
+    return {key for key, maker in makers.items() if executions[maker].node == "WarmStart"}
+
+
 def descendants(
     backend: Backend, artifacts: Iterable[NodeId], *, through_warm_starts: bool = True
 ) -> Subgraph:

@@ -9,8 +9,10 @@ from pipeline.lineage.backend import Backend
 from pipeline.lineage.diff import Difference, differences
 from pipeline.lineage.fate import Fate, fates
 from pipeline.lineage.subject import find_subject
+from pipeline.lineage.training import workdir_of
 from pipeline.lineage.walk import BROUGHT_BY, find_makers
 from pipeline.metadata.records import CACHED, COMPLETE, Execution, NodeId, Run
+from pipeline.metadata.relocation import replace_folder
 
 _MODEL_MAKERS = ("Trainer", "TFLiteRewriter")
 # TFX never caches these.
@@ -210,10 +212,17 @@ def _rerun(
     if earlier is None:
         return Rerun(execution, None, [], [], [])
     other, before = earlier
+    places = workdir_of(backend, other), workdir_of(backend, run)
+
+    def comparable(value: Any) -> Any:
+        """A cache key does not depend on where the workdir is, see `pipeline.local.cache`."""
+        return replace_folder(value, *places) if isinstance(value, str) and all(places) else value
+
     properties = [
         (name, old, new)
         for name, old, new in differences(before.properties, execution.properties)
-        if not (name in _FOUND_OUT and None in (old, new)) and _plain(old) != _plain(new)
+        if not (name in _FOUND_OUT and None in (old, new))
+        and _plain(comparable(old)) != _plain(new)
     ]
     is_code = any(name.endswith(_CODE) for name, *_ in properties)
     code = _code(backend, other, run) if is_code else []

@@ -30,7 +30,6 @@ from pipeline.metadata import relocation
 from pipeline.metadata.run_record import ComponentRecord
 from pipeline.metadata.store import identity
 
-_STORE_MARKER = "metadata_store"
 _FINISHED = ("complete", "cached")
 
 
@@ -123,14 +122,14 @@ class Workdir:
           UserError: when the root belongs to another store.
         """
         name = identity(store, uuid.uuid4().hex)
-        marker = self.pipeline_root / _STORE_MARKER
+        marker = self.pipeline_root / relocation.MARKER
         lines = marker.read_text().splitlines() if marker.exists() else []
         bound = lines[0] if lines else None
-        last_root = lines[1] if len(lines) > 1 else str(self.root)
+        last_root = relocation.last_place(self.pipeline_root) or str(self.root)
         if bound is None and self._has_artifacts():
             raise UserError(
                 "Expected a pipeline root that says which metadata store it belongs to. "
-                f"Received: {self.pipeline_root}, which has artifacts but no {_STORE_MARKER}. "
+                f"Received: {self.pipeline_root}, which has artifacts but no {relocation.MARKER}. "
                 "Choose another --workdir."
             )
         if bound is not None and bound != name:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 RECORD_TYPE = "lineage_record"
 # All in one: questions about many versions read it once.
 WITHDRAWALS = "withdrawals", "all"
+# No artifact stands for these weights.
+FROM_IMAGENET = "weights", "imagenet"
 _JSON = "json"
 # Entry points of the code: the DAG, and the modules that TFX loads by name.
 _ENTRIES = ("pipeline.pipeline", "pipeline.training.trainer", "pipeline.data.transform")
@@ -85,6 +87,7 @@ def record_end(
       summary: see `pipeline.summary.summarize`.
     """
     components = record_files(store, run_id)
+    _record_weights(store, components)
     facts = {name: summary[name] for name in ("status", "error") if summary[name]}
     if summary["plan"]:
         facts["plan"] = json.dumps(summary["plan"], sort_keys=True)
@@ -95,9 +98,30 @@ def record_end(
                 if artifact.type == "ModelEvaluation" and summary["gate"]:
                     write_record(store, "evaluation", str(artifact.id), summary["gate"])
                 for digest in _digests_of(artifact):
-                    known = (read_record(store, "sha256", digest) or {}).get("artifacts", [])
-                    ids = sorted({*known, artifact.id})
-                    write_record(store, "sha256", digest, {"artifacts": ids})
+                    _add_to_record(store, ("sha256", digest), artifact)
+
+
+def _record_weights(
+    store: metadata_store.MetadataStore, components: Mapping[str, ComponentRecord]
+) -> None:
+    trainer = components.get("Trainer")
+    model = trainer and trainer.output("model")
+    if model and begins_from_imagenet(trainer.properties):
+        _add_to_record(store, FROM_IMAGENET, model)
+
+
+def begins_from_imagenet(trainer: Mapping[str, Any]) -> bool:
+    """Whether a Trainer with these properties began from the weights that Keras downloads."""
+    settings = (trainer.get("custom_config") or {}).get("settings", {})
+    return settings.get("warm_start", {}).get("weights") == "imagenet"
+
+
+def _add_to_record(
+    store: metadata_store.MetadataStore, record: tuple[str, str], artifact: Artifact
+) -> None:
+    known = (read_record(store, *record) or {}).get("artifacts", [])
+    if artifact.id not in known:
+        write_record(store, *record, {"artifacts": sorted([*known, artifact.id])})
 
 
 def _digests_of(artifact: Artifact) -> list[str]:
@@ -124,6 +148,7 @@ def close_killed_run(
     if find_context(store, RUN_CONTEXT, run_id) is None:
         return {}
     components = fail_running(store, run_id, {KILLED: 1})
+    _record_weights(store, components)
     _add_facts(store, run_id, {"status": "failed", "error": error, **_executions(components)})
     return components
 

@@ -7,9 +7,13 @@ even in a store of many data sets. Records, see `pipeline.metadata.facts`:
 
     images/<Examples id>           {"chunks": the names of its chunks, one after the other}
     image_chunk/<name>             {"images": [lines of images.jsonl], "names": {stem: [sha256]}}
+
+A stem with upper-case letters, or others that can be written in several ways, is there in its
+`folded` form, too.
 """
 
 import hashlib
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -38,7 +42,7 @@ def chunks_of(images: Iterable[Mapping[str, Any]]) -> tuple[dict[str, str], dict
     for image in sorted(images, key=lambda image: (image["sha256"], image["id"])):
         digest = image["sha256"]
         chunks[_chunk_of(digest)]["images"].append(dict(image))
-        for stem in {_stem(image["id"]), _stem(image["file"])}:
+        for stem in {*_stems(image["id"]), *_stems(image["file"])}:
             contents = chunks[_chunk_of_name(stem)]["names"].setdefault(stem, [])
             if digest not in contents:
                 contents.append(digest)
@@ -63,10 +67,13 @@ class RecordedImages:
         return [image for image in images if image["sha256"].startswith(digest)]
 
     def named(self, name: str) -> list[dict[str, Any]]:
-        """Images of which the id or the file may have this name: it is the same but for folders
-        and extension."""
-        stem = _stem(name)
-        contents = self._chunk(_chunk_of_name(stem))["names"].get(stem, ())
+        """Images of which the id or the file may have this name: it is the same but for folders,
+        extension, and what `folded` makes equal."""
+        contents = {
+            digest: None
+            for stem in _stems(name)
+            for digest in self._chunk(_chunk_of_name(stem))["names"].get(stem, ())
+        }
         return [image for digest in contents for image in self.with_content(digest)]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -81,8 +88,14 @@ def _chunk_of(digest: str) -> int:
     return int(digest[:2], 16)
 
 
-def _stem(name: str) -> str:
-    return PurePosixPath(name).stem
+def folded(name: str) -> str:
+    """The name in lower case, and with accents as they are usually encoded: systems differ."""
+    return unicodedata.normalize("NFC", name.casefold())
+
+
+def _stems(name: str) -> set[str]:
+    stem = PurePosixPath(name).stem
+    return {stem, folded(stem)}
 
 
 def _chunk_of_name(stem: str) -> int:

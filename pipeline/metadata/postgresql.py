@@ -19,14 +19,13 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 _STAND_IN = "\uf05c"
 
 
+@functools.cache
 def let_backslashes_through() -> None:
     """From now on, every store on PostgreSQL that this process opens takes backslashes.
 
     Calls to other stores stay as they were.
     """
     original = metadata_store.MetadataStore._pywrap_cc_call
-    if hasattr(original, "__wrapped__"):
-        return
 
     @functools.wraps(original)
     def call(self, method, request, response):

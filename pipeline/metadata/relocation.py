@@ -5,9 +5,22 @@ Imports neither TensorFlow nor TFX.
 
 import os
 import re
+from pathlib import Path
 
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+# In a workdir's pipeline root: the name of its store, and where the workdir was in its last run.
+MARKER = "metadata_store"
+
+
+def last_place(pipeline_root: Path) -> str | None:
+    """Where the workdir of a pipeline root was in its last run; None if nothing says so."""
+    try:
+        lines = (pipeline_root / MARKER).read_text().splitlines()
+    except (OSError, ValueError):
+        return None
+    return lines[1] if len(lines) > 1 else None
 
 
 def replace_folder(text: str, old: str, new: str) -> str:

@@ -20,7 +20,7 @@ from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
 from pipeline.errors import UserError, one_line
-from pipeline.metadata import database, postgresql
+from pipeline.metadata import database, mariadb, postgresql
 
 # The name of the one context of this type is the store's; its pipeline root carries it too.
 IDENTITY_TYPE = "detector_store"
@@ -145,6 +145,8 @@ def open_store(
     is_postgresql = config.HasField("postgresql")
     if is_postgresql:
         postgresql.let_backslashes_through()
+    if config.HasField("mysql"):
+        mariadb.restart_transactions()
     attempt = 0
     while True:
         try:

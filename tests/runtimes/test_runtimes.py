@@ -1,5 +1,6 @@
 """The pushed file opens unchanged in the runtimes that apps use, and finds the same in each."""
 
+import ctypes.util
 import json
 import subprocess
 import sys
@@ -95,6 +96,9 @@ def _open(picture: Path):
 @pytest.fixture(scope="session")
 def mediapipe_python() -> Path:
     """The Python of an environment with the newest MediaPipe, which does not share TFX's pins."""
+    for library in ("EGL", "GLESv2"):
+        if ctypes.util.find_library(library) is None:
+            pytest.skip(f"lib{library} is not installed (Debian: libegl1, libgles2)")
 
     def install(folder: Path) -> None:
         venv.create(folder / "venv", with_pip=True)

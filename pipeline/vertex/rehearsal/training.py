@@ -3,8 +3,8 @@
 A program with the arguments of TFX's kubeflow_v2_run_executor. The submission is TFX's own up to
 the last step, the call of the service, which becomes a process on this machine.
 
-TFX 1.16 chooses the client of the service in `training_clients.get_job_client` and offers no way
-to pass another one. So this program, which ends with the task, replaces that function.
+TFX, up to 1.21, chooses the client of the service in `training_clients.get_job_client` and offers
+no way to pass another one. So this program, which ends with the task, replaces that function.
 `tests/pipeline/vertex/rehearsal/test_training.py` fails once TFX takes a client or an endpoint:
 then pass that instead.
 """

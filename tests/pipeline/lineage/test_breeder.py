@@ -5,12 +5,14 @@ import importlib
 import io
 import json
 import shlex
+import shutil
 import sys
 
 import pytest
 
 import local_runner
 from benchmarks.lineage_store import sha256
+from pipeline import publish
 from pipeline.command_line import make_config
 from pipeline.lineage import open_backend
 from pipeline.lineage.__main__ import main
@@ -118,6 +120,45 @@ def test_an_unreadable_photo_is_an_error(ask, tmp_path, monkeypatch):
     assert ask(str(tmp_path / "rex.jpg"), code=2) == ""
 
 
+def test_each_place_has_a_latest_of_its_own_or_it_is_said(tmp_path, capsys):
+    made = ShippedFiles(tmp_path)
+    seen = {"inputs": {"examples": made.data_set(picture("rex"))}}
+    made.run("one", content="1", version="1", to="shop", **seen)
+    made.run("two", content="2", version="1", to="farm", **seen)
+    made.write()
+
+    def told():
+        assert main(["impact", "rex", "--metadata", made.location]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        return [line for line in lines if line.startswith(("latest", "older"))]
+
+    assert [line.partition(" (trained")[0] for line in told()] == [
+        "latest: v1 of pets", "latest: v1 of pets"
+    ]  # fmt: skip
+    (tmp_path / "shop" / "latest").unlink()
+    latest, unknown, older = told()
+    assert latest.startswith("latest: v1 of pets (trained; ")
+    assert unknown.startswith("latest: nobody knows, ")
+    assert unknown.endswith(f" in {tmp_path / 'shop'}")
+    assert older.startswith("older: v1 of pets (trained; ")
+    for folder in ("shop", "farm"):
+        shutil.rmtree(tmp_path / folder)
+    assert told()[0] == "latest: nobody knows, no `latest` leads to a version of this store"
+
+
+def test_two_photos_of_one_name_are_told_apart(tmp_path, capsys):
+    made = ShippedFiles(tmp_path)
+    for digest in ("one", "another"):
+        images = {**picture("rex"), "sha256": sha256(digest)}
+        made.run(digest, content=digest, inputs={"examples": made.data_set(images)})
+    made.write()
+    assert main(["impact", "rex.jpg", "--metadata", made.location]) == 0
+    out = capsys.readouterr().out
+    assert "2 different pictures go by this name" in out
+    for digest in ("one", "another"):
+        assert f"(train): images/rex.jpg, sha256 {sha256(digest)[:12]}" in out
+
+
 def test_several_photos_are_one_answer(ask):
     lines = ask("rex", "ada", "rex.jpg").splitlines()
     assert lines[0].startswith("latest: v4 of pets (inherited;")
@@ -126,6 +167,27 @@ def test_several_photos_are_one_answer(ask):
     assert [line.partition(":")[0] for line in lines if line.startswith("image ")] == [
         "image rex", "image ada", "image rex.jpg"
     ]  # fmt: skip
+
+
+def test_a_photo_whose_name_is_a_number_is_no_artifact(tmp_path, capsys):
+    made = ShippedFiles(tmp_path)
+    examples = made.data_set(picture("000000000001"), picture("2"), picture("3.5"))
+    made.run("one", content="1", version="1", inputs={"examples": examples})
+    made.write()
+
+    def asked(x):
+        code = main(["impact", x, "--metadata", made.location])
+        return code, capsys.readouterr()
+
+    for x in ("000000000001", "3.5", "image:2"):
+        code, told = asked(x)
+        assert code == 0
+        assert f"image {x.removeprefix('image:')}: 1 model" in told.out
+    assert asked("1")[0] == asked("artifact:2")[0] == 0
+    code, told = asked("2")
+    assert code == 2
+    assert "artifact:2" in told.err
+    assert "image:2" in told.err
 
 
 def test_a_photo_that_nobody_knows_is_no_all_clear(ask):
@@ -153,6 +215,12 @@ def test_the_table_has_a_row_for_each_photo_and_version(ask):
     assert {row["image_sha256"] for row in rows if row["x"] == "rex"} == {sha256("rex")}
 
 
+def test_the_table_does_not_steer_a_terminal(ask):
+    assert "gone\\x1b[31m\\udcff.jpg,,not found," in ask(
+        "gone\x1b[31m\udcff.jpg", "rex", "--csv", code=2
+    )
+
+
 def test_two_forms_at_once_are_an_error(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["impact", "rex", "--csv", "--json"])
@@ -161,7 +229,7 @@ def test_two_forms_at_once_are_an_error(capsys):
 
 def command_of(text):
     """The commands at the end of an answer: what writes the lists, and what trains."""
-    shown = text.partition(", run:\n")[2].replace("\\\n", "")
+    shown = text.partition("without the pictures, run:\n")[2].replace("\\\n", "")
     commands = [shlex.split(part) for part in shown.split(" && ")]
     for command in commands:
         assert command.pop(0) in (sys.executable, ".venv/bin/python")
@@ -185,12 +253,49 @@ def test_the_command_trains_without_the_photo(ask, breeder, tmp_path, monkeypatc
     assert (config.training.seed, config.evaluation.min_map50) == (3, 0.8)
 
 
+def test_the_command_withdraws_all_that_saw_the_photo(ask, breeder):
+    [shown] = ask("rex").partition("has to do with it, run:\n")[2].partition("\n\n")[0].split("\n")
+    words = shlex.split(shown)
+    assert words[1:3] == ["-m", "pipeline.publish"]
+    found = publish._parse(words[3:])
+    assert (found.verb, sorted(found.version)) == ("withdraw", ["2", "3", "4"])
+    assert found.push_to == str(breeder.folder / "pushed")
+    assert (found.metadata, found.reason) == (breeder.location, "a photograph was withdrawn")
+
+
+def test_only_what_is_there_and_about_a_photo_is_withdrawn(ask, breeder, tmp_path):
+    assert "withdraw" not in ask("run:three")
+    shutil.rmtree(tmp_path / "pushed" / "3")
+    shutil.rmtree(tmp_path / "pushed" / "2")
+    assert "-m pipeline.publish withdraw 4 --push-to " in ask("rex")
+    shutil.rmtree(tmp_path / "pushed" / "4")
+    assert "withdraw" not in ask("rex")
+
+
 def test_what_was_inherited_is_not_inherited_again(ask, tmp_path):
     """Version 4's own images are innocent: only the weights must be others."""
     (train,) = command_of(ask("rex"))
     config = make_config(local_runner.parse_arguments(train[1:]))
     assert config.warm_start.weights == ""
     assert (config.data.path, config.data.train) == (str(tmp_path / "pets"), "")
+
+
+def test_a_run_with_lists_is_repeated_with_them(tmp_path, capsys):
+    """Only its weights saw the photo, which may still lie among its data."""
+    made = ShippedFiles(tmp_path)
+    seen = {"inputs": {"examples": made.data_set(picture("rex"))}}
+    base = made.run("one", content="1", version="1", **seen, **configuration(tmp_path))
+    config = configuration(tmp_path, weights=str(tmp_path / "one"))
+    config["data"] |= {"train": "/lists/train.txt", "eval": "/lists/eval.txt"}
+    kept = {"examples": made.data_set(picture("tom")), "base_model": base["model"]}
+    command = f"{COMMAND} --train lists/train.txt --eval lists/eval.txt --warm-start one"
+    made.run("two", content="2", version="2", inputs=kept, command=command, **config)
+    made.write()
+    assert main(["impact", "rex", "--metadata", made.location]) == 0
+    (train,) = command_of(capsys.readouterr().out)
+    found = make_config(local_runner.parse_arguments(train[1:]))
+    assert (found.data.train, found.data.eval) == ("/lists/train.txt", "/lists/eval.txt")
+    assert found.warm_start.weights == ""
 
 
 def test_no_list_can_name_an_image_with_a_space(tmp_path, capsys):

@@ -88,6 +88,18 @@ def test_a_name_of_two_pictures_finds_both_and_their_other_names(data_sets):
     assert found(data_sets, "cat_1") == [(1, CAT), (2, CAT), (3, OTHER_CAT)]
 
 
+def test_the_case_of_a_name_matters_only_where_it_must(data_sets):
+    data_sets.add(line("DSC_Ä", DOG), line("IMG_1", CAT), line("img_1", OTHER_CAT))
+    for wanted in ("dsc_ä.jpg", "Images/DSC_Ä.Jpg", "dsc_A\u0308"):
+        assert found(data_sets, wanted) == [(1, DOG), (5, DOG)]
+    assert found(data_sets, "img_1.jpg") == found(data_sets, OTHER_CAT)
+    assert found(data_sets, "IMG_1.jpg") == found(data_sets, CAT)
+    assert found(data_sets, "Img_1.jpg") == sorted(
+        [*found(data_sets, CAT), (3, OTHER_CAT), (5, OTHER_CAT)]
+    )
+    assert found(data_sets, "Tiger") == [(4, None)]
+
+
 def test_a_skipped_picture_is_found_by_its_own_name(data_sets):
     assert found(data_sets, "tiger.jpg") == [(4, None)]
 

@@ -19,7 +19,7 @@ from tests.pipeline.vertex.conftest import cloud, private_key
 
 __all__ = ["cloud", "private_key"]
 
-FILES = {"detect.tflite": b"file", "labels.txt": b"cat\n"}
+FILES = {"detect.tflite": b"file", "labels.txt": b"cat\n", "detect_raw.tflite": b"raw"}
 MANIFEST = json.dumps(
     {"files": {name: {"sha256": sha256(text.decode())} for name, text in FILES.items()}}
 ).encode()
@@ -107,7 +107,11 @@ def ask(tmp_path, place, capfd):
         {"data_fingerprint": fingerprint}, input_base=f"{place.root}/data",
     )  # fmt: skip
     model = execute("Trainer", "model", "Model", {"examples": examples}, {"weights": b"w"})
-    digests = {"sha256": sha256("file"), "files_sha256": hash_together(FILES)}
+    digests = {
+        "sha256": sha256("file"),
+        "raw_sha256": sha256("raw"),
+        "files_sha256": hash_together(FILES),
+    }
     made = execute(
         "TFLiteRewriter", "shipping_model", "Model", {"model": model}, FILES,
         {**digests, "size_bytes": 4},
@@ -146,8 +150,8 @@ def x(request):
 def test_what_nobody_touched_is_intact(ask, x):
     code, out, _ = ask("verify", x)
     assert out.splitlines() == [
-        "shipped file: intact, 3 files",
-        "training inputs: intact, 9 files",
+        "shipped file: intact, 4 files",
+        "training inputs: intact, 11 files",
     ]
     assert code == 0
 
@@ -157,7 +161,7 @@ def test_a_withdrawn_picture_leaves_the_shipped_file_intact(ask, place):
     code, out, _ = ask("verify", "run-1")
     missing, shipped, inputs = out.splitlines()
     assert missing.startswith(f"missing  {place.root}/data/images/cat_1.jpg")
-    assert shipped == "shipped file: intact, 3 files"
+    assert shipped == "shipped file: intact, 4 files"
     assert inputs == "training inputs: not intact"
     assert code == 3
 
@@ -172,8 +176,45 @@ def test_a_shipped_file_that_changed_is_found(ask, place, name, content):
     code, out, _ = ask("verify", "artifact:4")
     finding, shipped, inputs = out.splitlines()
     assert f"{'changed' if content else 'missing'}  {place.root}/pushed/1/{name}: " in finding
-    assert (shipped, inputs) == ("shipped file: not intact", "training inputs: intact, 9 files")
+    assert (shipped, inputs) == ("shipped file: not intact", "training inputs: intact, 11 files")
     assert code == 1
+
+
+def test_a_form_that_was_not_shipped_is_an_addition(ask, place):
+    place.put("pushed/1/detect_float16.tflite", b"other weights")
+    place.put("pushed/1/notes.txt", b"for the shop")
+    code, out, _ = ask("verify", "artifact:4")
+    assert f"added    {place.root}/pushed/1/detect_float16.tflite: " in out
+    assert "notes.txt" not in out
+    assert code == 1
+
+
+@pytest.mark.parametrize("place", ["here"], indirect=True)
+@pytest.mark.parametrize("name", FILES)
+def test_a_changed_file_of_a_pushed_folder_is_no_unknown_one(ask, place, name):
+    place.put(f"pushed/1/{name}", b"another")
+    code, out, _ = ask("verify", f"{place.root}/pushed/1/{name}")
+    assert f"changed  {place.root}/pushed/1/{name}: " in out
+    assert code == 1
+
+
+@pytest.mark.parametrize("name", ["detect.tflite", "detect_raw.tflite"])
+def test_every_shipped_form_is_found_by_its_hash_or_the_beginning_of_it(ask, name):
+    digest = hashlib.sha256(FILES[name]).hexdigest()
+    for x in (digest, digest[:8], digest.upper()):
+        code, out, _ = ask("trace", x)
+        assert code == 0
+        assert out.startswith("PushedModel artifact 4")
+
+
+def test_a_shipped_file_is_intact_though_what_the_pipeline_kept_of_it_is_gone(ask, place):
+    for name in (*FILES, "manifest.json"):
+        place.remove(f"Pusher/pushed_model/4/{name}")
+    code, out, _ = ask("verify", "artifact:4")
+    assert "shipped file: intact, 4 files" in out
+    assert code == 3
+    place.put("pushed/1/manifest.json", MANIFEST.replace(b"{", b" {", 1))
+    assert "shipped file: not intact" in ask("verify", "artifact:4")[1]
 
 
 def test_labels_and_both_manifests_cannot_change_together(ask, place):
@@ -232,7 +273,7 @@ def test_a_version_whose_number_was_given_again_is_not_the_latest(ask, place):
 
 def test_a_pushed_folder_is_a_subject(ask, place):
     code, out, _ = ask("verify", f"{place.root}/pushed/1")
-    assert "shipped file: intact, 3 files" in out
+    assert "shipped file: intact, 4 files" in out
     assert code == 0
 
 
@@ -266,5 +307,5 @@ def test_a_picture_that_cannot_be_read_is_unknown(ask, monkeypatch):
     monkeypatch.setattr(places, "read", forbidden)
     code, out, _ = ask("verify", "artifact:4")
     assert "unknown  gs://my-bucket/pets/pushed/1/labels.txt: cannot be read: forbidden" in out
-    assert "shipped file: intact, 2 files; cannot tell for 1 artifact" in out
+    assert "shipped file: intact, 3 files; cannot tell for 1 artifact" in out
     assert code == 2

@@ -8,6 +8,7 @@ from benchmarks.lineage_writer import Writer
 from pipeline.lineage import open_backend, why
 from pipeline.lineage.why import _short
 from pipeline.metadata import store
+from pipeline.metadata.facts import RECORD_TYPE
 
 
 @pytest.fixture
@@ -19,7 +20,10 @@ def answer(tmp_path):
         writer = Writer(store.open_store(store.connection_config(location)), tmp_path / "root")
         examples = writer.artifact("Examples", "ExampleGen", "examples")
         for name, properties, cached in (("a", before, cached_before), ("b", after, False)):
-            run = writer.run(name, 1, **(facts if name == "b" else {}))
+            config = {"execution": {"pipeline_root": f"/{name}/pipeline_root"}}
+            writer.context(RECORD_TYPE, f"configuration/{name}", json=json.dumps(config))
+            told = {"configuration": name, **(facts if name == "b" else {})}
+            run = writer.run(name, 1, **told)
             writer.execute(
                 "ExampleGen", run, {}, {"examples": examples}, cached=cached, millis=1, **properties
             )
@@ -37,6 +41,12 @@ def test_the_error_of_a_failed_run_is_the_reason(answer):
 def test_what_a_cached_execution_does_not_record_is_no_reason(answer):
     found = answer({"a": 1}, {"a": 2, "input_fingerprint": "x", "span": 3}, cached_before=True)
     assert found.reruns[0].reason == "a: 1 -> 2"
+
+
+def test_the_place_of_the_workdir_is_no_reason(answer):
+    before = {"input_base": "/a/data", "state": '{"dir": "/a/checkpoints"}', "pushed": "/a/pushed"}
+    after = {"input_base": "/b/data", "state": '{"dir": "/b/checkpoints"}', "pushed": "/c/pushed"}
+    assert answer(before, after).reruns[0].reason == "pushed: /a/pushed -> /c/pushed"
 
 
 def test_one_truth_value_in_two_spellings_is_no_reason(answer):

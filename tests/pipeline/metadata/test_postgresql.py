@@ -1,5 +1,6 @@
 """What ML Metadata cannot write on PostgreSQL, stores of ours can."""
 
+import inspect
 import json
 
 import pytest
@@ -33,8 +34,7 @@ def server(request):
 def stock():
     """A store on PostgreSQL as ML Metadata opens it, without our changes."""
     with postgresql() as url, pytest.MonkeyPatch.context() as patch:
-        call = metadata_store.MetadataStore._pywrap_cc_call
-        call = getattr(call, "__wrapped__", call)
+        call = inspect.unwrap(metadata_store.MetadataStore._pywrap_cc_call)
         patch.setattr(metadata_store.MetadataStore, "_pywrap_cc_call", call)
         yield metadata_store.MetadataStore(store.connection_config(url))
 

@@ -167,6 +167,20 @@ def test_the_command_says_where_no_store_knows_of_it(tmp_path, capsys):
     assert not Path(tmp_path, "pushed", LATEST).is_symlink()
 
 
+def test_several_versions_are_withdrawn_at_once(tmp_path, capsys):
+    publisher = publisher_for(str(tmp_path / "pushed"))
+    for content in (b"one", b"two", b"three"):
+        publisher.publish(files(content), {})
+    store.open_store(store.connection_config(str(tmp_path / "metadata.sqlite")))
+    place = ("--workdir", str(tmp_path))
+    code, out, _ = ask(capsys, "withdraw", "3", "1", "--reason", "x", *place)
+    assert code == 0
+    assert [line.split()[1] for line in out.splitlines()] == ["1", "3", "version"]
+    assert out.splitlines()[-1] == f"Latest: version 2, {tmp_path}/pushed/2"
+    opened = store.open_store(store.connection_config(str(tmp_path / "metadata.sqlite")))
+    assert sorted(one["version"] for one in withdrawals(opened).values()) == ["1", "3"]
+
+
 def test_a_folder_that_cannot_be_written_to_is_listed_and_not_changed(
     tmp_path, capsys, monkeypatch
 ):
