@@ -19,7 +19,10 @@ from pipeline.vertex.results import Artifacts, TaskResult
 _EXECUTOR_INPUT = "{{$}}"
 _TRAINING_SERVICE = "tfx.extensions.google_cloud_ai_platform.trainer.executor.GenericExecutor"
 # What a container would get from its image. Nothing else of this environment is passed on.
-_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "KERAS_HOME", "LD_LIBRARY_PATH")
+_KEPT_ENVIRONMENT = (
+    *("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH"),
+    *("KERAS_HOME", "MPLCONFIGDIR"),  # which `models` sets
+)
 
 
 @dataclasses.dataclass(frozen=True)

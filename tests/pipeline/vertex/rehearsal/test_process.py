@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from pipeline.vertex.rehearsal import process
+from pipeline.vertex.rehearsal import process, tasks
 from pipeline.vertex.rehearsal.process import run_module
 
 # Prints what it is given, leaves a trace in os, and exits with the last argument.
@@ -38,6 +38,14 @@ def test_a_program_leaves_its_temporary_files_where_it_is_told(tmp_path):
     environment = {"TMPDIR": str(tmp_path / "temporary")}
     assert run_module("leaving", [], environment, tmp_path, tmp_path / "log") == 0
     assert [path.name[:4] for path in (tmp_path / "temporary").iterdir()] == ["left"]
+
+
+def test_a_task_knows_where_libraries_keep_their_caches(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(tasks, "run_module", lambda *arguments: given.update(arguments[2]) or 0)
+    tasks._run(["python", "-m", "any"], "", "Any", tmp_path / "log")
+    for name in ("TMPDIR", "KERAS_HOME", "MPLCONFIGDIR"):
+        assert given[name] == os.environ[name]
 
 
 def test_a_program_that_raises_fails_with_its_traceback_in_the_log(tmp_path):

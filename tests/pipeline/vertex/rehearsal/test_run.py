@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -50,13 +51,22 @@ def make_data(folder: Path, count: int = 24) -> None:
         (folder / "Annotations" / f"image_{number:02}.xml").write_text(annotation)
 
 
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """The folders for temporary files and of the user; of a short name, as it is in a socket's."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("HOME", "TMPDIR"):
+            monkeypatch.setenv(name, folder)
+        for name in ("KERAS_HOME", "MPLCONFIGDIR"):
+            monkeypatch.delenv(name, raising=False)
+        yield Path(folder)
+
+
 def start(runner: str, data: Path, *arguments: str) -> subprocess.Popen:
     settings = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
-    temporary = data.parent / "temporary"
-    temporary.mkdir(exist_ok=True)
     return subprocess.Popen(
         [sys.executable, str(ROOT / runner), *arguments, "--data", str(data), *settings],
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TMPDIR": str(temporary)},
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
     )
 
 
@@ -69,7 +79,7 @@ def rehearse(data: Path, folder: Path) -> dict:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_compiled_job_makes_what_the_local_runner_makes(tmp_path):
+def test_the_compiled_job_makes_what_the_local_runner_makes(tmp_path, elsewhere):
     make_data(tmp_path / "data")
     with start("local_runner.py", tmp_path / "data", "--workdir", str(tmp_path / "here")) as local:
         first = rehearse(tmp_path / "data", tmp_path / "cloud")
@@ -91,7 +101,7 @@ def test_the_compiled_job_makes_what_the_local_runner_makes(tmp_path):
     baseline = second["gate"]["baseline_metrics"]
     assert baseline["mAP50"] == pytest.approx(first["metrics"]["mAP50"])
 
-    assert not list((tmp_path / "temporary").iterdir())
+    assert not list(elsewhere.iterdir())
 
     # What it says to do next works as it is printed.
     detect, tensorboard, serve = _next_lines(second)
