@@ -184,7 +184,7 @@ def _set_aside(examples: Artifact, wanted: str) -> list[dict[str, Any]]:
     """Images that were skipped, and may be the one that is wanted."""
     try:
         found = _ListFile(_read(examples, SKIPPED_FILE) or "").named(wanted)
-        return [image for image in found if isinstance(image["id"] + image["file"], str)]
+        return [i for i in found if isinstance(i["id"], str) and isinstance(i["file"], str)]
     except (OSError, ValueError, LookupError, TypeError):  # no model saw it, whatever it says
         return []
 
