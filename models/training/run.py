@@ -173,6 +173,7 @@ class TrainingRun:
             self.batches(start),
             steps_per_epoch=steps,
             epochs=count,
+            shuffle=False,  # the batches are; Keras 3.15 warns if it is asked to do it again
             verbose=0,
             callbacks=[Watch(self.settings, start, end_interval, self.say, self.image_name)],
         )

@@ -73,7 +73,7 @@ def train(scope, synchronized):
     data = training_batches(records(), input_size=64, batch_size=4, max_boxes=4,
                             augmentation=Augmentation(), seed=1, num_records=1)
     # One step: batch norms over the few cells of so small a network amplify roundings from then on.
-    history = model.fit(data, steps_per_epoch=1, epochs=1, verbose=0).history
+    history = model.fit(data, steps_per_epoch=1, epochs=1, shuffle=False, verbose=0).history
     return model, data, history
 
 one, data, alone = train(tf.distribute.get_strategy().scope(), False)
@@ -99,7 +99,8 @@ class Watch(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if not np.isfinite(logs["loss"]) and not last:
             last.append(int(self.model.non_finite_image.result()))
-two.fit(data.map(poison), steps_per_epoch=3, epochs=1, verbose=0, callbacks=[Watch()])
+poisoned = data.map(poison)
+two.fit(poisoned, steps_per_epoch=3, epochs=1, shuffle=False, verbose=0, callbacks=[Watch()])
 print("image", last)
 """
 

@@ -129,7 +129,7 @@ def run_tensorflow(sizes: Sizes, replicas: int, clipped: bool = True) -> dict[st
     data = data.batch(settings.batch_size, drop_remainder=True).repeat()
     losses = []
     for _ in range(STEPS):
-        history = model.fit(data, steps_per_epoch=1, epochs=1, verbose=0).history
+        history = model.fit(data, steps_per_epoch=1, epochs=1, shuffle=False, verbose=0).history
         losses.append({name: history[name][-1] for name in LOSS_TERMS})
     return results(model, before, losses)
 
