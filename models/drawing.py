@@ -1,11 +1,14 @@
 """Draws detections on pictures: a box and a readable tag each, one colour per class."""
 
 import colorsys
+import functools
 import os
 from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.font_manager import findSystemFonts
+from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
 # The golden angle, in turns: hues that follow each other by it stay far apart, however many.
@@ -34,7 +37,8 @@ def draw_detections(
     Args:
       image: a PIL image, or uint8 [H, W, 3] RGB.
       boxes: [n, 4] float, (ymin, xmin, ymax, xmax), normalised; parts outside are cut off.
-      labels: the class name of each box; one that is too long for the picture is cut.
+      labels: the class name of each box; one that is too long for the picture is cut. Chinese,
+        Japanese or Korean names need a font that has them to be installed, or are empty boxes.
       scores: 0..1 of each box, drawn as percent; None for ground truth.
       class_ids: index of each box's class, which picks its colour. None: colours by the place of
         the name among the names drawn.
@@ -51,7 +55,8 @@ def draw_detections(
     draw = ImageDraw.Draw(image)
     short_side = min(image.size)
     line = max(2, round(short_side / 200))
-    font = ImageFont.truetype(_FONT, max(10, round(short_side / 28)))
+    font_path = _font_with(frozenset("".join(labels)))
+    font = ImageFont.truetype(font_path, max(10, round(short_side / 28)))
     order = range(len(boxes)) if scores is None else np.argsort(np.asarray(scores), kind="stable")
     corners = boxes * (np.array([image.height, image.width] * 2) - 1)
     for index in order:
@@ -62,6 +67,19 @@ def draw_detections(
         color = class_color(int(class_ids[index]))
         _draw_tag(draw, image.width, corners[index], text, color, line + 1, font)
     return image
+
+
+@functools.cache
+def _font_with(characters: frozenset[str]) -> str:
+    """The file of a font with these characters, or with most of them if none has all."""
+
+    def missing(path):
+        try:
+            return len({*map(ord, characters)} - FT2Font(path).get_charmap().keys())
+        except (OSError, RuntimeError):  # a font that FreeType can't read
+            return len(characters)
+
+    return min((_FONT, *sorted(findSystemFonts())), key=missing) if missing(_FONT) else _FONT
 
 
 def _draw_box(draw, corners, color, line):

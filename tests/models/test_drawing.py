@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image
 
+from models import drawing
 from models.drawing import class_color, draw_detections
 
 GRAY = np.full((200, 300, 3), 128, np.uint8)
@@ -53,6 +56,37 @@ def test_colours_of_many_classes_differ():
     distance = np.abs(colors[:, None] - colors[None]).sum(axis=-1) + 999 * np.eye(37, dtype=int)
     assert distance.min() > 15
     assert distance[:4, :4].min() > 150
+
+
+def test_a_name_is_drawn_in_an_installed_font_that_has_its_characters(tmp_path, monkeypatch):
+    glyph = TTGlyphPen(None)
+    glyph.moveTo((0, 0))
+    for point in ((0, 900), (900, 900), (900, 0)):
+        glyph.lineTo(point)
+    glyph.closePath()
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", "cat"])
+    builder.setupCharacterMap({ord("\u732b"): "cat"})
+    builder.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "cat": glyph.glyph()})
+    builder.setupHorizontalMetrics(dict.fromkeys((".notdef", "cat"), (1000, 0)))
+    builder.setupHorizontalHeader(ascent=900, descent=-100)
+    builder.setupNameTable({"familyName": "Cats", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    broken, fitting = tmp_path / "a.ttf", tmp_path / "b.ttf"
+    broken.write_bytes(b"no font")
+    builder.save(fitting)
+
+    def drawn(name, fonts):
+        monkeypatch.setattr(drawing, "findSystemFonts", lambda: [str(path) for path in fonts])
+        drawing._font_with.cache_clear()
+        return np.asarray(draw_detections(GRAY, BOX, [name]))
+
+    def ink(picture):
+        return (picture == 255).all(axis=-1).sum()
+
+    assert ink(drawn("\u732b", [broken, fitting])) > ink(drawn("\u732b", [broken])) + 30
+    assert (drawn("cat", [fitting]) == drawn("cat", [])).all()
 
 
 def test_a_long_name_is_cut_and_its_score_is_not():
