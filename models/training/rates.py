@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from tensorflow.io import gfile
 
+from models.networks.families import predict
 from models.settings import TrainingSettings
 from models.training import checkpoint
 from models.training.plan import Rates
@@ -61,7 +62,7 @@ def measure_rates(
         # Traces the prediction of a full batch, and of any other.
         for count in (settings.batch_size, 1):
             shape = (count, *interval.network.input_shape[1:])
-            interval.network.predict_on_batch(np.zeros(shape, np.float32))
+            predict(interval.network, np.zeros(shape, np.uint8))
         started = time.monotonic()
         evaluate(interval)
         checkpoint.save_detector(os.path.join(folder, "timed"), interval.network, run.config, {})

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from models.networks.families import DetectorConfig, normalize
+from models.networks.families import DetectorConfig, predict
 from models.networks.post_processing import Detections, post_process
 from models.settings import PostProcessing
 from models.training.coco import coco_metrics
@@ -49,7 +49,7 @@ def score(
     anchors = config.anchors
     detections, groundtruth = [], []
     for images, targets in batches:
-        outputs = network.predict_on_batch(np.asarray(normalize(images)))
+        outputs = predict(network, images)
         for encodings, logits in zip(
             outputs["box_encodings"], outputs["class_logits"], strict=True
         ):

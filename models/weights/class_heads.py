@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import keras
 import numpy as np
 
-from models.networks.families import DetectorConfig, normalize
+from models.networks.families import DetectorConfig, predict
 from models.training.matching import assign_targets
 from models.weights.class_names import same_name
 from models.weights.zoo_names import is_class_head
@@ -106,7 +106,7 @@ def mean_scores(
     totals = np.zeros((num_new, config.num_classes))
     counts = np.zeros(num_new)
     for images, targets in batches:
-        logits = network.predict_on_batch(np.asarray(normalize(images)))["class_logits"]
+        logits = predict(network, images)["class_logits"]
         scores = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
         assigned = assign_targets(
             targets["boxes"],

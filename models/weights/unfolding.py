@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from models.networks.families import normalize
+from models.networks.families import predict
 
 
 def set_folded(network: keras.Model, layer: str, kernel: np.ndarray, bias: np.ndarray) -> None:
@@ -66,7 +66,7 @@ def unfold(network: keras.Model, layers: Iterable[str], batches: Iterable) -> in
     variances = {name: [] for name in layers}
     pictures = 0
     for images, _ in batches:
-        for name, found in probe.predict_on_batch(np.asarray(normalize(images))).items():
+        for name, found in predict(probe, images).items():
             means[name].append(found[0].astype(np.float64))
             variances[name].append(found[1].astype(np.float64))
         pictures += len(images)

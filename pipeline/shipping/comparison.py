@@ -14,7 +14,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from models.networks.families import DetectorConfig, normalize
+from models.networks.families import DetectorConfig, predict
 from models.networks.post_processing import Detections, post_process
 from models.settings import PostProcessing
 from models.tflite.agreement import Agreement, compare, relative_error
@@ -174,7 +174,7 @@ def compare_with_network(
     truth: list[GroundTruth] = []
     for batch in _batches(pictures):
         images = np.stack([picture.image for picture in batch])
-        outputs = network.predict_on_batch(np.asarray(normalize(images)))
+        outputs = predict(network, images)
         for picture, encodings, logits in zip(
             batch, outputs["box_encodings"], outputs["class_logits"], strict=True
         ):

@@ -56,9 +56,9 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from tests.models.helpers import TINY, records, training
 from models.training import checkpoint
 from models.training.detector import Detector
-from models.training.input_pipeline import training_batches
+from models.training.input_pipeline import evaluation_batches, training_batches
 from models.settings import Augmentation
-from models.networks.families import build_network
+from models.networks.families import build_network, predict
 from models.training.optimizer import make_optimizer
 
 def train(scope, synchronized):
@@ -83,6 +83,13 @@ for term in ("loss", "classification_loss", "localization_loss"):
     print(term, alone[term][0], shared[term][0])
 print("weights", max(float(np.abs(np.asarray(a) - np.asarray(b)).max())
                      for a, b in zip(one.network.variables, two.network.variables)))
+
+images = np.stack([image for image, *_ in evaluation_batches(
+    records(), input_size=64, batch_size=1, max_boxes=4)])[:, 0]
+answers = [predict(model.network, images) for model in (one, two)]
+print("answers", *(max(float(np.abs(a[name] - b[name]).max()) for name in a) if
+                   all(a[name].shape == b[name].shape for name in a) else "of other shapes"
+                   for a, b in [answers]))
 
 with tempfile.TemporaryDirectory() as folder:
     checkpoint.save_state(folder + "/state.npz", two, {"step": 1})
@@ -119,6 +126,7 @@ def test_two_replicas_train_as_one_device_does():
         alone, shared = map(float, lines[term].split())
         assert shared == pytest.approx(alone, rel=1e-5), term
     assert float(lines["weights"]) < 5e-4
+    assert float(lines["answers"]) < 5e-3
     # A run continues on one device what it began on two.
     assert float(lines["resumed"]) == 0
     assert lines["image"] == "[4]"

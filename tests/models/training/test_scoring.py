@@ -14,6 +14,8 @@ NAMES = ["cat", "dog", "rabbit"]
 class Oracle:
     """A network that finds all objects of the records, but for those of some pictures."""
 
+    distribute_strategy = tf.distribute.get_strategy()
+
     def __init__(self, miss=()):
         self.records = list(records().as_numpy_iterator())
         self.miss, self.seen = miss, 0

@@ -54,6 +54,8 @@ def test_scores_are_means_over_the_anchors_that_answer_for_a_class():
     class Network:
         """Says class 2 at anchor 5, and class 0 elsewhere."""
 
+        distribute_strategy = tf.distribute.get_strategy()
+
         def predict_on_batch(self, images):
             logits = np.full((len(images), len(TINY.anchors), 3), -100.0)
             logits[..., 0] = 100.0
