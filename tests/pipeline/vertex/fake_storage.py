@@ -9,6 +9,8 @@ import re
 import threading
 import urllib.parse
 
+import google_crc32c
+
 _API = re.compile(r"(?:/(upload|download))?/storage/v1/b/([^/]+)(?:/(?:o|iam)(?:/(.+))?)?")
 _COPY = re.compile(r"/(rewriteTo|copyTo)/b/")
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -178,9 +180,13 @@ class FakeStorage:
 
 
 def _metadata(bucket: str, name: str, content: bytes, generation: int) -> dict:
-    md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
-    facts = {"bucket": bucket, "name": name, "size": str(len(content)), "md5Hash": md5}
-    return {**facts, "generation": str(generation), "updated": _UPDATED}
+    md5, crc32c = (
+        base64.b64encode(digest).decode()
+        for digest in (hashlib.md5(content).digest(), google_crc32c.Checksum(content).digest())
+    )
+    facts = {"bucket": bucket, "name": name, "size": str(len(content))}
+    checksums = {"md5Hash": md5, "crc32c": crc32c}  # clients check an upload by either
+    return {**facts, **checksums, "generation": str(generation), "updated": _UPDATED}
 
 
 def _json(value: dict) -> Answer:
