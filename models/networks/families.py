@@ -79,25 +79,6 @@ def normalize(images):
     return ops.cast(images, "float32") / 127.5 - 1.0
 
 
-def predict(network: Model, images) -> dict[str, np.ndarray]:
-    """What a network answers to a batch, on one device or on several that share its weights.
-
-    Args:
-      network: from `build_network`, or another that takes the same pictures and gives a dict.
-      images: uint8 [B, S, S, 3].
-
-    Returns:
-      The outputs by name, as one device gives them.
-    """
-    # Where there is a TPU, Keras would compile networks that stay on the CPU with XLA, too, and
-    # TensorFlow's build for TPUs has no XLA for CPUs.
-    network.jit_compile = False
-    outputs = network.predict_on_batch(np.asarray(normalize(images)))
-    # Each replica answers to the whole batch, and Keras concatenates the answers.
-    replicas = network.distribute_strategy.num_replicas_in_sync
-    return {name: values[: len(values) // replicas] for name, values in outputs.items()}
-
-
 def freeze_backbone(
     network: Model, config: DetectorConfig, blocks: int, batch_norms: bool = False
 ) -> None:

@@ -1,10 +1,13 @@
-"""Chooses the devices to train on. TensorFlow only."""
+"""The devices to train on, and predictions of networks that are on them. TensorFlow only."""
 
 import contextlib
 import os
 
+import keras
+import numpy as np
 import tensorflow as tf
 
+from models.networks.families import normalize
 from models.settings import check_batch
 
 
@@ -101,3 +104,23 @@ def _tpu_strategy() -> tf.distribute.Strategy | None:
         raise ValueError(
             f"Expected a TPU, since TPU_NAME is {name}. It can't be initialized: {reason}"
         ) from error
+
+
+def predict(network: keras.Model, images) -> dict[str, np.ndarray]:
+    """What a network answers to a batch, on one device or on several that share its weights.
+
+    Args:
+      network: from `models.networks.families.build_network`, or another that takes the same
+        pictures and gives a dict.
+      images: uint8 [B, S, S, 3].
+
+    Returns:
+      The outputs by name, as one device gives them.
+    """
+    # Where there is a TPU, Keras would compile networks that stay on the CPU with XLA, too, and
+    # TensorFlow's build for TPUs has no XLA for CPUs.
+    network.jit_compile = False
+    outputs = network.predict_on_batch(np.asarray(normalize(images)))
+    # Each replica answers to the whole batch, and Keras concatenates the answers.
+    replicas = network.distribute_strategy.num_replicas_in_sync
+    return {name: values[: len(values) // replicas] for name, values in outputs.items()}

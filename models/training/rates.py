@@ -8,9 +8,9 @@ import keras
 import numpy as np
 from tensorflow.io import gfile
 
-from models.networks.families import predict
 from models.settings import TrainingSettings
 from models.training import checkpoint
+from models.training.distribution import predict
 from models.training.plan import Rates
 from models.training.run import TrainingRun
 from models.training.watch import Interval

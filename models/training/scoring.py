@@ -6,11 +6,12 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from models.networks.families import DetectorConfig, predict
+from models.networks.families import DetectorConfig
 from models.networks.post_processing import Detections, post_process
 from models.settings import PostProcessing
 from models.training.coco import coco_metrics
 from models.training.coco_matching import GroundTruth
+from models.training.distribution import predict
 
 
 class Scores(NamedTuple):

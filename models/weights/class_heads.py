@@ -6,7 +6,8 @@ from typing import Literal, NamedTuple
 import keras
 import numpy as np
 
-from models.networks.families import DetectorConfig, predict
+from models.networks.families import DetectorConfig
+from models.training.distribution import predict
 from models.training.matching import assign_targets
 from models.weights.class_names import same_name
 from models.weights.zoo_names import is_class_head

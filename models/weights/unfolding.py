@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from models.networks.families import predict
+from models.training.distribution import predict
 
 
 def set_folded(network: keras.Model, layer: str, kernel: np.ndarray, bias: np.ndarray) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from models.networks.families import DetectorConfig, predict
+from models.networks.families import DetectorConfig
 from models.networks.post_processing import Detections, post_process
 from models.settings import PostProcessing
 from models.tflite.agreement import Agreement, compare, relative_error
@@ -23,6 +23,7 @@ from models.tflite.raw import RawDetector
 from models.training.bootstrap import resample, resampled_map
 from models.training.coco import coco_metrics
 from models.training.coco_matching import GroundTruth, match_detections
+from models.training.distribution import predict
 from pipeline.errors import UserError
 from pipeline.files import FLOAT16_MODEL_FILE, RAW_MODEL_FILE
 from pipeline.settings import RewriterSettings

@@ -1,8 +1,5 @@
-import types
-
 import numpy as np
 import pytest
-import tensorflow as tf
 from pydantic import ValidationError
 
 from models.networks.families import (
@@ -11,7 +8,6 @@ from models.networks.families import (
     fit_anchors,
     freeze_backbone,
     normalize,
-    predict,
 )
 from models.settings import ModelSettings, PyramidSettings
 from tests.models.helpers import (
@@ -42,17 +38,6 @@ def test_outputs_have_a_row_for_each_anchor(kind, size, quantized):
     outputs = build_network(config, quantized).output
     assert outputs["box_encodings"].shape == (None, len(config.anchors), 4)
     assert outputs["class_logits"].shape == (None, len(config.anchors), 2)
-
-
-def test_a_prediction_needs_no_xla_for_the_cpu_beside_a_tpu(monkeypatch):
-    # TensorFlow's build for TPUs has none, and lists this device even where there is no TPU.
-    tpu = types.SimpleNamespace(device_type="TPU_SYSTEM", name="/physical_device:TPU_SYSTEM:0")
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda *_: [tpu])
-    assert build_network(TINY).jit_compile
-    network = build_network(TINY)
-    outputs = predict(network, np.zeros((2, 64, 64, 3), np.uint8))
-    assert outputs["class_logits"].shape == (2, len(TINY.anchors), 3)
-    assert not network.jit_compile
 
 
 def test_the_zoo_form_has_its_anchors_and_its_weights():

@@ -1,11 +1,15 @@
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.networks.families import build_network
 from models.training import distribution
+from tests.models.helpers import TINY
 
 
 @pytest.mark.parametrize(("batch", "replicas"), [(8, 8), (128, 8), (32, 1)])
@@ -47,6 +51,17 @@ def test_xla_is_for_accelerators_unless_asked_for():
     assert not distribution.use_xla("auto")
 
 
+def test_a_prediction_needs_no_xla_for_the_cpu_beside_a_tpu(monkeypatch):
+    # TensorFlow's build for TPUs has none, and lists this device even where there is no TPU.
+    tpu = types.SimpleNamespace(device_type="TPU_SYSTEM", name="/physical_device:TPU_SYSTEM:0")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda *_: [tpu])
+    assert build_network(TINY).jit_compile
+    network = build_network(TINY)
+    outputs = distribution.predict(network, np.zeros((2, 64, 64, 3), np.uint8))
+    assert outputs["class_logits"].shape == (2, len(TINY.anchors), 3)
+    assert not network.jit_compile
+
+
 PROGRAM = """
 import sys, tempfile
 sys.path.insert(0, sys.argv[1])
@@ -58,7 +73,8 @@ from models.training import checkpoint
 from models.training.detector import Detector
 from models.training.input_pipeline import evaluation_batches, training_batches
 from models.settings import Augmentation
-from models.networks.families import build_network, predict
+from models.networks.families import build_network
+from models.training.distribution import predict
 from models.training.optimizer import make_optimizer
 
 def train(scope, synchronized):
