@@ -8,12 +8,14 @@ from collections.abc import Sequence
 
 import tfx.v1  # noqa: F401 - TFX patches EvalConfig into TFMA, so it comes first
 from google.protobuf import wrappers_pb2
+from ml_metadata import metadata_store
 from tensorflow_model_analysis.api import model_eval_lib
 from tensorflow_model_analysis.constants import BASELINE_KEY
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.writers import eval_config_writer
 from tfx import types
 from tfx.dsl.components.common import resolver
+from tfx.types import standard_artifacts
 
 from pipeline.errors import UserError
 from pipeline.metadata.facts import damage, withdrawals
@@ -29,8 +31,8 @@ _log = logging.getLogger("detector")
 class BlessedBeforeStrategy(resolver.ResolverStrategy):
     """Chooses the baseline: the latest blessed model before the candidate that is still whole.
 
-    Models that were withdrawn, or whose files are gone or have changed, are left out, with a
-    warning.
+    Models that DeviceCheck refused or that were withdrawn, and those whose files are gone or have
+    changed, are left out, with a warning.
 
     Once a candidate is blessed, TFX's LatestBlessedModelStrategy would compare it with itself in
     the next run: the Evaluator's inputs would have changed, and an unchanged run would not be
@@ -58,23 +60,35 @@ class BlessedBeforeStrategy(resolver.ResolverStrategy):
             "model": [],
             "model_blessing": [],
         }
-        withdrawn = withdrawals(store)
+        withdrawn, refused = withdrawals(store), _device_refusals(store)
         for model in sorted(earlier, key=lambda artifact: artifact.id, reverse=True):
-            facts = withdrawn.get(model.get_string_custom_property("sha256"))
-            if facts:
-                _log.warning(
-                    "no comparison with blessed model %s: it was withdrawn at %s (%s)",
-                    model.id,
-                    facts["at"],
-                    facts["reason"],
-                )
-                continue
-            found = damage(store, model.id, model.uri) if "://" not in model.uri else None
-            if found is None:
+            sha256 = model.get_string_custom_property("sha256")
+            if facts := withdrawn.get(sha256):
+                reason = f"it was withdrawn at {facts['at']} ({facts['reason']})"
+            elif sha256 in refused:  # users never had it
+                reason = f"DeviceCheck refused it ({refused[sha256]})"
+            else:
+                reason = damage(store, model.id, model.uri) if "://" not in model.uri else None
+            if reason is None:
                 result |= {"model": [model], "model_blessing": [blessings[model.id]]}
                 break
-            _log.warning("no comparison with blessed model %s: %s", model.id, found)
+            _log.warning("no comparison with blessed model %s: %s", model.id, reason)
         return result
+
+
+def _device_refusals(store: metadata_store.MetadataStore) -> dict[str, str]:
+    """Why DeviceCheck refused files that it never blessed, by sha256."""
+    reports = [
+        report.custom_properties
+        for report in store.get_artifacts_by_type(standard_artifacts.InfraBlessing.TYPE_NAME)
+        if "sha256" in report.custom_properties
+    ]
+    blessed = {one["sha256"].string_value for one in reports if one["blessed"].int_value}
+    return {
+        one["sha256"].string_value: "; ".join(json.loads(one["reasons"].string_value))
+        for one in reports
+        if one["sha256"].string_value not in blessed
+    }
 
 
 def eval_config(

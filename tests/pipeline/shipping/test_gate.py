@@ -1,3 +1,4 @@
+import json
 import math
 import os
 import shutil
@@ -5,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_metadata.proto import metadata_store_pb2
 from tfx.components.util import udf_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import channel_utils, standard_artifacts
@@ -295,3 +297,25 @@ def test_a_withdrawn_model_is_no_baseline(resolve, caplog, tmp_path):
     result = resolve(30, [(10, 1), (20, 1)])
     assert [artifact.id for artifact in result["model"]] == [10]
     assert "model 20: it was withdrawn at today (wrong labels)" in caplog.text
+
+
+def test_a_model_that_the_device_check_refused_is_no_baseline(resolve, caplog, tmp_path):
+    opened = store.open_store(store.connection_config(str(tmp_path / "metadata.sqlite")))
+    type_id = opened.put_artifact_type(metadata_store_pb2.ArtifactType(name="InfraBlessing"))
+
+    def check(model_id, *reasons):
+        report = metadata_store_pb2.Artifact(type_id=type_id)
+        report.custom_properties["sha256"].string_value = f"sha256 of {model_id}"
+        report.custom_properties["blessed"].int_value = int(not reasons)
+        report.custom_properties["reasons"].string_value = json.dumps(reasons)
+        opened.put_artifacts([report])
+
+    check(10)
+    check(20, "5.1 MB, at most 4 MB", "too slow")
+    assert [artifact.id for artifact in resolve(30, [(10, 1), (20, 1)])["model"]] == [10]
+    assert "model 20: DeviceCheck refused it (5.1 MB, at most 4 MB; too slow)" in caplog.text
+    check(20)  # with other limits: it was pushed
+    check(20, "too slow")
+    for number in (10, 20, 30):
+        shutil.rmtree(tmp_path / str(number))
+    assert [artifact.id for artifact in resolve(30, [(10, 1), (20, 1)])["model"]] == [20]
