@@ -15,6 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 _HUE_STEP = 0.381966
 # Pillow's own font has no accents, no Greek and no Cyrillic; this one comes with matplotlib.
 _FONT = os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+# Beside a name: its score, and what a cut name ends with.
+_ADDED = "0123456789% …"
 
 
 def class_color(class_id: int) -> tuple[int, int, int]:
@@ -55,7 +57,7 @@ def draw_detections(
     draw = ImageDraw.Draw(image)
     short_side = min(image.size)
     line = max(2, round(short_side / 200))
-    font_path = _font_with(frozenset("".join(labels)))
+    font_path = _font_with(frozenset("".join(labels) + _ADDED))
     font = ImageFont.truetype(font_path, max(10, round(short_side / 28)))
     order = range(len(boxes)) if scores is None else np.argsort(np.asarray(scores), kind="stable")
     corners = boxes * (np.array([image.height, image.width] * 2) - 1)

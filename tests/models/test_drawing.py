@@ -58,24 +58,30 @@ def test_colours_of_many_classes_differ():
     assert distance[:4, :4].min() > 150
 
 
-def test_a_name_is_drawn_in_an_installed_font_that_has_its_characters(tmp_path, monkeypatch):
+def write_font(path, characters):
+    """A font in which all these characters are the same large square."""
     glyph = TTGlyphPen(None)
     glyph.moveTo((0, 0))
     for point in ((0, 900), (900, 900), (900, 0)):
         glyph.lineTo(point)
     glyph.closePath()
     builder = FontBuilder(1000, isTTF=True)
-    builder.setupGlyphOrder([".notdef", "cat"])
-    builder.setupCharacterMap({ord("\u732b"): "cat"})
-    builder.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "cat": glyph.glyph()})
-    builder.setupHorizontalMetrics(dict.fromkeys((".notdef", "cat"), (1000, 0)))
+    builder.setupGlyphOrder([".notdef", "square"])
+    builder.setupCharacterMap(dict.fromkeys(map(ord, characters), "square"))
+    builder.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "square": glyph.glyph()})
+    builder.setupHorizontalMetrics(dict.fromkeys((".notdef", "square"), (1000, 0)))
     builder.setupHorizontalHeader(ascent=900, descent=-100)
-    builder.setupNameTable({"familyName": "Cats", "styleName": "Regular"})
+    builder.setupNameTable({"familyName": "Squares", "styleName": "Regular"})
     builder.setupOS2()
     builder.setupPost()
-    broken, fitting = tmp_path / "a.ttf", tmp_path / "b.ttf"
+    builder.save(path)
+
+
+def test_a_name_is_drawn_in_an_installed_font_that_has_its_characters(tmp_path, monkeypatch):
+    broken, no_digits, fitting = (tmp_path / name for name in ("a.ttf", "b.ttf", "c.ttf"))
     broken.write_bytes(b"no font")
-    builder.save(fitting)
+    write_font(no_digits, "\u732b")
+    write_font(fitting, "\u732b 0123456789%\u2026")
 
     def drawn(name, fonts):
         monkeypatch.setattr(drawing, "findSystemFonts", lambda: [str(path) for path in fonts])
@@ -85,7 +91,9 @@ def test_a_name_is_drawn_in_an_installed_font_that_has_its_characters(tmp_path, 
     def ink(picture):
         return (picture == 255).all(axis=-1).sum()
 
-    assert ink(drawn("\u732b", [broken, fitting])) > ink(drawn("\u732b", [broken])) + 30
+    without = drawn("\u732b", [broken])
+    assert ink(drawn("\u732b", [broken, no_digits, fitting])) > ink(without) + 30
+    assert (drawn("\u732b", [no_digits]) == without).all()  # the score must be readable, too
     assert (drawn("cat", [fitting]) == drawn("cat", [])).all()
 
 
