@@ -63,7 +63,8 @@ def image_ids(data: Path) -> set[str]:
         str(data.resolve()), [Source("")], max_megapixels=DataSettings().max_megapixels
     )
     found = (line for item in inputs.items for line, image in inputs.read(item) if image)
-    return {line.image_id for line in found if line.side != TEST}
+    # The split of the data itself names the side in the ids; with lists, the ids have none.
+    return {line.image_id.removeprefix(f"{line.side}/") for line in found if line.side != TEST}
 
 
 def write_lists(data: Path, folder: Path, count: int) -> list[list[str]]:

@@ -35,7 +35,7 @@ def test_no_image_is_trained_on_in_the_fold_that_judges_it(tmp_path, write):
     write_lists(tmp_path / "data", tmp_path / "folds", 3)
     for fold in range(3):
         train, held_out = (
-            {Path(line).name for line in read_lines(tmp_path / "folds" / f"{side}_{fold}.txt")}
+            set(read_lines(tmp_path / "folds" / f"{side}_{fold}.txt"))
             for side in ("train", "eval")
         )
         assert not train & held_out
