@@ -12,6 +12,8 @@ from models.networks import boxes as box_ops
 # Of each map, the anchors of 3 x 3 cells around a box's center may learn it: ATSS's nine, found
 # without sorting.
 _REACH = 1.5
+# More than any overlap: of each box and the anchor that overlaps it most.
+_FORCED = 2.0
 # An anchor lies in a crowd that covers this much of it: MMDetection's `ignore_iof_thr`.
 _IN_CROWD = 0.5
 
@@ -55,28 +57,24 @@ def assign_targets(
       `Targets`.
     """
     num_anchors, max_boxes = anchors.shape[0], boxes.shape[1]
+    anchors = ops.convert_to_tensor(anchors)
     valid = class_ids >= 0  # [B, M]
     safe_boxes = ops.where(valid[:, :, None], boxes, 0.0)
-    anchor_corners = box_ops.centers_to_corners(ops.convert_to_tensor(anchors))
-    iou = box_ops.pairwise_iou(anchor_corners[None], safe_boxes)  # [B, N, M]
-    iou = ops.where(valid[:, None, :], iou, -1.0)
+    # Pairs are [B, M, N]: reductions over the anchors then run along memory.
+    iou = box_ops.pairwise_iou(safe_boxes, box_ops.centers_to_corners(anchors)[None])
+    iou = ops.where(valid[:, :, None], iou, -1.0)
     taken = iou
     if cell_sizes is not None:
         taken = ops.where(_atss_candidates(safe_boxes, iou, anchors, cell_sizes), iou, -1.0)
         iou_threshold = 0.0
-    best_box = ops.argmax(taken, axis=2)  # [B, N]
-    matched = ops.max(taken, axis=2) >= iou_threshold
-
-    # When two boxes want the same anchor, the first box has it.
-    best_anchor = ops.argmax(iou, axis=1)  # [B, M]
-    forced = ops.one_hot(best_anchor, num_anchors, axis=1, dtype="float32")  # [B, N, M]
-    forced = forced * ops.cast(valid[:, None, :], "float32")
-    is_forced = ops.max(forced, axis=2) > 0
-    box_index = ops.where(is_forced, ops.argmax(forced, axis=2), best_box)
-    matched = ops.cast(ops.logical_or(matched, is_forced), "float32")
+    best_anchor = ops.argmax(iou, axis=2)[:, :, None]  # [B, M, 1]
+    is_best = ops.arange(num_anchors, dtype=best_anchor.dtype) == best_anchor
+    # When two boxes want the same anchor, the first box has it, as `argmax` takes the first.
+    taken = ops.where(is_best & valid[:, :, None], _FORCED, taken)
+    matched = ops.cast(ops.max(taken, axis=1) >= iou_threshold, "float32")  # [B, N]
 
     # A gather, written as a product with a one-hot matrix: it compiles well for accelerators.
-    selector = ops.one_hot(box_index, max_boxes, dtype="float32")  # [B, N, M]
+    selector = ops.one_hot(ops.argmax(taken, axis=1), max_boxes, dtype="float32")  # [B, N, M]
     matched_boxes = ops.matmul(selector, safe_boxes)  # [B, N, 4]
     classes = ops.one_hot(ops.maximum(class_ids, 0), num_classes, dtype="float32")  # [B, M, C]
     class_targets = ops.matmul(selector, classes) * matched[:, :, None]
@@ -104,15 +102,17 @@ def anchors_in_crowds(boxes, crowd, anchors):
 
 
 def _atss_candidates(boxes, iou, anchors, cell_sizes):
-    """bool [B, N, M], which anchors may learn which box."""
-    anchors, cell_sizes = ops.convert_to_tensor(anchors), ops.convert_to_tensor(cell_sizes)
-    centers = anchors[:, None, :2]  # [N, 1, 2]
-    offset = ops.abs(box_ops.corners_to_centers(boxes)[:, None, :, :2] - centers)  # [B, N, M, 2]
-    near = ops.all(offset < _REACH * cell_sizes[:, None, None], axis=-1)
+    """bool [B, M, N], which anchors may learn which box."""
+    reach = _REACH * ops.convert_to_tensor(cell_sizes)  # [N]
+    near = inside = True
+    # One axis at a time: reductions over two coordinates cost more than all the rest.
+    for axis in (0, 1):
+        centers = anchors[:, axis]  # [N]
+        low, high = boxes[:, :, None, axis], boxes[:, :, None, axis + 2]  # [B, M, 1]
+        near = near & (ops.abs((low + high) / 2 - centers) < reach)
+        inside = inside & (centers > low) & (centers < high)
     weight = ops.cast(near, iou.dtype)
-    total = ops.maximum(ops.sum(weight, axis=1, keepdims=True), 1.0)  # [B, 1, M]
-    mean = ops.sum(weight * iou, axis=1, keepdims=True) / total
-    variance = ops.sum(weight * (iou - mean) ** 2, axis=1, keepdims=True) / total
-    corners = boxes[:, None]  # [B, 1, M, 4]
-    inside = ops.all((centers > corners[..., :2]) & (centers < corners[..., 2:]), axis=-1)
+    total = ops.maximum(ops.sum(weight, axis=2, keepdims=True), 1.0)  # [B, M, 1]
+    mean = ops.sum(weight * iou, axis=2, keepdims=True) / total
+    variance = ops.sum(weight * (iou - mean) ** 2, axis=2, keepdims=True) / total
     return near & inside & (iou >= mean + ops.sqrt(variance))

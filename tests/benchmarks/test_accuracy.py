@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -35,8 +33,7 @@ def test_no_image_is_trained_on_in_the_fold_that_judges_it(tmp_path, write):
     write_lists(tmp_path / "data", tmp_path / "folds", 3)
     for fold in range(3):
         train, held_out = (
-            set(read_lines(tmp_path / "folds" / f"{side}_{fold}.txt"))
-            for side in ("train", "eval")
+            set(read_lines(tmp_path / "folds" / f"{side}_{fold}.txt")) for side in ("train", "eval")
         )
         assert not train & held_out
         assert train | held_out == set(IDS)
