@@ -287,7 +287,8 @@ def _warm_start(config: PipelineConfig) -> BaseNode | None:
     weights = config.warm_start.weights
     if not weights or weights == "imagenet":
         return None
-    kind = kind_of(weights, look="://" not in weights)  # compiling reads no bucket
+    # Compiling reads no bucket, unless the weights were read there already.
+    kind = kind_of(weights, look="://" not in weights or bool(config.warm_start.sha256))
     return tfx.dsl.Importer(
         # A copy of a model that the store knows is that model.
         source_uri=config.execution.warm_start_uri or weights,

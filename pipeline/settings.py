@@ -85,6 +85,8 @@ class WarmStart(Settings):
     labels: str = ""
     """The names of the weights' classes: a label file, one name a line, or a label map (.pbtxt).
     Empty looks inside of a .tflite file, and then beside the weights."""
+    labels_sha256: str = ""
+    """Of the label files that may name the classes; the runner fills it in, likewise."""
     fine_tune_checkpoint_type: Literal["detection", "classification"] = "detection"
     """Of a TF1 checkpoint, as in the Object Detection API: a detector, or an image classifier of
     TF-Slim's, whose backbone is loaded."""

@@ -51,15 +51,22 @@ def find_class_names(
     names = packed and _parse("labels.txt", packed, num_classes)
     if names:
         return names, "inside of the file"
+    for file in label_files(path):
+        names = _parse(file, read_bytes(file, _MAX_BYTES), num_classes)
+        if names:
+            return names, file
+    return (), ""
+
+
+def label_files(path: str, labels: str = "") -> list[str]:
+    """The label files that may name the classes of a detector, best first; see above."""
+    if labels:
+        return [labels]
     stem = os.path.basename(path).split(".")[0]
     parents = (path, os.path.dirname(path))
-    for name in (f"{stem}_labels.txt", f"{stem}.txt", *_NAMES_BESIDE):
-        for candidate in (os.path.join(parent, name) for parent in parents):
-            if exists(candidate):
-                names = _parse(candidate, read_bytes(candidate, _MAX_BYTES), num_classes)
-                if names:
-                    return names, candidate
-    return (), ""
+    names = (f"{stem}_labels.txt", f"{stem}.txt", *_NAMES_BESIDE)
+    candidates = [os.path.join(parent, name) for name in names for parent in parents]
+    return [candidate for candidate in candidates if exists(candidate)]
 
 
 def same_name(a: str, b: str) -> bool:

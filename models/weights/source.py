@@ -3,10 +3,11 @@
 Light on purpose: a path is checked before TensorFlow is loaded, unless it is on cloud storage.
 """
 
+import functools
 import hashlib
 import os
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 Kind = Literal["imagenet", "keras", "tflite", "tf1_checkpoint", "detector"]
 # Kinds that hold a network of the TF Object Detection API.
@@ -14,6 +15,25 @@ ZOO_KINDS = ("tflite", "tf1_checkpoint")
 _INDEX = ".index"
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _CHUNK = 1 << 20
+
+
+def _with_os_errors(read: Callable[..., Any]) -> Callable[..., Any]:
+    """Cloud storage fails with TensorFlow's own errors; callers handle OSError."""
+
+    @functools.wraps(read)
+    def wrapped(path: str, *arguments):
+        if "://" not in path:
+            return read(path, *arguments)
+        from tensorflow import errors
+
+        try:
+            return read(path, *arguments)
+        except errors.NotFoundError as error:
+            raise FileNotFoundError(error.message) from error
+        except errors.OpError as error:
+            raise OSError(error.message) from error
+
+    return wrapped
 
 
 def kind_of(path: str, look: bool = True) -> Kind:
@@ -42,6 +62,7 @@ def kind_of(path: str, look: bool = True) -> Kind:
     return "detector"
 
 
+@_with_os_errors
 def checkpoint_prefix(path: str) -> str | None:
     """The prefix of a TF1 checkpoint: the path itself, or the newest one in a folder."""
     if exists(path + _INDEX):
@@ -54,11 +75,16 @@ def checkpoint_prefix(path: str) -> str | None:
     return newest and os.path.join(path, newest)
 
 
+@_with_os_errors
 def files_of(path: str) -> list[str]:
-    """The files that a warm start consists of, sorted; none when it does not exist."""
+    """The files that a warm start consists of, sorted; none when there are none.
+
+    Raises:
+      OSError: when cloud storage can't be read.
+    """
     if _is_folder(path):
         return sorted(_walk(path))
-    if exists(path):
+    if _is_file(path):
         return [path]
     folder, name = os.path.split(path)
     if not exists(path + _INDEX):
@@ -70,8 +96,13 @@ def files_of(path: str) -> list[str]:
     )
 
 
+@_with_os_errors
 def sha256_of(path: str) -> str:
-    """Of a file, or of the files of a folder or checkpoint, one after the other."""
+    """Of a file, or of the files of a folder or checkpoint, one after the other.
+
+    Raises:
+      OSError: when one can't be read.
+    """
     digest = hashlib.sha256()
     for file in files_of(path):
         with open_file(file) as content:
@@ -80,6 +111,7 @@ def sha256_of(path: str) -> str:
     return digest.hexdigest()
 
 
+@_with_os_errors
 def read_bytes(path: str, most: int) -> bytes:
     """The content of a file.
 
@@ -89,7 +121,7 @@ def read_bytes(path: str, most: int) -> bytes:
 
     Raises:
       ValueError: when it has more.
-      FileNotFoundError: when there is no such file.
+      OSError: when there is no such file, or it can't be read.
     """
     if not exists(path):
         raise FileNotFoundError(f"Expected weights. Received: {path}, which does not exist.")
@@ -106,9 +138,15 @@ def _gfile():
     return gfile
 
 
+@_with_os_errors
 def exists(path: str) -> bool:
     """Whether there is a file or folder, local or on cloud storage."""
     return _gfile().exists(path) if "://" in path else os.path.exists(path)
+
+
+def _is_file(path: str) -> bool:
+    # Not a pipe or device, which may never end.
+    return exists(path) if "://" in path else os.path.isfile(path)
 
 
 def _is_folder(path: str) -> bool:

@@ -24,8 +24,9 @@ from typing import Literal
 
 import numpy as np
 
-from models.weights import zoo
+from models.weights import tf1_reader, zoo
 from models.weights.source import checkpoint_prefix, open_file
+from models.weights.tf1_reader import NO_WEIGHTS
 from models.weights.zoo import LayerWeights, Variable, ZooWeights
 from models.weights.zoo_names import (
     API_NAMES,
@@ -42,14 +43,6 @@ _TIMEOUT_SECONDS = 600
 # Of an archive unpacked; the zoo's SSDs have 100 to 400 MB with all that is around the checkpoint.
 _MAX_BYTES = 1 << 32
 _CHECKPOINT_FILE = re.compile(r".+\.(index|data-\d{5}-of-\d{5})")
-# Variables that are no weights, and why they are left out.
-_LEFT_OUT = (
-    (r".*_quant/.*", "a range of quantization: training here finds its own"),
-    (r".*/(biased|local_step)", "a range of quantization: training here finds its own"),
-    (r".*/(Momentum|RMSProp(_1)?|Adam(_1)?)", "state of its optimizer"),
-    (r".*/ExponentialMovingAverage", "an average: the variable itself is loaded"),
-    (r"global_step|.*beta[12]_power|learning_rate", "a counter of its training"),
-)
 _LEFT_OUT_OF_CLASSIFIERS = (
     (r"(MobilenetV1/(Aux)?Logits|resnet_v1_50/logits)/.*", "a detector has no classifier"),
     (r"(resnet_v1_50/)?mean_rgb", "the network has the mean colour itself"),
@@ -75,7 +68,9 @@ def read_tf1_checkpoint(
     """
     with _prefix_of(path) as prefix:
         found = _read_apart(prefix, path)
-    return weights_of(found, path, checkpoint_type, load_all)
+        # Of several checkpoints in a folder, messages name the one that was taken.
+        source = prefix if os.path.dirname(prefix) == path.rstrip("/") else path
+    return weights_of(found, source, checkpoint_type, load_all)
 
 
 def weights_of(
@@ -124,7 +119,7 @@ def _account(
     name: str, shape: tuple[int, ...], names: Names, checkpoint_type: str, load_all: bool
 ) -> tuple[Variable | None, tuple[str, str] | None]:
     """The row of a variable, None for an unknown one, and (layer, variable) if it is loaded."""
-    patterns = _LEFT_OUT
+    patterns = NO_WEIGHTS
     if checkpoint_type == "classification":
         patterns += _LEFT_OUT_OF_CLASSIFIERS
     for pattern, reason in patterns:
@@ -173,11 +168,12 @@ def _layers(arrays: dict[tuple[str, str], np.ndarray], path: str) -> dict[str, L
                 f"{', '.join(own)}."
             )
         batch_norm = tuple(own[name] for name in BATCH_NORM if name in own)
-        layers[layer] = LayerWeights(
-            own.get("depthwise_weights", own.get("weights")),
-            own.get("biases"),
-            batch_norm or None,
-        )
+        kernel = own.get("depthwise_weights", own.get("weights"))
+        if kernel is not None and kernel.ndim != 4:
+            raise ValueError(
+                f"Expected a kernel of rank 4 for {layer}. Received: {kernel.shape} (in {path})."
+            )
+        layers[layer] = LayerWeights(kernel, own.get("biases"), batch_norm or None)
     return layers
 
 
@@ -212,21 +208,26 @@ def _prefix_of(path: str) -> Iterator[str]:
 
 def _unpack(archive: tarfile.TarFile, folder: str, path: str) -> None:
     """Writes the checkpoint's files; no name in the archive decides where."""
-    size = 0
+    size, targets = 0, set()
     for member in archive:
         name = Path(member.name)
         if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
             raise ValueError(
                 "Expected an archive of plain files and folders inside of it. Received: "
-                f"{member.name!r} (in {path})."
+                f"{member.name[:100]!r} (in {path})."
             )
         size += member.size
-        if size > _MAX_BYTES:
+        if member.size < 0 or size > _MAX_BYTES:
             raise ValueError(
                 f"Expected at most {_MAX_BYTES} bytes unpacked. Received: more (in {path})."
             )
         if member.isfile() and _CHECKPOINT_FILE.fullmatch(name.name):
             target = os.path.join(folder, name.name)
+            if target in targets:
+                raise ValueError(
+                    f"Expected one checkpoint. Received: two files {name.name!r} (in {path})."
+                )
+            targets.add(target)
             with archive.extractfile(member) as content, open(target, "wb") as file:
                 shutil.copyfileobj(content, file)
 
@@ -242,7 +243,7 @@ def _read_apart(prefix: str, path: str) -> Contents:
         }
         try:
             done = subprocess.run(
-                [sys.executable, "-m", __name__, prefix, out],
+                [sys.executable, "-m", tf1_reader.__name__, prefix, out],
                 env=environment,
                 capture_output=True,
                 text=True,
@@ -268,22 +269,3 @@ def _read_apart(prefix: str, path: str) -> Contents:
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:300] if lines else "the reader crashed"
-
-
-def _dump(prefix: str, out: str) -> None:
-    """What the process of its own does: all of a checkpoint into a .npz file."""
-    from tensorflow.train import load_checkpoint
-
-    reader = load_checkpoint(prefix)
-    dtypes = reader.get_variable_to_dtype_map()
-    index, arrays = {}, {}
-    for number, (name, shape) in enumerate(reader.get_variable_to_shape_map().items()):
-        index[str(number)] = [name, shape]
-        unwanted = any(re.fullmatch(pattern, name) for pattern, _ in _LEFT_OUT)
-        if not unwanted and dtypes[name].name == "float32":
-            arrays[str(number)] = reader.get_tensor(name)
-    np.savez(out, index=np.array(json.dumps(index)), **arrays)
-
-
-if __name__ == "__main__":
-    _dump(*sys.argv[1:])

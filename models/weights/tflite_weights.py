@@ -119,10 +119,14 @@ def _scales(graph: Graph, anchors: Tensor, path: str) -> tuple[float, float]:
             f"Received: shape {shape} (in {path})."
         )
     values = anchors.values
+    if len(values) < 6:
+        raise ValueError(
+            f"Expected the anchors of ssd_anchor_generator. Received: {len(values)} (in {path})."
+        )
     # The finest map's second anchor has its scale at ratio 2; the coarsest map's first one has
     # its own, and is square.
     low = round(float(np.sqrt(max(values[1, 2] * values[1, 3], 0.0))), 2)
-    high = round(float(values[-6, 2]), 2) if len(values) >= 6 else 0.0
+    high = round(float(values[-6, 2]), 2)
     tolerance = max(anchors.step / 2 * 1.01, _ANCHOR_TOLERANCE)
     ours = make_anchors(ssd_anchor_maps(map_sizes(side), low, high))
     if ours.shape != values.shape or not np.abs(ours - values).max() <= tolerance:

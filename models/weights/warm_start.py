@@ -17,19 +17,26 @@ from models.weights.unfolding import with_epsilon
 _BACKBONE_PREFIX = "conv"
 # Of the pictures that `keras.applications` builds its networks for: the weights fit any.
 _INPUT_SHAPE = (224, 224, 3)
+_LONGEST_REASON = 300  # characters of somebody else's message
 
 
-def check_imagenet(settings: ModelSettings) -> None:
-    """Checks that there are ImageNet weights for a network.
+def check_imagenet(settings: ModelSettings, weights: str) -> None:
+    """Checks that there are ImageNet weights for a network; reads them, if they are a file.
+
+    Args:
+      settings: of the network.
+      weights: see `load_imagenet_weights`.
 
     Raises:
-      ValueError: when there are none.
+      ValueError: when there are none, or the file holds others.
     """
     if settings.family == "retinanet" and settings.depth_multiplier != 1:
         raise ValueError(
             "Expected model.depth_multiplier=1: ImageNet weights of ResNet-50 have no other. "
             f"Received: {settings.depth_multiplier}."
         )
+    if weights != "imagenet":
+        _keras_network(settings, weights)
 
 
 def load_imagenet_weights(network: keras.Model, config: DetectorConfig, weights: str) -> list[str]:
@@ -49,10 +56,10 @@ def load_imagenet_weights(network: keras.Model, config: DetectorConfig, weights:
     Raises:
       ValueError: when the weights are not of this architecture and depth multiplier.
     """
-    check_imagenet(config)
+    check_imagenet(config, "imagenet")
+    source = _keras_network(config, weights)
     if config.family == "retinanet":
-        return load_resnet50(network, _keras_network("ResNet50", weights))
-    source = _keras_network("MobileNet", weights, alpha=config.depth_multiplier)
+        return load_resnet50(network, source)
     built = {layer.name for layer in network.layers}
     loaded = []
     for layer in source.layers:
@@ -95,8 +102,11 @@ def _set(network: keras.Model, name: str, values: list[np.ndarray], source: kera
     layer.set_weights(values)
 
 
-def _keras_network(architecture: str, weights: str, **options) -> keras.Model:
-    """A network of `keras.applications`, without its top, with weights."""
+def _keras_network(settings: ModelSettings, weights: str) -> keras.Model:
+    """The network of `keras.applications` with the same backbone, without its top, with weights."""
+    architecture, options = "ResNet50", {}
+    if settings.family != "retinanet":
+        architecture, options = "MobileNet", {"alpha": settings.depth_multiplier}
     try:
         with _local(weights) as path:
             source = getattr(keras.applications, architecture)(
@@ -106,7 +116,7 @@ def _keras_network(architecture: str, weights: str, **options) -> keras.Model:
         depth = f" with depth multiplier {options['alpha']} and" if options else ""
         raise ValueError(
             f"Expected weights of keras.applications.{architecture}{depth} without top. "
-            f"Received: {weights} ({error})."
+            f"Received: {weights} ({' '.join(str(error).split())[:_LONGEST_REASON]})."
         ) from error
     for layer in source.layers:
         if not all(np.isfinite(values).all() for values in layer.get_weights()):

@@ -275,6 +275,11 @@ def _check_arrays(
         raise ValueError(
             f"Expected finite weights for {layer}. Received: others (in {weights.source})."
         )
+    if found.batch_norm is not None and not (found.batch_norm[3] >= 0).all():
+        raise ValueError(
+            f"Expected moving variances of 0 or more for {layer}. Received: negative ones (in "
+            f"{weights.source})."
+        )
 
 
 def settings_of(weights: ZooWeights) -> dict:

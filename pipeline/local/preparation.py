@@ -6,13 +6,12 @@ import os
 import tempfile
 from pathlib import Path
 
-from models.weights.source import sha256_of
 from pipeline import beam_options
 from pipeline.config import PipelineConfig, override
 from pipeline.data import archives
 from pipeline.errors import UserError
 from pipeline.files import hash_file
-from pipeline.given_paths import require_weights, schema_folder
+from pipeline.given_paths import absolute, schema_folder, with_content
 from pipeline.local.console import say
 from pipeline.local.workdir import Workdir
 
@@ -30,7 +29,7 @@ def complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
         "execution.pipeline_root": str(places.pipeline_root),
         "execution.state_dir": str(places.checkpoints),
         "execution.beam_args": config.execution.beam_args or beam_options.IN_PROCESS,
-        "push.destination": _absolute(config.push.destination or str(places.pushed)),
+        "push.destination": absolute(config.push.destination or str(places.pushed)),
     }
     _require_writable(filled["push.destination"])
     if not config.data.path and not config.data.train:
@@ -39,19 +38,11 @@ def complete(config: PipelineConfig, places: Workdir) -> PipelineConfig:
         filled["data.path"] = str(write_demo_data(places.data / "demo"))
     for name in ("path", "train", "eval", "test"):
         if path := getattr(config.data, name):
-            filled[f"data.{name}"] = _unpacked(_absolute(path), places, config.data.max_unpacked_gb)
+            filled[f"data.{name}"] = _unpacked(absolute(path), places, config.data.max_unpacked_gb)
     if config.schema_dir:
         filled["schema_dir"] = schema_folder(config.schema_dir)
-    weights = config.warm_start.weights
-    if weights and weights != "imagenet":
-        filled["warm_start.weights"] = _absolute(weights)
-        filled["warm_start.sha256"] = _weights_sha256(weights, config.warm_start.sha256)
+    filled |= with_content(config.warm_start)
     return override(config, filled)
-
-
-def _absolute(path: str) -> str:
-    """Makes a local path absolute; a URL stays as it is."""
-    return path if "://" in path else os.path.abspath(path)
 
 
 def _unpacked(path: str, places: Workdir, max_gigabytes: float) -> str:
@@ -108,14 +99,3 @@ def _require_writable(destination: str) -> None:
             f"Expected --push-to to be a writable folder. Received: {destination}, where {folder} "
             f"is {'not writable' if folder.is_dir() else 'not a folder'}."
         )
-
-
-def _weights_sha256(weights: str, expected: str) -> str:
-    require_weights(weights)
-    sha256 = sha256_of(weights)
-    if expected not in ("", sha256):
-        raise UserError(
-            f"Expected weights with the sha256 {expected} (warm_start.sha256). Received: "
-            f"{weights} with {sha256}."
-        )
-    return sha256

@@ -1,5 +1,6 @@
 """The weights that training starts from: reads what `--warm-start` names, and says what it gave."""
 
+import functools
 import json
 import logging
 import os
@@ -47,15 +48,24 @@ def read_zoo(settings: dict) -> ZooWeights | None:
     """
     if kind_of(settings["weights"]) not in ZOO_KINDS:
         return None
+    # Asked for the settings, for the check and by the Trainer; a checkpoint takes a while to read.
+    known_by_content = bool(settings["sha256"])
+    read = _read_zoo if known_by_content else _read_zoo.__wrapped__
     try:
-        return zoo_start.read_zoo_weights(
-            settings["weights"],
-            checkpoint_type=settings["fine_tune_checkpoint_type"],
-            load_all=settings["load_all_detection_checkpoint_vars"],
-            labels=settings["labels"],
-        )
+        return read(json.dumps(settings, sort_keys=True))
     except (ValueError, OSError, errors.OpError) as error:
         raise UserError(str(error)) from error
+
+
+@functools.lru_cache(maxsize=1)
+def _read_zoo(settings_json: str) -> ZooWeights:
+    settings = json.loads(settings_json)
+    return zoo_start.read_zoo_weights(
+        settings["weights"],
+        checkpoint_type=settings["fine_tune_checkpoint_type"],
+        load_all=settings["load_all_detection_checkpoint_vars"],
+        labels=settings["labels"],
+    )
 
 
 def settings_of_weights(settings: dict) -> dict[str, Any]:
@@ -106,7 +116,7 @@ def weights_file_of(path: str) -> str | None:
 
 
 def check_warm_start(settings: dict, model: ModelSettings) -> None:
-    """Finds out before anything else runs whether foreign weights fit, as far as that is quick.
+    """Finds out before anything else runs whether weights fit.
 
     Args:
       settings: the section `warm_start` of the configuration.
@@ -120,7 +130,7 @@ def check_warm_start(settings: dict, model: ModelSettings) -> None:
         if weights is not None:
             zoo.fitted(weights, model)
         elif kind_of(settings["weights"]) in ("imagenet", "keras"):
-            warm_start.check_imagenet(model)
+            warm_start.check_imagenet(model, settings["weights"])
         elif settings["weights"]:
             checkpoint.read_description(_folder_of_detector(settings["weights"]))
     except (FileNotFoundError, ValueError) as error:
@@ -155,6 +165,7 @@ def set_initial_weights(
     """
     path = settings["weights"]
     kind = kind_of(path)
+    sha256 = _sha256_now(settings)
     if not path:
         _say("random initial weights")
     elif weights is not None:
@@ -167,7 +178,7 @@ def set_initial_weights(
             match_iou=training.match_iou,
             batches=lambda: batches().take(-(-NUM_PICTURES // training.batch_size)),
         )
-        _report(path, settings["sha256"] or sha256_of(path), start, state_dir)
+        _report(weights.source, sha256, start, state_dir)
     elif kind in ("imagenet", "keras"):
         loaded = warm_start.load_imagenet_weights(network, detector, path)
         _say(f"{len(loaded)} backbone layers from {path}")
@@ -198,6 +209,23 @@ def _folder_of_detector(path: str) -> str:
     # An earlier run's Model artifact holds a saved detector; other folders are one.
     inside = os.path.join(path, SERVING_FOLDER)
     return checkpoint.float_folder(inside if gfile.exists(inside) else path)
+
+
+def _sha256_now(settings: dict) -> str:
+    """Of the weights, which must be those that the run was started with."""
+    path, recorded = settings["weights"], settings["sha256"]
+    if path in ("", "imagenet"):
+        return ""
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise UserError(f"Expected weights in {path}. Received: {one_line(error)}.") from error
+    if recorded not in ("", found):
+        raise UserError(
+            f"Expected the weights that this run was started with, sha256 {recorded}. Received: "
+            f"{path} with {found}: it has changed since. Start the run again."
+        )
+    return found
 
 
 def _report(path: str, sha256: str, start: zoo_start.ZooStart, state_dir: str) -> None:

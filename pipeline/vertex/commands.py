@@ -21,7 +21,7 @@ from pipeline.recipe import NO_WARM_START
 from pipeline.settings import VertexSettings
 from pipeline.vertex.compilation import check_data, check_pipeline, compile_job, for_vertex
 from pipeline.vertex.connection import connect, require_project
-from pipeline.vertex.first_look import look
+from pipeline.vertex.first_look import look, with_weights
 from pipeline.vertex.job_spec import tasks_of
 from pipeline.vertex.machines import MACHINES
 from pipeline.vertex.prices import load_prices
@@ -193,7 +193,7 @@ def doctor(config: PipelineConfig, options: argparse.Namespace, by_data: ByData 
     findings = examine(config.vertex)
     for finding in findings:
         print(finding)
-    if by_data:
+    if by_data or config.warm_start.weights:
         problems: list[UserError] = []
         try:
             check_data(config)
@@ -246,7 +246,7 @@ def _chosen(
       config: of the command line alone.
       by_data: None leaves it as it is.
       trainer: see `_trainer`.
-      on_failure: see `look`.
+      on_failure: see `look`; weights are compared with the network unless a job is only compiled.
 
     Returns:
       A configuration for `for_vertex` or the rehearsal.
@@ -261,6 +261,13 @@ def _chosen(
     if by_data:
         config, lines = by_data(**trainer, **known)
         print(*lines, sep="\n", flush=True)
+    if config.warm_start.weights and on_failure is not _say_not_looked_at:
+        try:
+            return with_weights(config)
+        except UserError as error:
+            if on_failure in (None, _refuse):
+                raise
+            on_failure(error)
     return config
 
 

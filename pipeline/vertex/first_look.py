@@ -5,13 +5,15 @@ configuration (`pipeline.recipe`), so the runner looks at them, like the local o
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from pipeline.config import PipelineConfig
+from pipeline.config import PipelineConfig, override
 from pipeline.errors import UserError, one_line
+from pipeline.given_paths import with_content
 from pipeline.vertex.connection import check_readable
 
 _CLOUD = "gs://"
+_T = TypeVar("_T")
 
 
 def look(
@@ -45,12 +47,29 @@ def look(
     return known
 
 
+def with_weights(config: PipelineConfig) -> PipelineConfig:
+    """Checks the weights to start from, and fills in the hash of what they hold.
+
+    Raises:
+      UserError: when they can't be read, or don't fit the network.
+    """
+    return _read(config, [config.warm_start.weights], _checked, listed=False)
+
+
+def _checked(config: PipelineConfig) -> PipelineConfig:
+    from pipeline.training.initial_weights import check_warm_start
+
+    config = override(config, with_content(config.warm_start))
+    check_warm_start(config.warm_start.model_dump(), config.model)
+    return config
+
+
 def _read(
     config: PipelineConfig,
     paths: list[str],
-    read: Callable[[PipelineConfig], dict[str, Any]],
+    read: Callable[[PipelineConfig], _T],
     listed: bool,
-) -> dict[str, Any]:
+) -> _T:
     buckets = {path.split("/")[2] for path in paths if path.startswith(_CLOUD)}
     for bucket in sorted(buckets - {""}):
         check_readable(config.vertex, bucket, listed)

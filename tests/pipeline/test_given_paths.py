@@ -1,9 +1,16 @@
+import os
+
 import pytest
 
 from pipeline import presets
-from pipeline.config import DataSettings, override
+from pipeline.config import DataSettings, WarmStart, override
 from pipeline.errors import UserError
-from pipeline.given_paths import require_data, require_local_paths, require_weights
+from pipeline.given_paths import (
+    require_data,
+    require_local_paths,
+    require_weights,
+    with_content,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +73,64 @@ def test_an_empty_folder_holds_no_weights():
     """As a Trainer that failed leaves it."""
     with pytest.raises(UserError, match="Received: pets, which is empty"):
         require_weights("pets")
+
+
+@pytest.mark.parametrize("name", ["x.tflite", "x.h5", "x.keras"])
+def test_a_folder_is_no_weights_file(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "file").touch()
+    with pytest.raises(UserError, match=f"Received: {name}, which is a folder"):
+        require_weights(name)
+
+
+def test_a_pipe_or_a_device_is_not_read(tmp_path):
+    """Neither might ever end."""
+    os.mkfifo(tmp_path / "pipe.tflite")
+    (tmp_path / "zero.tflite").symlink_to("/dev/zero")
+    for name in ("pipe.tflite", "zero.tflite"):
+        with pytest.raises(UserError, match=f"Received: {name}, which is no regular file"):
+            require_weights(name)
+
+
+@pytest.mark.parametrize("scheme", ["gcs", "http", "GS"])
+def test_a_scheme_that_nothing_can_read_is_one_line(scheme):
+    with pytest.raises(UserError, match=f"Received: {scheme}://b/w.tflite, which can't be read"):
+        require_weights(f"{scheme}://b/w.tflite")
+
+
+def test_labels_beside_the_weights_count_by_their_content(tmp_path):
+    (tmp_path / "w.tflite").write_bytes(b"weights")
+    warm_start = WarmStart(weights="w.tflite")
+    without = with_content(warm_start)
+    assert without["warm_start.labels_sha256"] == ""
+    (tmp_path / "w_labels.txt").write_text("cat\n")
+    first = with_content(warm_start)
+    (tmp_path / "w_labels.txt").write_text("dog\n")
+    second = with_content(warm_start)
+    hashes = [found["warm_start.labels_sha256"] for found in (without, first, second)]
+    assert len(set(hashes)) == 3
+    assert len({found["warm_start.sha256"] for found in (without, first, second)}) == 1
+    given = with_content(WarmStart(weights="w.tflite", labels="w_labels.txt"))
+    assert given["warm_start.labels"] == str(tmp_path / "w_labels.txt")
+    assert given["warm_start.labels_sha256"] == hashes[2]
+    with pytest.raises(UserError, match=r"Expected warm_start\.labels to exist\. Received: gone"):
+        with_content(WarmStart(weights="w.tflite", labels="gone.txt"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({"weights": "", "class_heads": "fresh"}, "random weights"),
+        ({"weights": "imagenet", "labels": "l.txt"}, "ImageNet weights"),
+        ({"weights": "w.h5", "load_all_detection_checkpoint_vars": False}, "keras"),
+        ({"weights": "w.tflite", "fine_tune_checkpoint_type": "classification"}, "a .tflite file"),
+        ({"weights": "pets", "class_heads": "by_name"}, "an earlier run's model"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(tmp_path, settings, kind):
+    for name in ("w.h5", "w.tflite", "pets/saved"):
+        (tmp_path / name).touch()
+    (changed,) = settings.keys() - {"weights"}
+    with pytest.raises(UserError, match=f"warm_start.{changed} has no effect .*{kind}.*default"):
+        with_content(WarmStart(**settings))
+    assert with_content(WarmStart(weights="imagenet")) == {}

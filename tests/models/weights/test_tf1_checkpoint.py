@@ -7,6 +7,7 @@ import pytest
 
 from models.networks.families import DetectorConfig, build_network
 from models.weights.tf1_checkpoint import read_tf1_checkpoint, weights_of
+from models.weights.zoo import fitted
 from models.weights.zoo_names import Names
 from models.weights.zoo_start import network_of
 from tests.models.helpers import TINY, randomize
@@ -120,6 +121,29 @@ def test_a_detection_checkpoint_is_no_classifier(network):
         read(variables_of(network, TINY), "classification")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "FeatureExtractor/MobilenetV1/Conv2d_12_pointwise/weights",
+        "BoxPredictor_0/ClassPredictor/weights",
+        "BoxPredictor_0/BoxEncodingPredictor/weights",
+    ],
+)
+def test_a_kernel_of_another_rank_is_named(network, name):
+    variables = variables_of(network, TINY) | {name: np.float32(1)}
+    with pytest.raises(ValueError, match=r"kernel of rank 4 for .* Received: \(\)"):
+        read(variables)
+
+
+def test_a_negative_variance_is_named(network):
+    """Its square root would make every output NaN."""
+    variables = variables_of(network, TINY)
+    name = "FeatureExtractor/MobilenetV1/Conv2d_3_pointwise/BatchNorm/moving_variance"
+    variables[name] = -variables[name]
+    with pytest.raises(ValueError, match=r"0 or more for conv_pw_3\. Received: nega"):
+        fitted(read(variables), TINY)
+
+
 STATE = {
     "FeatureExtractor/MobilenetV1/Conv2d_0/weights/Momentum": np.zeros(3, "f4"),
     "FeatureExtractor/MobilenetV1/Conv2d_0/weights/ExponentialMovingAverage": np.ones(3, "f4"),
@@ -208,6 +232,15 @@ def test_an_archive_that_points_elsewhere_is_refused(tmp_path, member):
     with pytest.raises(ValueError, match=r"plain files and folders .* Received: .*zoo\.tar\.gz"):
         read_tf1_checkpoint(path)
     assert os.listdir(tmp_path) == ["zoo.tar.gz"]
+
+
+@pytest.mark.parametrize("end", [".index", ".data-00000-of-00001"])
+def test_an_archive_with_two_checkpoints_of_one_name_is_refused(tmp_path, end):
+    """One would overwrite the other."""
+    members = [(tarfile.TarInfo(f"{folder}/model.ckpt{end}"), b"") for folder in "ab"]
+    path = archive_of(tmp_path / "zoo.tar.gz", members)
+    with pytest.raises(ValueError, match=rf"one checkpoint\. Received: two .*model\.ckpt{end}"):
+        read_tf1_checkpoint(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", None], ids=["empty", "text", "truncated"])

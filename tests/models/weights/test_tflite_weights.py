@@ -83,6 +83,12 @@ def test_anchors_of_another_order_are_refused(written, network):
         read_tflite(path)
 
 
+def test_a_file_of_one_anchor_is_refused(written, network):
+    path = written(tflite_of(network, TINY, quantized=False, anchors=TINY.anchors[:1]))
+    with pytest.raises(ValueError, match=r"ssd_anchor_generator\. Received: 1 \(in "):
+        read_tflite(path)
+
+
 def test_another_depth_names_the_settings_that_fit(written):
     weights, _ = read_tflite(written(True))
     other = TINY.model_copy(

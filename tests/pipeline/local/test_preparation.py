@@ -68,7 +68,7 @@ def test_the_content_of_a_warm_start_is_part_of_the_configuration(places, tmp_pa
 def test_a_warm_start_with_another_sha256_is_rejected(places, tmp_path):
     (tmp_path / "w.h5").write_bytes(b"one")
     config = override(OWN, {"warm_start.weights": "w.h5", "warm_start.sha256": "5a"})
-    with pytest.raises(UserError, match=r"with the sha256 5a .*w\.h5 with 7692c3"):
+    with pytest.raises(UserError, match=r"with warm_start\.sha256=5a\. .*w\.h5 with 7692c3"):
         complete(config, places)
     right = hashlib.sha256(b"one").hexdigest()
     config = override(config, {"warm_start.sha256": right})

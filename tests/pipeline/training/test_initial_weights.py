@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -182,8 +183,36 @@ def test_unfit_weights_are_found_before_training(detector_file):
 
 
 def test_other_starts_need_no_check():
-    for weights in ("", "imagenet", "x.h5"):
+    for weights in ("", "imagenet"):
         initial_weights.check_warm_start(WarmStart(weights=weights).model_dump(), SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["x.h5", "x.keras"])
+def test_damaged_weights_of_keras_are_found_before_training(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    with pytest.raises(UserError, match=r"weights of keras\.applications\.MobileNet") as error:
+        initial_weights.check_warm_start(WarmStart(weights=str(path)).model_dump(), SETTINGS)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_changed_since_the_run_was_started_are_not_trained_on(detector_file):
+    settings = WarmStart(weights=detector_file[0], sha256="5a").model_dump()
+    with pytest.raises(UserError, match=r"sha256 5a\. Received: .* has changed since"):
+        initial_weights._sha256_now(settings)
+    assert len(initial_weights._sha256_now(settings | {"sha256": ""})) == 64
+
+
+def test_a_checkpoint_is_read_once_as_long_as_it_is_the_same(detector_file, tmp_path):
+    path = tmp_path / "detect.tflite"
+    shutil.copy(detector_file[0], path)
+    known = WarmStart(weights=str(path), sha256="1").model_dump()
+    unknown = WarmStart(weights=str(path)).model_dump()
+    first = initial_weights.read_zoo(known)
+    assert initial_weights.read_zoo(known) is first
+    assert initial_weights.read_zoo(known | {"sha256": "2"}) is not first
+    assert initial_weights.read_zoo(unknown) is not initial_weights.read_zoo(unknown)
 
 
 def test_a_depth_without_imagenet_weights_is_found_before_training():

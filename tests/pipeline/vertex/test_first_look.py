@@ -1,5 +1,6 @@
 """Without --preset, the data and the weights of a bucket decide what a job is compiled with."""
 
+import hashlib
 import json
 import re
 import shlex
@@ -112,6 +113,32 @@ def test_the_weights_of_the_bucket_decide_the_network(run, cells, cloud):
     assert code == 1
     assert error.count("\n") == 1
     assert not cloud.jobs
+
+
+def test_submit_checks_the_weights_and_records_their_content(run, cells, cloud):
+    """Also with --preset, where nothing is chosen by them."""
+    description = {"config": TINY.model_dump(), "quantized": False, "facts": {}}
+    content = {"detector.json": json.dumps(description).encode(), "weights.npz": b"weights"}
+    for name, data in content.items():
+        cloud.objects["my-bucket", f"earlier/{name}"] = (data, 1)
+    sha256 = hashlib.sha256(b"".join(content.values())).hexdigest()
+    for preset in ([], ["--preset", "small_data_cpu"]):
+        start = [*preset, "--warm-start", "gs://my-bucket/earlier"]
+        code, _, error = run("submit", cells, *start)
+        assert code == 0, error
+        assert sha256 in json.dumps(list(cloud.jobs.values())[-1])
+        code, _, error = run("submit", cells, *start, "--set", "warm_start.class_heads=fresh")
+        assert code == 1
+        assert "warm_start.class_heads has no effect on a start from an earlier" in error
+    cloud.objects["my-bucket", "damaged.tflite"] = (b"TFL3" * 30, 1)
+    start = ["--preset", "small_data_cpu", "--warm-start", "gs://my-bucket/damaged.tflite"]
+    code, _, error = run("submit", cells, *start)
+    assert (code, error.count("\n")) == (1, 1)
+    assert "Received: gs://my-bucket/damaged.tflite" in error
+    assert "Without --preset" not in error
+    assert len(cloud.jobs) == 2
+    _, out, _ = run("doctor", cells, *start)
+    assert "FAIL  data and weights can be looked at\n      " in out
 
 
 def test_weights_may_be_in_a_bucket_that_may_not_be_listed(cloud, settings):
