@@ -16,6 +16,7 @@ import pytest
 
 from pipeline import presets
 from pipeline.benchmark import __main__ as benchmark
+from pipeline.lineage import __main__ as lineage
 from pipeline.report import __main__ as report
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -155,6 +156,29 @@ def test_a_higher_threshold_is_judged_without_training_and_not_pushed(project, d
     page.unlink()
     assert report.main([summary["run_folder"]]) == 0
     assert "Not pushed: mAP@.5 is" in page.read_text()
+
+
+def test_a_pyramid_goes_all_the_way_to_the_push(project, demo, tmp_path, capsys):
+    settings = {
+        "name": "pyramid",  # so that the runs after this one are not compared with it
+        "model.family": "ssd_fpn",
+        "model.input_size": 96,
+        "model.min_scale": 0.2,  # as by default: it is of SSD's anchors
+        "model.pyramid.depth": 32,
+        "model.pyramid.head_depth": 32,
+        "model.pyramid.head_layers": 1,
+        "training.eval_every": 10,
+        "evaluation.min_map50": 1e-6,
+    }
+    code, text, summary = project.run("--push-to", str(tmp_path), **(SHORT | settings))
+    assert code == 0, text
+    assert summary["status"] == "pushed"
+    capsys.readouterr()
+    workdir = str(project.workdir)
+    assert lineage.main(["trace", summary["pushed_path"], "--workdir", workdir, "--json"]) == 0
+    traced = json.loads(capsys.readouterr().out)
+    assert summary["sha256"] in json.dumps(traced["subject"])
+    assert traced["trainings"][0]["settings"]["model"]["family"] == "ssd_fpn"
 
 
 def test_a_killed_training_resumes_and_the_gate_rejects_its_poor_model(project, demo):

@@ -9,9 +9,10 @@ depth and the heads of the weights that they start from: 0.75 with a COCO detect
 Results of the int8 file that a run without --preset makes (two CPU cores that other programs used,
 too, November 2026), as mAP@.5 and mAP@[.5:.95]:
 - 133 photographs of three breeds, a third of 200 held out, COCO detector, the 1,200 steps (nine an
-  image) that are chosen for them: 0.946 and 0.752, 0.969 and 0.780, 0.893 and 0.713 in three folds
-  (mean 0.936 and 0.748), 3.5 MB; the first with another seed: 0.936 and 0.755, after 14 minutes on
-  two idle cores; raw boxes differ from the network's by 0.020 of their spread;
+  image) that are chosen for them: 0.946 and 0.752, 0.969 and 0.780, 0.893 and 0.713 in three folds,
+  and with another seed 0.936 and 0.755, 0.949 and 0.776, 0.905 and 0.705 (mean of the six 0.933 and
+  0.747, standard deviation 0.026 and 0.029), 3.5 MB; 14 minutes on two idle cores; raw boxes differ
+  from the network's by 0.020 of their spread;
 - the same with 800 steps: 0.939 and 0.719, 0.955 and 0.767, 0.898 and 0.711 (mean 0.931 and 0.732);
 - before training canvases were JPEGs, with 400 steps: 0.919 and 0.716, 0.948 and 0.747, 0.899 and
   0.696 (mean 0.922 and 0.720); with 800: 0.929 and 0.732, 0.957 and 0.764, 0.914 and 0.720 (mean
