@@ -6,8 +6,9 @@ Results on 800 pictures, 168 of them held out, on two CPU cores, November 2026: 
 mAP@[.5:.95] 0.681, 0.52 MB. Of nothing but the rounding came 0.994 and 0.693 (overlaps summed in
 another order), 1.000 and 0.722 (with TensorFlow's graph optimizer, too), and 0.995 and 0.705 (TFX
 1.21); two seeds on canvases that were not compressed had 1.000 and 0.995, 0.716 and 0.729. The run
-takes two to three minutes, an unchanged second one 14 s. With SGD, and SSD's matching and losses, it was 0.988 or 0.962 by the machine's
-rounding, and 0.77 after a change of nothing but the rounding.
+takes two to three minutes, an unchanged second one 14 s. With SGD, and SSD's matching and losses,
+it was 0.988 or 0.962 by the machine's rounding, and 0.77 after a change of nothing but the
+rounding.
 Small batches matter here: from random weights, the number of updates counts more than the number
 of images.
 """
