@@ -59,7 +59,15 @@ def find_class_names(
 
 
 def label_files(path: str, labels: str = "") -> list[str]:
-    """The label files that may name the classes of a detector, best first; see above."""
+    """The label files that may name the classes of a detector, best first.
+
+    Args:
+      path: of the weights.
+      labels: the one that was given; "" looks beside the weights.
+
+    Raises:
+      OSError: when cloud storage can't be read.
+    """
     if labels:
         return [labels]
     stem = os.path.basename(path).split(".")[0]

@@ -223,7 +223,7 @@ def _sha256_now(settings: dict) -> str:
     if recorded not in ("", found):
         raise UserError(
             f"Expected the weights that this run was started with, sha256 {recorded}. Received: "
-            f"{path} with {found}: it has changed since. Start the run again."
+            f"{path} with {found}: it has changed since. Start (or schedule) the run again."
         )
     return found
 
